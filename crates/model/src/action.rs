@@ -1,0 +1,346 @@
+//! The vocabulary of actions: everything that a host can be ordered to do.
+//!
+//! A profile writes actions with `{{ templates }}` in their texts; the planner keeps them so, and the run engine fills the
+//! templates in when it orders the step (see [`crate::template`]). What reaches a host is always plain data: argument
+//! vectors and paths, never a shell line.
+//!
+//! Every action is written so that doing it twice ends in the same state as doing it once ("make it so"), because a
+//! retry after an observed failure is a new attempt at the same action.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Millis;
+use crate::probe::ProbeCheck;
+
+/// One release of a product as a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Artifact {
+    /// The file's name, as the vendor spells it.
+    pub file_name: String,
+    /// The version that the file's name states.
+    pub version: String,
+    /// The other named parts of the file's name: edition, otp, os, arch, …
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variant: BTreeMap<String, String>,
+    /// SHA-256 of the whole file, lower-case hexadecimal.
+    pub sha256: String,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// How a product's process is started and stopped on a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Service {
+    /// A systemd unit, by its full name.
+    Systemd(SystemdService),
+    /// A process that the agent starts itself, in a session of its own so that it survives the login.
+    Supervised(SupervisedService),
+    /// The product's own start and stop commands.
+    Commands(CommandService),
+}
+
+/// A service that systemd runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SystemdService {
+    /// The unit's name, such as `etcd.service`.
+    pub unit: String,
+}
+
+/// A service that the agent runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SupervisedService {
+    /// Name of the service on this host; one process per name.
+    pub name: String,
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// Environment variables added to the agent's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Working directory; the agent's state directory where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// Where standard output and standard error go; appended to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+    /// Signal that asks the process to end, such as `TERM`.
+    #[serde(default = "default_signal")]
+    pub stop_signal: String,
+}
+
+fn default_signal() -> String {
+    "TERM".to_owned()
+}
+
+/// A service behind the product's own commands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CommandService {
+    /// Starts the product.
+    pub start: Command,
+    /// Stops the product.
+    pub stop: Command,
+    /// File that holds the process id of the running product.
+    pub pid_file: String,
+}
+
+/// A program to run, as an argument vector. No shell is involved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// Environment variables added to the agent's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Working directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// Time after which the whole process group is killed.
+    #[serde(default = "default_timeout")]
+    pub timeout: Millis,
+    /// What an exit status means; a status that is not named is a failure. Zero is always `done` unless named.
+    /// An exit status alone never makes a step succeed: see the step's proof.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub exit: BTreeMap<i32, ExitMeaning>,
+    /// How standard output is read.
+    #[serde(default)]
+    pub output: OutputFormat,
+}
+
+fn default_timeout() -> Millis {
+    Millis::seconds(60)
+}
+
+/// What an exit status of a vendor's command means.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitMeaning {
+    /// The command says that it worked (the proof decides whether it did).
+    Done,
+    /// Trying again may help; the text says what happened.
+    Transient(String),
+    /// Trying again does not help; the text says what happened.
+    Failed(String),
+}
+
+/// How a command's standard output becomes a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputFormat {
+    /// One text, without the newline at its end. ANSI colours are removed.
+    #[default]
+    Text,
+    /// A JSON document.
+    Json,
+    /// A list of lines; a `\r` that overwrites a line (progress bars) starts a new one.
+    Lines,
+    /// A map from `name: value` or `name = value` lines.
+    KeyValue,
+}
+
+/// One thing done to a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Have the file of a release in the host's cache, with the right digest; what is there already is not sent again.
+    Distribute(Artifact),
+    /// Unpack a distributed file into the release store.
+    Unpack(Artifact),
+    /// Point the release store's link `current` at a release.
+    Switch(SwitchRelease),
+    /// Stop a service: ask, wait, and confirm by its process.
+    Stop(StopService),
+    /// Start a service.
+    Start(Service),
+    /// Copy files and directories aside, byte for byte with owner and mode, under a name.
+    Save(SavePaths),
+    /// Put back what `save` copied aside.
+    Restore(RestorePaths),
+    /// Change keys of a line-oriented configuration file.
+    EditConfig(EditConfig),
+    /// Point a link at a directory, which may have to be made new and empty.
+    Relink(Relink),
+    /// Run a program.
+    Command(Command),
+    /// Remove a release from the store; the current one is refused.
+    RemoveRelease(String),
+    /// Remove what `save` copied aside.
+    RemoveSaved(String),
+    /// Arm the host's own dead-man's switch.
+    ArmGuard(Box<GuardRecipe>),
+    /// Disarm it.
+    DisarmGuard,
+}
+
+/// Which release becomes the current one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SwitchRelease {
+    /// Version of an unpacked release.
+    pub release: String,
+}
+
+/// How a service is stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StopService {
+    /// Which service.
+    pub service: Service,
+    /// How long the process may take to end when asked; then the whole process group is killed.
+    pub patience: Millis,
+}
+
+/// What is copied aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SavePaths {
+    /// Name under which it is kept.
+    pub name: String,
+    /// Files and directories; one that does not exist is remembered as absent.
+    pub paths: Vec<String>,
+}
+
+/// What is put back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestorePaths {
+    /// Name under which it was kept.
+    pub name: String,
+}
+
+/// Keys to remove from, or comment out in, a file of `key = value`, `key: value` or `key=value` lines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EditConfig {
+    /// The file.
+    pub file: String,
+    /// Keys whose lines are removed.
+    #[serde(default)]
+    pub drop: Vec<String>,
+    /// Keys whose lines are turned into comments.
+    #[serde(default)]
+    pub comment: Vec<String>,
+}
+
+/// A link to a directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Relink {
+    /// The link.
+    pub link: String,
+    /// What it points at.
+    pub target: String,
+    /// Make `target` as a new, empty directory first; one that exists and is not empty is refused.
+    #[serde(default)]
+    pub create_empty: bool,
+}
+
+/// What a host does by itself when nobody renews its guard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GuardRecipe {
+    /// How long an arming or renewal lasts.
+    pub lease: Millis,
+    /// Added to the lease, so that the guards of a fleet do not all fire at once.
+    pub stagger: Millis,
+    /// The point of no return, observed on this host: where it holds, the guard stands down and changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stand_down_if: Option<ProbeCheck>,
+    /// Holds while this host serves; then `wait_until` must hold before it may be taken down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serving_if: Option<ProbeCheck>,
+    /// The others serve and have caught up, so that this host may be taken down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_until: Option<ProbeCheck>,
+    /// The way back, in order.
+    pub revert: Vec<Action>,
+    /// Proof that the old version serves again.
+    #[serde(default)]
+    pub proof: Vec<ProbeCheck>,
+}
+
+/// What the guard of a host says of itself; the value of [`crate::probe::Probe::Guard`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum GuardStatus {
+    /// No guard stands for this run.
+    Absent,
+    /// It stands; it fires when `remaining` has passed without a renewal.
+    Armed {
+        /// Time until it fires.
+        remaining: Millis,
+    },
+    /// It is reverting the host just now.
+    Firing,
+    /// It has reverted the host, and saw the old version serve.
+    Reverted,
+    /// It stood down: the point of no return had been crossed.
+    StoodDown,
+    /// It tried to revert the host and could not; the text says why.
+    Failed {
+        /// What went wrong.
+        reason: String,
+    },
+    /// It was disarmed.
+    Disarmed,
+}
+
+impl Action {
+    /// A short word for the action, for listings.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Action::Distribute(_) => "distribute",
+            Action::Unpack(_) => "unpack",
+            Action::Switch(_) => "switch",
+            Action::Stop(_) => "stop",
+            Action::Start(_) => "start",
+            Action::Save(_) => "save",
+            Action::Restore(_) => "restore",
+            Action::EditConfig(_) => "edit config",
+            Action::Relink(_) => "relink",
+            Action::Command(_) => "command",
+            Action::RemoveRelease(_) => "remove release",
+            Action::RemoveSaved(_) => "remove saved files",
+            Action::ArmGuard(_) => "arm guard",
+            Action::DisarmGuard => "disarm guard",
+        }
+    }
+}
+
+/// How an order ended on its host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Report {
+    /// The action says that it worked. `output` is what it returned.
+    Done {
+        /// The action's own result.
+        output: serde_json::Value,
+    },
+    /// Trying again may help.
+    Transient {
+        /// What went wrong, in the operator's words.
+        reason: String,
+    },
+    /// Trying again does not help.
+    Failed {
+        /// What went wrong, in the operator's words.
+        reason: String,
+    },
+    /// The agent was killed while it did the action: nobody knows how far it came. The proof decides.
+    Interrupted,
+    /// The host has seen a younger controller.
+    Fenced {
+        /// The fencing token that the host has seen.
+        token: u64,
+    },
+    /// The host's guard has fired (or is firing): the host takes no order forward for this hop any more.
+    GuardFired,
+}
+

@@ -1,0 +1,112 @@
+//! Durations as operators write them: `500ms`, `30s`, `10m`, `2h`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A length of time, or a moment counted from the start of a run, in milliseconds.
+///
+/// The pure crates know no other clock: moments reach them inside events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Millis(pub u64);
+
+/// Why a text is not a duration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a duration; write a number and a unit, such as 500ms, 30s, 10m or 2h")]
+pub struct DurationError(pub String);
+
+impl Millis {
+    /// No time at all.
+    pub const ZERO: Millis = Millis(0);
+
+    /// So many seconds.
+    pub const fn seconds(seconds: u64) -> Self {
+        Millis(seconds * 1000)
+    }
+
+    /// The sum, or the greatest value where the sum does not fit.
+    pub const fn plus(self, other: Millis) -> Self {
+        Millis(self.0.saturating_add(other.0))
+    }
+
+    /// The difference, or zero where `other` is later.
+    pub const fn minus(self, other: Millis) -> Self {
+        Millis(self.0.saturating_sub(other.0))
+    }
+
+    /// The product, or the greatest value where the product does not fit.
+    pub const fn times(self, factor: u64) -> Self {
+        Millis(self.0.saturating_mul(factor))
+    }
+}
+
+const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+
+impl FromStr for Millis {
+    type Err = DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = || DurationError(text.to_owned());
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let unit = &text[digits.len()..];
+        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(error)?;
+        let count: u64 = digits.parse().map_err(|_| error())?;
+        count.checked_mul(*factor).map(Millis).ok_or_else(error)
+    }
+}
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, factor) =
+            UNITS.iter().rev().find(|(_, factor)| self.0 != 0 && self.0 % factor == 0).unwrap_or(&UNITS[1]);
+        write!(f, "{}{unit}", self.0 / factor)
+    }
+}
+
+impl Serialize for Millis {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Millis {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Millis {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": "^[0-9]+(ms|s|m|h)$",
+            "description": "A number and a unit: 500ms, 30s, 10m, 2h."
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_back_as_they_print() {
+        for text in ["500ms", "30s", "10m", "2h", "0s", "1500ms"] {
+            assert_eq!(text.parse::<Millis>().unwrap().to_string(), text);
+        }
+        assert_eq!("90s".parse::<Millis>().unwrap(), Millis(90_000));
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_an_example() {
+        for text in ["", "10", "s", "1.5s", "10 s", "-1s", "99999999999999999999h"] {
+            assert!(text.parse::<Millis>().unwrap_err().to_string().contains("30s"), "{text}");
+        }
+    }
+}

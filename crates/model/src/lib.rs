@@ -1,0 +1,16 @@
+//! What Upshift knows, as types: versions, package names, product profiles, fleets, facts, and the vocabulary of
+//! actions and probes that a host understands. Parsing and lint live here too. Nothing in this crate does I/O.
+
+pub mod action;
+pub mod diagnostic;
+pub mod duration;
+pub mod expr;
+pub mod facts;
+pub mod fleet;
+pub mod package;
+pub mod probe;
+pub mod profile;
+pub mod template;
+pub mod version;
+
+pub use duration::Millis;

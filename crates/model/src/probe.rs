@@ -1,0 +1,111 @@
+//! The vocabulary of probes: everything that can be observed on a host. A probe changes nothing.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Millis;
+use crate::action::{Command, Service};
+
+/// One thing observed on a host. The value it yields is JSON; each variant says its shape.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Probe {
+    /// The process of a service: `{running, pid, exe, release, uptime_ms, version}`. `release` is the release of the store that
+    /// the process's executable belongs to (read from the process, not from the link), null where it is none of them.
+    /// `version` is what `version` below prints, run with the executable of the process itself.
+    Process(ProcessProbe),
+    /// A program's output: `{exit, value, stderr}`, with `value` as the command's output format says.
+    Command(Command),
+    /// An HTTP GET: `{status, value}`, with `value` parsed where it is JSON, and text otherwise.
+    Http(HttpProbe),
+    /// A file or directory: `{exists, kind, size, sha256, target}`; the digest of a directory covers names, modes and contents.
+    File(String),
+    /// The release store: `{current, releases: {version: status}}`.
+    Releases,
+    /// What `save` copied aside: `{exists, identical, sha256, files}`; `identical` compares it with what is in place now.
+    Saved(String),
+    /// The guard: see [`crate::action::GuardStatus`].
+    Guard,
+    /// Free and total bytes of the file system that holds a path: `{free, total}`.
+    Disk(String),
+    /// Lines of a log that match any of the patterns since the run began: `{matches: [text], count}`.
+    Log(LogProbe),
+    /// The host itself: see [`crate::facts::HostFacts`].
+    Host,
+}
+
+/// Which process, and how its version is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessProbe {
+    /// The service whose process is meant.
+    pub service: Service,
+    /// Arguments that make the executable print its version, such as `["--version"]`.
+    #[serde(default)]
+    pub version_arguments: Vec<String>,
+    /// Regular expression whose first group is the version in that output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_pattern: Option<String>,
+}
+
+/// An HTTP GET.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HttpProbe {
+    /// Where to ask.
+    pub url: String,
+    /// Time after which the answer counts as failed.
+    #[serde(default = "default_http_timeout")]
+    pub timeout: Millis,
+    /// Request headers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// File with the certificate authorities to trust, for `https`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
+    /// File with the client's certificate, for `https`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cert_file: Option<String>,
+    /// File with the client's key, for `https`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<String>,
+}
+
+fn default_http_timeout() -> Millis {
+    Millis::seconds(5)
+}
+
+/// Which log, and what to look for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogProbe {
+    /// The file.
+    pub path: String,
+    /// Regular expressions.
+    pub patterns: Vec<String>,
+}
+
+/// A probe together with what it must show.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeCheck {
+    /// What is observed.
+    pub probe: Probe,
+    /// Expression over the observation (`value`), the host (`node`), `places`, `from`, `to`; see [`crate::expr`].
+    pub expect: String,
+}
+
+/// Why a probe yielded nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeFailure {
+    /// The host did not answer.
+    Unreachable(String),
+    /// The host answered, but the probe could not be done.
+    Failed(String),
+}
+
+/// What a probe yielded.
+pub type Observation = Result<serde_json::Value, ProbeFailure>;

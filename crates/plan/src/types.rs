@@ -1,0 +1,352 @@
+//! The shape of a plan.
+//!
+//! A plan is a list of *groups*. The steps of one group are done in parallel, at most one per server; a group begins when
+//! the one before it is done. Texts in actions are still templates here; [`Recipe`]s are shared by the steps that differ
+//! only in their server, which keeps the plan of ten thousand servers small.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use upshift_model::Millis;
+use upshift_model::action::{Action, Artifact};
+use upshift_model::probe::Probe;
+use upshift_model::profile::{At, Retry, Slot, Source, Strategy};
+use upshift_model::version::Scheme;
+
+/// Version of the plan's shape; a plan of another version is refused.
+pub const PLAN_FORMAT: u32 = 1;
+
+/// What an operator asks for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// The version to reach.
+    pub to: String,
+    /// Versions that the path must go through.
+    #[serde(default)]
+    pub via: Vec<String>,
+    /// The packages at hand, for the target and for intermediate versions.
+    #[serde(default)]
+    pub artifacts: Vec<Artifact>,
+    /// Servers per window of a rolling hop; the profile's `max_unavailable` where absent.
+    #[serde(default)]
+    pub batch: Option<u32>,
+    /// Host to be upgraded first.
+    #[serde(default)]
+    pub canary: Option<String>,
+    /// Names of checks that the operator takes upon themselves.
+    #[serde(default)]
+    pub skip_checks: Vec<String>,
+    /// Whether a version that was reverted before may be tried again.
+    #[serde(default)]
+    pub again: bool,
+    /// The explicit yes to crossing points of no return.
+    #[serde(default)]
+    pub accept_no_return: bool,
+    /// Overrides of the profile's window rules and soak, as the fleet's operator wants them.
+    #[serde(default)]
+    pub timing: Timing,
+}
+
+/// Times that an operator may set for one upgrade.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// See [`upshift_model::profile::WindowRules::limit`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Millis>,
+    /// See [`upshift_model::profile::WindowRules::lease`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Millis>,
+    /// See [`upshift_model::profile::WindowRules::slot`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<Millis>,
+    /// See [`upshift_model::profile::Soak::duration`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soak: Option<Millis>,
+    /// See [`upshift_model::profile::Soak::between`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub between: Option<Millis>,
+    /// The most time for any one step; shortens the recipes' own limits, never lengthens them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Millis>,
+}
+
+/// Position of a server in [`Plan::nodes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NodeIndex(pub u32);
+
+/// Position of a recipe in [`Plan::recipes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RecipeIndex(pub u32);
+
+/// Number of a step, unique in its plan, growing in the order in which a plan is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StepId(pub u32);
+
+/// An immutable plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// [`PLAN_FORMAT`].
+    pub format: u32,
+    /// Short name of the product.
+    pub product: String,
+    /// Name of the product as its vendor writes it.
+    pub title: String,
+    /// How its versions order.
+    pub scheme: Scheme,
+    /// Name of the fleet.
+    pub fleet: String,
+    /// What was asked for.
+    pub request: Request,
+    /// Digest of the facts that must not have changed when the plan is executed; see [`crate::fingerprint`].
+    pub facts: String,
+    /// Digest of everything above and below: two plans with one fingerprint are the same plan.
+    pub fingerprint: String,
+    /// The servers, in the order of their names.
+    pub nodes: Vec<PlanNode>,
+    /// What is done, shared by steps.
+    pub recipes: Vec<Recipe>,
+    /// Before anything is changed: packages to every server, unpacked, and what must be built built, for all hops.
+    pub prepare: Vec<Group>,
+    /// The hops, in order.
+    pub hops: Vec<Hop>,
+    /// The separate, explicit last step.
+    pub finalize: Vec<Group>,
+    /// What `finalize` will do, in sentences.
+    pub finalize_notes: Vec<String>,
+    /// Time and disk.
+    pub estimate: Estimate,
+    /// Things that an operator should know and that stop nothing.
+    pub warnings: Vec<String>,
+}
+
+/// A server of the plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanNode {
+    /// Name of the host in the fleet.
+    pub name: String,
+    /// Version that ran when the plan was made.
+    pub version: String,
+    /// Whether it led when the plan was made.
+    pub leader: bool,
+    /// Its failure domain, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_domain: Option<String>,
+    /// The agent's state directory.
+    pub state_directory: String,
+    /// Places found on it.
+    pub places: BTreeMap<String, String>,
+    /// Variables from the fleet.
+    pub variables: BTreeMap<String, Value>,
+    /// Values of probes when the plan was made, for `before` in proofs. Only of probes that a proof asks so.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub before: BTreeMap<String, Value>,
+}
+
+/// What is done on a server, shared by all steps that do the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// Which moment of the strategy it fills.
+    pub kind: StepKind,
+    /// What an operator reads while it is done.
+    pub title: String,
+    /// `from` for templates and expressions.
+    pub from: String,
+    /// `to` for templates and expressions.
+    pub to: String,
+    /// Done only where this holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_if: Option<PlanProof>,
+    /// Values computed from the observation of `only_if`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bindings: BTreeMap<String, String>,
+    /// What is done, with templates; nothing where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<Action>,
+    /// What must be observed, in order.
+    pub proof: Vec<PlanProof>,
+    /// Time for action and proof together; progress extends it.
+    pub within: Millis,
+    /// How often the action is tried again after a failure that may pass.
+    pub retry: Retry,
+}
+
+/// Which moment a step is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepKind {
+    /// Have the package on the host.
+    Distribute,
+    /// Unpack it.
+    Unpack,
+    /// Arm the guard.
+    Arm,
+    /// A slot of the strategy, on the way forward.
+    Do(Slot),
+    /// The same slot, on the way back.
+    Undo(Slot),
+}
+
+/// A proof with its probe looked up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanProof {
+    /// Name of the probe in the profile.
+    pub name: String,
+    /// The probe, with templates.
+    pub probe: Probe,
+    /// Where it is observed.
+    pub at: At,
+    /// What it must show.
+    pub expect: String,
+    /// What is being waited for.
+    pub waiting: String,
+    /// How often in a row.
+    pub stable: u32,
+    /// Time between two looks.
+    pub every: Millis,
+    /// Expression that grows with progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
+}
+
+/// Steps done in parallel, at most one per server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// The steps.
+    pub steps: Vec<Step>,
+}
+
+/// One recipe on one server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its number.
+    pub id: StepId,
+    /// Where.
+    pub node: NodeIndex,
+    /// What.
+    pub recipe: RecipeIndex,
+    /// On the way back: done only if one of these steps was begun. Always done where empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undoes: Vec<StepId>,
+}
+
+/// One step of the path.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hop {
+    /// Version that the hop leads out of.
+    pub from: String,
+    /// Version that it leads to.
+    pub to: String,
+    /// How it is done.
+    pub strategy: Strategy,
+    /// Where the claim comes from that it may be done.
+    pub source: Source,
+    /// Before the windows: the cluster is settled, snapshots are taken and proven.
+    pub protect: Vec<Group>,
+    /// The windows.
+    pub windows: Vec<Window>,
+    /// After the decision to stay, guards disarmed: what makes it permanent.
+    pub stay: Vec<Group>,
+    /// What is watched afterwards.
+    pub soak: SoakPlan,
+    /// Before the next hop: background work has ended.
+    pub settle: Vec<Group>,
+    /// The moment after which the old version cannot come back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_return: Option<NoReturnPlan>,
+}
+
+/// The bounded time in which service is disturbed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    /// The servers that it disturbs.
+    pub nodes: Vec<NodeIndex>,
+    /// Before the window opens: the cluster can bear it.
+    pub gate: Vec<Group>,
+    /// What is done; the first group arms the guards.
+    pub forward: Vec<Group>,
+    /// Before the window is reverted after it had been completed: the cluster can bear it. Skipped where the window itself failed.
+    pub revert_gate: Vec<Group>,
+    /// Arms the guards again where they have been disarmed (a revert after the decision to stay).
+    pub rearm: Vec<Group>,
+    /// The way back.
+    pub revert: Vec<Group>,
+    /// The longest it may take.
+    pub limit: Millis,
+    /// How long the result is watched before the next window.
+    pub soak: Millis,
+    /// Lease of the guards armed in it; they are renewed three times per lease.
+    pub lease: Millis,
+}
+
+/// What is watched after a hop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SoakPlan {
+    /// For how long.
+    pub duration: Millis,
+    /// How long a fault must last before it counts.
+    pub lasting: Millis,
+    /// What must keep holding.
+    pub watch: Vec<PlanProof>,
+}
+
+/// A point of no return.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NoReturnPlan {
+    /// What happens.
+    pub description: String,
+    /// The way back after it.
+    pub way_back: String,
+    /// Window (position in [`Hop::windows`]) that cannot be begun without crossing it sooner or later.
+    pub window: u32,
+    /// Shows whether it has been crossed: `expect` holds once it has.
+    pub crossed: PlanProof,
+    /// Where the claim comes from.
+    pub source: Source,
+}
+
+/// Time and disk that a plan needs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// Expected time, preparation left out.
+    pub duration: Millis,
+    /// Expected disturbed time per server.
+    pub disturbed_per_node: Millis,
+    /// The longest that it can take before it is reverted or held.
+    pub at_most: Millis,
+    /// Bytes to be sent to each server.
+    pub download_per_node: u64,
+    /// Free bytes needed on each server.
+    pub disk_per_node: u64,
+}
+
+/// A reason why there is no plan.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Refusal {
+    /// A short stable word: `unknown-version`, `blocked`, `no-path`, `unreachable`, `check:NAME`, …
+    pub code: String,
+    /// The hosts that it is about; all where empty.
+    pub hosts: Vec<String>,
+    /// What is wrong, with the values seen.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+    /// Where the rule comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+}
+
+impl Plan {
+    /// The server at an index.
+    pub fn node(&self, index: NodeIndex) -> &PlanNode {
+        &self.nodes[index.0 as usize]
+    }
+
+    /// The recipe at an index.
+    pub fn recipe(&self, index: RecipeIndex) -> &Recipe {
+        &self.recipes[index.0 as usize]
+    }
+}

@@ -1,0 +1,3 @@
+//! Frames over a byte stream, and the ways to reach an agent.
+
+pub mod protocol;

@@ -1,0 +1,155 @@
+//! What a controller asks of an agent, and what the agent answers.
+//!
+//! One agent process per host and session; requests carry a number and may be answered in any order. A frame is a
+//! length, a JSON header, and for [`Request::PutChunk`] the raw bytes after it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use upshift_model::action::{Action, Artifact, GuardStatus, Report, Service};
+use upshift_model::facts::HostFacts;
+use upshift_model::probe::{Observation, Probe};
+use upshift_model::profile::Place;
+
+/// Version of this protocol; an agent of another version is replaced.
+pub const PROTOCOL: u32 = 1;
+
+/// A request with its number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RequestFrame {
+    /// Number that the answer carries, too.
+    pub id: u64,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// An answer with the number of its request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResponseFrame {
+    /// Number of the request.
+    pub id: u64,
+    /// The answer; an error is a sentence for the operator.
+    pub response: Result<Response, String>,
+}
+
+/// What a controller asks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// First frame of a session; answered by [`Response::Hello`].
+    Hello {
+        /// [`PROTOCOL`].
+        protocol: u32,
+    },
+    /// Do something; answered by [`Response::Report`]. Orders of one run are done one after the other on a host.
+    Execute(Box<ExecuteOrder>),
+    /// Observe something; answered by [`Response::Observation`].
+    Observe {
+        /// The run that asks, where one does (for [`Probe::Guard`], [`Probe::Saved`], [`Probe::Log`]).
+        run: Option<String>,
+        /// What.
+        probe: Box<Probe>,
+    },
+    /// Find the places of a profile on this host; answered by [`Response::Places`].
+    Locate {
+        /// The places, by name.
+        places: BTreeMap<String, Place>,
+        /// The service whose process tells environment and arguments.
+        service: Box<Service>,
+        /// The context that templates in sources are filled in from.
+        context: serde_json::Value,
+    },
+    /// Renew the guard of a run; answered by [`Response::Guard`].
+    Renew(GuardCall),
+    /// Disarm it; answered by [`Response::Guard`].
+    Disarm(GuardCall),
+    /// A file is to come; answered by [`Response::Put`].
+    PutBegin(Artifact),
+    /// A piece of it, in the raw bytes after the header; answered by [`Response::Put`].
+    PutChunk {
+        /// Digest of the whole file.
+        sha256: String,
+        /// Where the piece begins.
+        offset: u64,
+    },
+    /// That was all; answered by [`Response::Put`] or an error where the digest is wrong.
+    PutEnd {
+        /// Digest of the whole file.
+        sha256: String,
+    },
+}
+
+/// An order on the wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExecuteOrder {
+    /// The run.
+    pub run: String,
+    /// Number of the step in its plan.
+    pub step: u32,
+    /// Which attempt. One (run, step, attempt) is done at most once; asked again, the recorded report is the answer.
+    pub attempt: u32,
+    /// Fencing token; an older one than the host has seen from this fleet is answered by [`Report::Fenced`].
+    pub token: u64,
+    /// Grows with every order of a run; an older one than the newest seen (with the same token) is answered by [`Report::Fenced`].
+    pub sequence: u64,
+    /// Name of the fleet, the scope of tokens.
+    pub fleet: String,
+    /// Whether the order leads forward: then it is refused with [`Report::GuardFired`] once the guard of this hop has fired.
+    pub forward: bool,
+    /// Position of the hop; guards are armed per (run, hop).
+    pub hop: u32,
+    /// What is to be done, templates filled in.
+    pub action: Action,
+}
+
+/// Which guard is meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuardCall {
+    /// The run.
+    pub run: String,
+    /// The hop.
+    pub hop: u32,
+    /// Name of the fleet, the scope of tokens.
+    pub fleet: String,
+    /// Fencing token. An older one than the host has seen is answered by an error.
+    pub token: u64,
+}
+
+/// What an agent answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Response {
+    /// To [`Request::Hello`].
+    Hello {
+        /// [`PROTOCOL`] of the agent.
+        protocol: u32,
+        /// The host.
+        host: Box<HostFacts>,
+        /// The host's clock, milliseconds since 1970.
+        clock_ms: u64,
+    },
+    /// To [`Request::Execute`].
+    Report(Report),
+    /// To [`Request::Observe`].
+    Observation(Observation),
+    /// To [`Request::Locate`].
+    Places(BTreeMap<String, Located>),
+    /// To [`Request::Renew`] and [`Request::Disarm`].
+    Guard(GuardStatus),
+    /// To the three requests that carry a file: how many bytes the host has; the whole file where `complete`.
+    Put {
+        /// Bytes that the host has.
+        received: u64,
+        /// Whether it has the whole file with the right digest.
+        complete: bool,
+    },
+}
+
+/// Where a place was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Located {
+    /// The path or value.
+    pub value: String,
+    /// What said so, in words: `environment variable ETCD_DATA_DIR`.
+    pub source: String,
+}
