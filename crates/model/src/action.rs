@@ -343,4 +343,3 @@ pub enum Report {
     /// The host's guard has fired (or is firing): the host takes no order forward for this hop any more.
     GuardFired,
 }
-

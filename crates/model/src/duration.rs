@@ -59,8 +59,11 @@ impl FromStr for Millis {
 
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, factor) =
-            UNITS.iter().rev().find(|(_, factor)| self.0 != 0 && self.0 % factor == 0).unwrap_or(&UNITS[1]);
+        let (unit, factor) = UNITS
+            .iter()
+            .rev()
+            .find(|(_, factor)| self.0 != 0 && self.0 % factor == 0)
+            .unwrap_or(&UNITS[1]);
         write!(f, "{}{unit}", self.0 / factor)
     }
 }
@@ -73,7 +76,9 @@ impl Serialize for Millis {
 
 impl<'de> Deserialize<'de> for Millis {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -106,7 +111,10 @@ mod tests {
     #[test]
     fn nonsense_is_refused_with_an_example() {
         for text in ["", "10", "s", "1.5s", "10 s", "-1s", "99999999999999999999h"] {
-            assert!(text.parse::<Millis>().unwrap_err().to_string().contains("30s"), "{text}");
+            assert!(
+                text.parse::<Millis>().unwrap_err().to_string().contains("30s"),
+                "{text}"
+            );
         }
     }
 }

@@ -37,7 +37,10 @@ pub struct Scope {
 impl Scope {
     /// An empty scope in which versions are compared by `scheme`.
     pub fn new(scheme: Scheme) -> Self {
-        Scope { scheme, values: serde_json::Map::new() }
+        Scope {
+            scheme,
+            values: serde_json::Map::new(),
+        }
     }
 
     /// Adds a name.

@@ -1,0 +1,149 @@
+//! Which ways lead between versions, what blocks them, and what must hold before one is taken.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::FactExpression;
+
+/// How a hop is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// In the running process; nothing restarts.
+    Hot,
+    /// One server or batch after the other.
+    Rolling,
+    /// All servers in one window.
+    Switch,
+    /// All servers in one window, into new data directories restored from a snapshot.
+    Rebuild,
+}
+
+/// Where a claim comes from: a vendor's document, a bug report, an observation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// What it is.
+    pub title: String,
+    /// Where it can be read, if it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+}
+
+/// A legal way from some versions to others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PathEdge {
+    /// Range of versions that the way leads out of; see [`crate::version::Range`].
+    pub from: String,
+    /// Range of versions that it leads to.
+    pub to: String,
+    /// How the hop is done.
+    pub strategy: Strategy,
+    /// Conditions over each server's facts, all of which must hold on every server; where one does not, this way does not
+    /// lead anywhere, and another may. Names: `node`, `places`, `variant`, `target`, `probes`, `host`, `version`, `from`, `to`.
+    #[serde(default)]
+    pub when: Vec<Condition>,
+    /// Where the claim comes from.
+    pub source: Source,
+    /// What an operator should know about this way. (That the target is newer than the source need not be said: it is
+    /// always demanded.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// A condition with the sentence that an operator reads where it does not hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Condition {
+    /// Expression; see [`crate::expr`].
+    pub expect: String,
+    /// What an operator reads where it does not hold; a template.
+    pub message: String,
+}
+
+/// A version that must not be reached, or a way that must not be taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BlockedEdge {
+    /// Name of the trouble, such as `etcd-data-inconsistency`.
+    pub name: String,
+    /// Versions that the way leads out of; all where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Versions that the way leads to; all where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Only for hops of these strategies; all where empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strategies: Vec<Strategy>,
+    /// Conditions over each server's facts, with the names of [`PathEdge::when`]; the way is blocked only where all hold on
+    /// some server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub when: Vec<String>,
+    /// What goes wrong.
+    pub reason: String,
+    /// Where the claim comes from.
+    pub source: Source,
+    /// The version that has it mended; absent where none has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixed_in: Option<String>,
+}
+
+/// Which versions may run side by side.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Skew {
+    /// Expression over `a` and `b` (two versions): may servers of these run in one cluster?
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub servers: Option<String>,
+    /// Rule for clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<ClientLag>,
+}
+
+/// How far clients may lag behind servers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientLag {
+    /// Expression over `client` and `server` (versions): does this client work with this server?
+    pub expect: String,
+    /// How the versions of the connected clients are read: an expression over the value of a probe that yields a list of
+    /// versions, evaluated on one reachable server. Where absent, only clients that stand in the fleet are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<FactExpression>,
+    /// What to do about clients for which it does not hold.
+    pub remedy: String,
+    /// Where the rule comes from.
+    pub source: Source,
+}
+
+/// A condition that must hold before anything is changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// Name, for `--skip` and reports.
+    pub name: String,
+    /// Expression over one server's facts, with the names of [`PathEdge::when`]; or, where `cluster` is set, over `nodes` (a
+    /// list with one map per server, holding those names and `name`), `from` and `to`.
+    pub expect: String,
+    /// What an operator reads where it does not hold; a template over the same names.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+    /// Hops that it applies to, by the version that the hop leads to; all where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Hops that it applies to, by the version that the hop leads out of; all where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Only for hops of these strategies; all where empty.
+    #[serde(default)]
+    pub strategies: Vec<Strategy>,
+    /// Whether the expression is about the whole cluster.
+    #[serde(default)]
+    pub cluster: bool,
+    /// Where the rule comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+}

@@ -1,0 +1,188 @@
+//! The product's rules for capacity, configuration, soaking, windows and the point of no return.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Proof, Source};
+use crate::Millis;
+
+/// How many servers may be down at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Capacity {
+    /// The most servers down at once.
+    #[serde(default = "one")]
+    pub max_unavailable: u32,
+    /// Whether a majority of the servers must stay up.
+    #[serde(default)]
+    pub quorum: bool,
+    /// The fewest servers that a cluster must have for a rolling hop.
+    #[serde(default = "one")]
+    pub min_servers: u32,
+    /// Label that names a host's failure domain; two domains are never disturbed in one batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_domain: Option<String>,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Capacity {
+            max_unavailable: 1,
+            quorum: false,
+            min_servers: 1,
+            failure_domain: None,
+        }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// What happens to configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Places that are saved before the switch and put back byte for byte by a revert.
+    #[serde(default)]
+    pub carry: Vec<String>,
+    /// Changes made for the new version.
+    #[serde(default)]
+    pub migrate: Vec<ConfigMigration>,
+}
+
+/// A change of configuration for some hops.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigMigration {
+    /// Hops that it applies to, by the version that the hop leads to; all where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Hops that it applies to, by the version that the hop leads out of; all where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The file (a template).
+    pub file: String,
+    /// Keys whose lines are removed.
+    #[serde(default)]
+    pub drop: Vec<String>,
+    /// Keys whose lines are turned into comments.
+    #[serde(default)]
+    pub comment: Vec<String>,
+    /// Where the rule comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+}
+
+/// What is watched while soaking.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Soak {
+    /// How long the last batch of a hop is watched.
+    #[serde(default = "default_soak", rename = "for")]
+    pub duration: Millis,
+    /// How long each earlier batch is watched.
+    #[serde(default)]
+    pub between: Millis,
+    /// How long a fault must last before it counts.
+    #[serde(default = "default_lasting")]
+    pub lasting: Millis,
+    /// What must keep holding.
+    #[serde(default)]
+    pub watch: Vec<Proof>,
+}
+
+impl Default for Soak {
+    fn default() -> Self {
+        Soak {
+            duration: default_soak(),
+            between: Millis::ZERO,
+            lasting: default_lasting(),
+            watch: Vec::new(),
+        }
+    }
+}
+
+fn default_soak() -> Millis {
+    Millis::seconds(30)
+}
+
+fn default_lasting() -> Millis {
+    Millis::seconds(10)
+}
+
+/// The moment after which the old version cannot come back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoReturn {
+    /// What happens, in the operator's words.
+    pub description: String,
+    /// The way back after it.
+    pub way_back: String,
+    /// Hops that have it, by the version they lead to; all where absent. Hops whose versions differ only in patch level
+    /// never have one unless `patch` is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Whether hops between patch levels of one minor have it, too.
+    #[serde(default)]
+    pub patch: bool,
+    /// Name of the probe that shows whether it has been crossed.
+    pub probe: String,
+    /// Expression that holds once it has been crossed.
+    pub crossed: String,
+    /// Where the claim comes from.
+    pub source: Source,
+}
+
+/// Times and limits of a window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WindowRules {
+    /// The longest that a window may disturb service before it is reverted.
+    #[serde(default = "default_limit")]
+    pub limit: Millis,
+    /// How long a guard waits for a renewal before it reverts its host.
+    #[serde(default = "default_lease")]
+    pub lease: Millis,
+    /// Time that one host needs to revert itself; guards fire this far apart.
+    #[serde(default = "default_slot")]
+    pub slot: Millis,
+    /// How long a service may take to end when asked; then it is killed.
+    #[serde(default = "default_patience")]
+    pub patience: Millis,
+    /// The window's expected length where nothing was measured yet; for the plan's estimate.
+    #[serde(default = "default_estimate")]
+    pub estimate: Millis,
+}
+
+impl Default for WindowRules {
+    fn default() -> Self {
+        WindowRules {
+            limit: default_limit(),
+            lease: default_lease(),
+            slot: default_slot(),
+            patience: default_patience(),
+            estimate: default_estimate(),
+        }
+    }
+}
+
+fn default_limit() -> Millis {
+    Millis::seconds(600)
+}
+
+fn default_lease() -> Millis {
+    Millis::seconds(300)
+}
+
+fn default_slot() -> Millis {
+    Millis::seconds(60)
+}
+
+fn default_patience() -> Millis {
+    Millis::seconds(60)
+}
+
+fn default_estimate() -> Millis {
+    Millis::seconds(30)
+}

@@ -1,0 +1,193 @@
+//! What is done in each slot of a strategy, and the observations that show that it worked.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Millis;
+use crate::action::Action;
+
+/// A slot of a strategy: the moment at which a verb is done. The planner knows the order of the slots for each strategy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Slot {
+    /// Before the windows: build what must be built, on every server.
+    Prepare,
+    /// Before each hop's windows: take and prove snapshots.
+    Protect,
+    /// Before each window, and before a completed window is reverted: the cluster can bear the loss of these servers.
+    Gate,
+    /// Take the server out of service.
+    Drain,
+    /// Move leadership away.
+    HandOver,
+    /// Stop the service for everybody (`switch`, `rebuild`), before any server stops.
+    Pause,
+    /// In the window, service paused, servers still up: the final snapshot of `rebuild`.
+    FinalSnapshot,
+    /// Stop the server. Default: stop the profile's service; proven by its process.
+    Stop,
+    /// Copy configuration and data aside. Default: the profile's `config.carry` places.
+    Save,
+    /// Switch the binaries. Default: the release store's link.
+    Switch,
+    /// Install in the running process (`hot`).
+    Install,
+    /// Make the installed release permanent (`hot`), after the decision to stay.
+    MakePermanent,
+    /// Bring the configuration to the new version. Default: the profile's `config` rules.
+    MigrateConfig,
+    /// Point the data directory at a new, empty one (`rebuild`).
+    FreshData,
+    /// Restore the snapshot before the start (`rebuild`).
+    Restore,
+    /// Start the server. Default: start the profile's service; proven by the version of its process.
+    Start,
+    /// Load the snapshot into the started server (`rebuild`).
+    Load,
+    /// The server is a member again.
+    Rejoin,
+    /// The server has caught up: the data has recovered.
+    Recover,
+    /// The whole cluster serves on the new version (`switch`, `rebuild`, `hot`).
+    Verify,
+    /// Take up service for everybody again.
+    Resume,
+    /// Take the server back into service.
+    Undrain,
+    /// Between two hops: background work of the last hop has ended.
+    Settle,
+    /// Revert of `hot`: install the old release, or restart into the permanent one.
+    Uninstall,
+    /// Revert of `rebuild`: point back at the old data directory.
+    OldData,
+    /// The separate, explicit step after which going back needs a snapshot.
+    Finalize,
+}
+
+/// One thing done, with the observation that shows that it worked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Verb {
+    /// What an operator reads while it is done, such as `move the leader away`.
+    pub title: String,
+    /// On which servers.
+    #[serde(default)]
+    pub on: On,
+    /// Done only where this holds; otherwise the step is skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_if: Option<Proof>,
+    /// Values computed from the observation of `only_if`, for templates (`{{ let.name }}`): expressions.
+    #[serde(default, rename = "let", skip_serializing_if = "BTreeMap::is_empty")]
+    pub bindings: BTreeMap<String, String>,
+    /// What is done; nothing where absent (the verb is a proof alone).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<Action>,
+    /// What must be observed, all of it.
+    pub proof: Vec<Proof>,
+    /// Time for action and proof together; progress extends it.
+    #[serde(default = "default_within")]
+    pub within: Millis,
+    /// How often the action is tried again after a failure that may pass.
+    #[serde(default)]
+    pub retry: Retry,
+    /// Hops that it applies to, by the version that the hop leads to; all where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Hops that it applies to, by the version that the hop leads out of; all where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+fn default_within() -> Millis {
+    Millis::seconds(60)
+}
+
+/// On which servers a verb is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum On {
+    /// On every server that the group is about: all of them, or those of the window.
+    #[default]
+    Each,
+    /// On one server, for the whole cluster: the first of the plan's order.
+    One,
+    /// On one server outside the window, where there is one.
+    OneOther,
+}
+
+/// The observation that shows that something holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Proof {
+    /// What is observed: a named probe of the profile.
+    pub probe: String,
+    /// On which servers it is observed.
+    #[serde(default)]
+    pub at: At,
+    /// Expression over `value`, `values` (by host, what has been observed in the same round), `node`, `places`, `from`, `to`, `before`
+    /// (the value of the same probe when the plan was made), `output` (what the action returned).
+    pub expect: String,
+    /// What an operator reads while it does not hold: what is being waited for. A template over the same names.
+    pub waiting: String,
+    /// How often in a row it must hold.
+    #[serde(default = "once")]
+    pub stable: u32,
+    /// Time between two looks.
+    #[serde(default = "default_every")]
+    pub every: Millis,
+    /// Expression that yields a number which grows while the wait makes progress; growth extends the deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
+}
+
+fn once() -> u32 {
+    1
+}
+
+fn default_every() -> Millis {
+    Millis(500)
+}
+
+/// On which servers a proof is observed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum At {
+    /// On the server of the step.
+    #[default]
+    Node,
+    /// On every server; the expression must hold for each.
+    All,
+    /// On every server but those of the window.
+    Others,
+}
+
+/// How often something is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// The most attempts, the first included.
+    #[serde(default = "three")]
+    pub attempts: u32,
+    /// Wait before the second attempt; doubled before each further one.
+    #[serde(default = "default_pause")]
+    pub pause: Millis,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Retry {
+            attempts: three(),
+            pause: default_pause(),
+        }
+    }
+}
+
+fn three() -> u32 {
+    3
+}
+
+fn default_pause() -> Millis {
+    Millis(500)
+}
