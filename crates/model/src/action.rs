@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Millis;
 use crate::probe::ProbeCheck;
+use crate::version::Scheme;
 
 /// One release of a product as a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -246,6 +247,12 @@ pub struct Relink {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GuardRecipe {
+    /// How versions compare in the expressions below.
+    pub scheme: Scheme,
+    /// Names that the expressions may use beside `value`: `node`, `places`, `state_directory`, `from`, `to`, `want` (the
+    /// version to go back to), `run`, `hop`. Filled in when the order is given.
+    #[serde(default)]
+    pub scope: serde_json::Map<String, serde_json::Value>,
     /// How long an arming or renewal lasts.
     pub lease: Millis,
     /// Added to the lease, so that the guards of a fleet do not all fire at once.

@@ -157,6 +157,9 @@ pub struct Recipe {
     pub from: String,
     /// `to` for templates and expressions.
     pub to: String,
+    /// `want` for templates and expressions: the version that shall run when the step's phase is over. It is `to` on the way
+    /// forward and `from` on the way back (`from` and `to` stay those of the hop), so that one verb serves both ways.
+    pub want: String,
     /// Done only where this holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only_if: Option<PlanProof>,
@@ -254,6 +257,11 @@ pub struct Hop {
     pub soak: SoakPlan,
     /// Before the next hop: background work has ended.
     pub settle: Vec<Group>,
+    /// Added to the lease of each server's guard, so that guards that nobody renews fire one window after the other, the last
+    /// upgraded first. Servers that are not named have no guard in this hop, or one without an offset.
+    /// [`crate::render_action`] puts it into the order.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub guard_offsets: BTreeMap<NodeIndex, Millis>,
     /// The moment after which the old version cannot come back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_return: Option<NoReturnPlan>,
