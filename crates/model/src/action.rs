@@ -153,7 +153,7 @@ pub enum Action {
     /// Have the file of a release in the host's cache, with the right digest; what is there already is not sent again.
     Distribute(Artifact),
     /// Unpack a distributed file into the release store.
-    Unpack(Artifact),
+    Unpack(UnpackRelease),
     /// Point the release store's link `current` at a release.
     Switch(SwitchRelease),
     /// Stop a service: ask, wait, and confirm by its process.
@@ -178,6 +178,17 @@ pub enum Action {
     ArmGuard(Box<GuardRecipe>),
     /// Disarm it.
     DisarmGuard,
+}
+
+/// Which file is unpacked, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnpackRelease {
+    /// The distributed file. Its version names the release in the store.
+    pub artifact: Artifact,
+    /// How many leading directories of the archive are dropped; see [`crate::profile::PackageRule::strip`].
+    #[serde(default)]
+    pub strip: u32,
 }
 
 /// Which release becomes the current one.
