@@ -1,3 +1,44 @@
-//! The command line.
+//! The command line: parse, call, print. No decisions.
 
-fn main() {}
+mod args;
+mod commands;
+mod exit;
+mod output;
+mod suggest;
+
+use std::process::ExitCode;
+
+use crate::args::Cli;
+use crate::exit::Exit;
+use crate::output::Printer;
+
+fn main() -> ExitCode {
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        // Help and version are results, everything else is wrong usage; clap knows which stream each goes to.
+        Err(error) => {
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
+            // Nobody can be told where standard error is closed.
+            let _ = error.print();
+            return ExitCode::from(exit as u8);
+        }
+    };
+    let printer = Printer::new(cli.global.output);
+    let exit = match commands::run(&cli, printer) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            if printer.json() {
+                // Where standard output is closed, the exit status still tells.
+                let _ = printer.line(&failure.json().to_string());
+            } else {
+                printer.note(&failure.text(cli.global.verbose));
+            }
+            failure.exit()
+        }
+    };
+    ExitCode::from(exit as u8)
+}

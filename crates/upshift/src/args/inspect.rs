@@ -1,0 +1,70 @@
+//! Commands that look.
+
+use clap::Args;
+use upshift_model::Millis;
+
+/// `upshift status`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  upshift status
+  upshift status --watch --every 5s
+  upshift status --output json
+
+What it prints was observed just now, on the hosts.")]
+pub struct StatusArgs {
+    /// Look again and again, until Ctrl-C.
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Time between two looks.
+    #[arg(long, value_name = "DURATION", default_value = "2s", requires = "watch")]
+    pub every: Millis,
+}
+
+/// `upshift why`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  upshift why
+  upshift why 20261120-0930-etcd --output json")]
+pub struct WhyArgs {
+    /// The run [default: the newest of the fleet].
+    pub run: Option<String>,
+}
+
+/// `upshift history`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  upshift history
+  upshift history --all")]
+pub struct HistoryArgs {
+    /// Runs on all fleets, not only on this one.
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `upshift show`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  upshift show 20261120-0930-etcd
+  upshift show 20261120-0930-etcd --journal          every event, one JSON record per line")]
+pub struct ShowArgs {
+    /// The run.
+    pub run: String,
+    /// The journal: every event, one JSON record per line.
+    #[arg(long)]
+    pub journal: bool,
+}
+
+/// `upshift report`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  upshift report 20261120-0930-etcd
+  upshift report 20261120-0930-etcd --output markdown > report.md")]
+pub struct ReportArgs {
+    /// The run.
+    pub run: String,
+}

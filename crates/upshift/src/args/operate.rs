@@ -1,0 +1,79 @@
+//! Commands that steer a run.
+
+use clap::Args;
+
+/// `upshift pause`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  upshift pause
+  upshift pause 20261120-0930-etcd
+
+Never stops inside a window: the server that is being upgraded is finished first.")]
+pub struct PauseArgs {
+    /// The run [default: the newest of the fleet].
+    pub run: Option<String>,
+}
+
+/// `upshift resume`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  upshift resume
+  upshift resume --take-over            the other controller is known to be dead
+  upshift resume --accept-no-return     the run asked for consent")]
+pub struct ResumeArgs {
+    /// The run [default: the newest of the fleet].
+    pub run: Option<String>,
+    /// Take the run over from a controller whose lease still stands.
+    #[arg(long)]
+    pub take_over: bool,
+    /// The explicit yes to crossing the point of no return that the run is waiting at.
+    #[arg(long)]
+    pub accept_no_return: bool,
+}
+
+/// `upshift abort`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  upshift abort
+  upshift abort --yes --take-over")]
+pub struct AbortArgs {
+    /// The run [default: the newest of the fleet].
+    pub run: Option<String>,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Take the run over from a controller whose lease still stands.
+    #[arg(long)]
+    pub take_over: bool,
+}
+
+/// `upshift revert`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  upshift revert
+  upshift revert 20261120-0930-etcd --yes")]
+pub struct RevertArgs {
+    /// The run [default: the newest of the fleet].
+    pub run: Option<String>,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// `upshift finalize`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  upshift finalize
+  upshift finalize 20261120-0930-etcd --yes")]
+pub struct FinalizeArgs {
+    /// The run [default: the newest of the fleet].
+    pub run: Option<String>,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+}

@@ -1,0 +1,168 @@
+//! Commands on the way to a new version.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use upshift_model::Millis;
+
+/// `upshift demo`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  upshift demo
+  upshift demo --lab                  without downloads: the lab server instead of etcd
+  upshift demo --output json          ends with one line of figures
+
+The cluster lives in a temporary directory and on loopback addresses.
+Ctrl-C ends the demo at any time; nothing keeps running and nothing is left but the cached downloads.")]
+pub struct DemoArgs {
+    /// Use the lab server, a small replicated key-value server of Upshift's own, even where etcd can be had.
+    #[arg(long)]
+    pub lab: bool,
+    /// Where downloads are kept for the next time [default: $XDG_CACHE_HOME/upshift, else ~/.cache/upshift].
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+}
+
+/// `upshift init`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  upshift init --product etcd --host n1=10.0.0.1 --host n2=10.0.0.2 --host n3=10.0.0.3
+  upshift init --product etcd --host n1=ops@10.0.0.1:2222 --sudo
+  upshift init --product etcd --host n1 --host n2 --host n3       names as your ssh configuration knows them
+
+An Ansible inventory needs no `init`: give it to any command with --fleet.")]
+pub struct InitArgs {
+    /// A host, as NAME or NAME=[USER@]ADDRESS[:PORT]; again for each host.
+    #[arg(long = "host", value_name = "HOST", required = true)]
+    pub hosts: Vec<String>,
+    /// The agent runs under sudo, for logins that are not root.
+    #[arg(long)]
+    pub sudo: bool,
+    /// Name of the fleet; one run per name at a time [default: the product's name].
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Overwrite a file that exists.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Where an upgrade is to lead.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Upgrade")]
+pub struct Target {
+    /// A version that the path must go through; again for each.
+    #[arg(long, value_name = "VERSION")]
+    pub via: Vec<String>,
+    /// Servers per window of a rolling hop [default: what the profile allows].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: Option<u32>,
+    /// The host to upgrade first.
+    #[arg(long, value_name = "HOST")]
+    pub canary: Option<String>,
+    /// Name of a check that you take upon yourself; again for each.
+    #[arg(long = "skip-check", value_name = "CHECK")]
+    pub skip_checks: Vec<String>,
+    /// Try a version again that an earlier run went back from.
+    #[arg(long)]
+    pub again: bool,
+    /// How long the result is watched before the upgrade counts as done, such as 10m [default: the profile's].
+    #[arg(long, value_name = "DURATION")]
+    pub soak: Option<Millis>,
+    /// How long each server is watched before the next one [default: the profile's].
+    #[arg(long, value_name = "DURATION")]
+    pub soak_between: Option<Millis>,
+    /// How long a host waits for a lost controller before it goes back by itself [default: the profile's].
+    #[arg(long, value_name = "DURATION")]
+    pub guard_lease: Option<Millis>,
+}
+
+/// `upshift check`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  upshift check
+  upshift check --to 3.5.30 --fleet inventory.ini
+
+Changes nothing on any host but putting the agent there, once. Everything that is wrong is reported at once.")]
+pub struct CheckArgs {
+    /// Check whether the upgrade to this version may be done, too.
+    #[arg(long, value_name = "VERSION")]
+    pub to: Option<String>,
+    /// Further wishes.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `upshift plan`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  upshift plan --to 3.5.30
+  upshift plan --to 3.5.30 --via 3.4.23
+  upshift plan --to 3.5.30 -o upgrade.plan          keep it; `upshift upgrade --plan upgrade.plan` does just that
+  upshift plan --to 3.5.30 --picture                the phases of every server, in text
+  upshift plan --to 3.5.30 --output svg -o plan.svg")]
+pub struct PlanArgs {
+    /// The version to reach.
+    #[arg(long, value_name = "VERSION")]
+    pub to: String,
+    /// Further wishes.
+    #[command(flatten)]
+    pub target: Target,
+    /// Write to this file: the plan itself, or with --output markdown or svg its rendering.
+    #[arg(short = 'o', long = "out", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Add the picture of the phases per server.
+    #[arg(long)]
+    pub picture: bool,
+}
+
+/// `upshift prepare`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  upshift prepare --to 3.5.30          days ahead; `upshift upgrade` then sends nothing again")]
+pub struct PrepareArgs {
+    /// The version to prepare.
+    #[arg(long, value_name = "VERSION")]
+    pub to: String,
+    /// Further wishes.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `upshift upgrade`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  upshift upgrade --to 3.5.30
+  upshift upgrade --plan upgrade.plan
+  upshift upgrade --to 3.5.30 --yes --accept-no-return --output json      for machines
+
+Ctrl-C once: the run pauses at its next safe point.
+Ctrl-C twice: this command ends at once and the run waits for `upshift resume`;
+if nobody resumes, the guards bring the hosts back when their lease has passed.")]
+pub struct UpgradeArgs {
+    /// The version to reach.
+    #[arg(
+        long,
+        value_name = "VERSION",
+        required_unless_present = "plan",
+        conflicts_with = "plan"
+    )]
+    pub to: Option<String>,
+    /// A plan written by `upshift plan -o`; refused where the cluster has changed since.
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+    /// Further wishes.
+    #[command(flatten)]
+    pub target: Target,
+    /// Do not ask. Does not cross a point of no return: that takes --accept-no-return.
+    #[arg(short, long)]
+    pub yes: bool,
+    /// The explicit yes to crossing the plan's points of no return.
+    #[arg(long)]
+    pub accept_no_return: bool,
+}
