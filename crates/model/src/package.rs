@@ -1,1 +1,1 @@
-//! Placeholder.
+//! Names of packages as patterns with named parts.
