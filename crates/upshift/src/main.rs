@@ -3,8 +3,11 @@
 mod args;
 mod commands;
 mod exit;
+mod files;
 mod output;
+mod profiles;
 mod suggest;
+mod table;
 
 use std::process::ExitCode;
 

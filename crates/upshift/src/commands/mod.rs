@@ -1,6 +1,7 @@
 //! The commands, one module each.
 
 mod generate;
+mod profile;
 
 use crate::args::{Cli, Command};
 use crate::exit::{Exit, Failure};
@@ -9,6 +10,7 @@ use crate::output::Printer;
 /// Does what was typed.
 pub fn run(cli: &Cli, printer: Printer) -> Result<Exit, Failure> {
     match &cli.command {
+        Command::Profile(arguments) => profile::run(&arguments.command, printer),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man { directory } => generate::man_pages(directory, printer),
         Command::Reference => generate::reference(printer),
