@@ -1,0 +1,189 @@
+//! Guards, seen from the controller: renewed while they stand, disarmed when the hop is decided.
+
+use upshift_model::Millis;
+use upshift_model::action::GuardStatus;
+use upshift_plan::NodeIndex;
+
+use crate::event::Effect;
+use crate::state::{Guard, State};
+
+/// How soon an unanswered question to a guard is asked again.
+const AGAIN: Millis = Millis::seconds(5);
+/// How long after a guard's deadline its host is waited for before an operator is asked.
+const PATIENCE: Millis = Millis::seconds(120);
+/// How long a new controller gives the hosts to answer before it takes a guard whose time has passed as fired.
+const TAKE_UP: Millis = Millis::seconds(20);
+
+/// Where the disarming of guards stands.
+pub(crate) enum Disarming {
+    Pending,
+    Done,
+    /// A guard fired after all.
+    Fired(String),
+    /// A host has not answered for too long.
+    Lost(String),
+}
+
+impl Guard {
+    fn interval(&self) -> Millis {
+        Millis((self.lease.0 / 3).max(1))
+    }
+
+    fn due(&self) -> Millis {
+        if self.unconfirmed {
+            self.renew_sent.plus(AGAIN)
+        } else {
+            self.renew_sent.plus(self.interval())
+        }
+    }
+}
+
+impl State {
+    /// Renews the guards that are due. Nothing is renewed while a guard is being disarmed.
+    pub(crate) fn renew_guards(&mut self, effects: &mut Vec<Effect>) {
+        let (now, token) = (self.now, self.token());
+        for (&node, guard) in &mut self.guards {
+            if !guard.fired && guard.disarm_sent.is_none() && now >= guard.due() {
+                guard.renew_sent = now;
+                effects.push(Effect::Renew {
+                    node,
+                    token,
+                    hop: guard.hop,
+                });
+            }
+        }
+    }
+
+    /// Takes in what a guard says of itself.
+    pub(crate) fn guard_says(&mut self, node: NodeIndex, status: &GuardStatus) {
+        let Some(guard) = self.guards.get_mut(&node) else {
+            return;
+        };
+        match status {
+            GuardStatus::Armed { remaining } => {
+                // The answer may have travelled: counted from the question, so that it is never taken for longer than it is.
+                guard.until = guard.renew_sent.plus(*remaining);
+                guard.unconfirmed = false;
+            }
+            GuardStatus::Firing | GuardStatus::Reverted | GuardStatus::Failed { .. } => {
+                guard.fired = true;
+                guard.unconfirmed = false;
+            }
+            GuardStatus::Disarmed | GuardStatus::StoodDown => {
+                self.guards.remove(&node);
+            }
+            GuardStatus::Absent if guard.disarm_sent.is_some() => {
+                self.guards.remove(&node);
+            }
+            GuardStatus::Absent => {
+                guard.fired = true;
+                guard.unconfirmed = false;
+            }
+        }
+    }
+
+    /// Why the hop cannot go forward: a guard has fired, or may have.
+    pub(crate) fn guard_trouble(&self) -> Option<String> {
+        self.guards.iter().find_map(|(node, guard)| {
+            let name = &self.plan.node(*node).name;
+            if guard.fired {
+                Some(format!(
+                    "the guard of {name} has fired: the host has gone back by itself"
+                ))
+            } else if self.now >= guard.until {
+                Some(format!(
+                    "{name} has not answered past its guard's deadline: it goes back by itself"
+                ))
+            } else {
+                None
+            }
+        })
+    }
+
+    /// Whether every guard is known to stand.
+    pub(crate) fn guards_confirmed(&self) -> bool {
+        self.guards.values().all(|guard| !guard.unconfirmed)
+    }
+
+    /// Asks every guard whether it stands.
+    pub(crate) fn confirm_guards(&mut self, effects: &mut Vec<Effect>) {
+        let (now, token) = (self.now, self.token());
+        for (&node, guard) in &mut self.guards {
+            guard.unconfirmed = true;
+            guard.renew_sent = now;
+            effects.push(Effect::Renew {
+                node,
+                token,
+                hop: guard.hop,
+            });
+        }
+    }
+
+    /// A new controller does not know what the guards did meanwhile: it asks.
+    pub(crate) fn doubt_guards(&mut self, effects: &mut Vec<Effect>) {
+        let now = self.now;
+        for guard in self.guards.values_mut() {
+            guard.until = guard.until.max(now.plus(TAKE_UP));
+            if guard.disarm_sent.is_some() {
+                guard.disarm_sent = Some(now.minus(AGAIN));
+            }
+        }
+        let (standing, token) = (now, self.token());
+        for (&node, guard) in &mut self.guards {
+            if !guard.fired && guard.disarm_sent.is_none() {
+                guard.unconfirmed = true;
+                guard.renew_sent = standing;
+                effects.push(Effect::Renew {
+                    node,
+                    token,
+                    hop: guard.hop,
+                });
+            }
+        }
+    }
+
+    /// Disarms the guards of some servers, all at once.
+    pub(crate) fn disarm(
+        &mut self,
+        applies: impl Fn(NodeIndex, &Guard) -> bool,
+        effects: &mut Vec<Effect>,
+    ) -> Disarming {
+        let (now, token) = (self.now, self.token());
+        let mut result = Disarming::Done;
+        for (&node, guard) in &mut self.guards {
+            if !applies(node, guard) {
+                continue;
+            }
+            let name = &self.plan.node(node).name;
+            if guard.fired {
+                return Disarming::Fired(format!("the guard of {name} fired before it was disarmed"));
+            }
+            if guard.disarm_sent.is_none_or(|sent| now >= sent.plus(AGAIN)) {
+                guard.disarm_sent = Some(now);
+                guard.disarm_since.get_or_insert(now);
+                effects.push(Effect::Disarm {
+                    node,
+                    token,
+                    hop: guard.hop,
+                });
+            }
+            if now >= guard.until.plus(PATIENCE) {
+                return Disarming::Lost(name.clone());
+            }
+            result = Disarming::Pending;
+        }
+        result
+    }
+
+    /// The moment at which a guard has to be looked after, at the latest.
+    pub(crate) fn guards_due(&self) -> Option<Millis> {
+        self.guards
+            .values()
+            .filter(|guard| !guard.fired)
+            .map(|guard| match guard.disarm_sent {
+                Some(sent) => sent.plus(AGAIN),
+                None => guard.due().min(guard.until.max(self.now.plus(Millis(1)))),
+            })
+            .min()
+    }
+}

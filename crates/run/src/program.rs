@@ -1,0 +1,249 @@
+//! The order in which a plan is done: forward, and back.
+
+use std::collections::BTreeMap;
+
+use upshift_model::Millis;
+use upshift_plan::{Group, NodeIndex, Plan, StepId, Window};
+
+use crate::state::State;
+
+/// One thing that the program does; the next begins when it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Item {
+    /// A group of steps.
+    Group(GroupAt),
+    /// The explicit yes to the hop's point of no return.
+    Consent { hop: u32 },
+    /// Service is disturbed from here on.
+    Open { hop: u32, window: u32 },
+    /// The window's servers serve on the new version.
+    Close { hop: u32, window: u32 },
+    /// Watch for a while.
+    Watch { hop: u32, duration: Millis },
+    /// Confirm every guard, then record that the new version stays.
+    Decide { hop: u32 },
+    /// Disarm every guard of the hop, in one round trip.
+    Disarm { hop: u32 },
+    /// Forward: the hop is done.
+    HopDone,
+    /// Back: find out whether the point of no return has been crossed.
+    Crossed { hop: u32 },
+    /// Back: the window's servers serve on the old version; their guards are disarmed.
+    CloseBack { hop: u32, window: u32 },
+    /// Back: every server of the hop is on the old version.
+    BackDone { hop: u32 },
+}
+
+/// Which group of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GroupAt {
+    pub(crate) part: Part,
+    pub(crate) hop: u32,
+    pub(crate) window: u32,
+    pub(crate) index: u32,
+}
+
+/// Part of a plan that consists of groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Prepare,
+    Protect,
+    Gate,
+    Forward,
+    RevertGate,
+    Rearm,
+    Revert,
+    Stay,
+    Settle,
+    Finalize,
+}
+
+impl Part {
+    /// Whether orders of this part lead back.
+    pub(crate) fn leads_back(self) -> bool {
+        matches!(self, Part::RevertGate | Part::Revert)
+    }
+
+    /// Whether the part belongs to a window, whose servers it is about.
+    pub(crate) fn has_window(self) -> bool {
+        matches!(
+            self,
+            Part::Gate | Part::Forward | Part::RevertGate | Part::Rearm | Part::Revert
+        )
+    }
+}
+
+fn groups_of(plan: &Plan, part: Part, hop: u32, window: u32) -> &[Group] {
+    let the_hop = || &plan.hops[hop as usize];
+    let the_window = || &the_hop().windows[window as usize];
+    match part {
+        Part::Prepare => &plan.prepare,
+        Part::Finalize => &plan.finalize,
+        Part::Protect => &the_hop().protect,
+        Part::Stay => &the_hop().stay,
+        Part::Settle => &the_hop().settle,
+        Part::Gate => &the_window().gate,
+        Part::Forward => &the_window().forward,
+        Part::RevertGate => &the_window().revert_gate,
+        Part::Rearm => &the_window().rearm,
+        Part::Revert => &the_window().revert,
+    }
+}
+
+impl GroupAt {
+    /// The group itself.
+    pub(crate) fn of(self, plan: &Plan) -> &Group {
+        &groups_of(plan, self.part, self.hop, self.window)[self.index as usize]
+    }
+}
+
+fn push(items: &mut Vec<Item>, plan: &Plan, part: Part, hop: u32, window: u32) {
+    let count = groups_of(plan, part, hop, window).len() as u32;
+    items.extend((0..count).map(|index| {
+        Item::Group(GroupAt {
+            part,
+            hop,
+            window,
+            index,
+        })
+    }));
+}
+
+fn push_window(items: &mut Vec<Item>, plan: &Plan, hop: u32, window: u32) {
+    push(items, plan, Part::Gate, hop, window);
+    items.push(Item::Open { hop, window });
+    push(items, plan, Part::Forward, hop, window);
+    items.push(Item::Close { hop, window });
+    let soak = window_of(plan, hop, window).soak;
+    if soak > Millis::ZERO {
+        items.push(Item::Watch { hop, duration: soak });
+    }
+}
+
+/// The window itself.
+pub(crate) fn window_of(plan: &Plan, hop: u32, window: u32) -> &Window {
+    &plan.hops[hop as usize].windows[window as usize]
+}
+
+/// The way forward.
+pub(crate) fn forward(plan: &Plan) -> Vec<Item> {
+    let mut items = Vec::new();
+    push(&mut items, plan, Part::Prepare, 0, 0);
+    for (position, the_hop) in plan.hops.iter().enumerate() {
+        let hop = position as u32;
+        push(&mut items, plan, Part::Protect, hop, 0);
+        if the_hop.no_return.is_some() {
+            items.push(Item::Consent { hop });
+        }
+        for window in 0..the_hop.windows.len() as u32 {
+            push_window(&mut items, plan, hop, window);
+        }
+        items.push(Item::Decide { hop });
+        items.push(Item::Disarm { hop });
+        push(&mut items, plan, Part::Stay, hop, 0);
+        if the_hop.soak.duration > Millis::ZERO {
+            items.push(Item::Watch {
+                hop,
+                duration: the_hop.soak.duration,
+            });
+        }
+        push(&mut items, plan, Part::Settle, hop, 0);
+        items.push(Item::HopDone);
+    }
+    items
+}
+
+/// Where each step of a plan stands: its group, and its position in it.
+pub(crate) type Index = BTreeMap<StepId, (GroupAt, u32)>;
+
+/// Every step of a plan by its number.
+pub(crate) fn index(plan: &Plan) -> Index {
+    let mut items = Vec::new();
+    push(&mut items, plan, Part::Prepare, 0, 0);
+    for (hop, the_hop) in (0u32..).zip(&plan.hops) {
+        push(&mut items, plan, Part::Protect, hop, 0);
+        for window in 0..the_hop.windows.len() as u32 {
+            for part in [
+                Part::Gate,
+                Part::Forward,
+                Part::RevertGate,
+                Part::Rearm,
+                Part::Revert,
+            ] {
+                push(&mut items, plan, part, hop, window);
+            }
+        }
+        push(&mut items, plan, Part::Stay, hop, 0);
+        push(&mut items, plan, Part::Settle, hop, 0);
+    }
+    items.extend(finalize(plan));
+    let mut index = Index::new();
+    for item in items {
+        if let Item::Group(at) = item {
+            index.extend(
+                (0u32..)
+                    .zip(&at.of(plan).steps)
+                    .map(|(position, step)| (step.id, (at, position))),
+            );
+        }
+    }
+    index
+}
+
+/// What `finalize` does.
+pub(crate) fn finalize(plan: &Plan) -> Vec<Item> {
+    let mut items = Vec::new();
+    push(
+        &mut items,
+        plan,
+        Part::Finalize,
+        plan.hops.len().saturating_sub(1) as u32,
+        0,
+    );
+    items
+}
+
+/// Arms the guards of every window of a hop that was opened and is not reverted yet, where they do not stand.
+pub(crate) fn rearm(state: &State, hop: u32) -> Vec<Item> {
+    let mut items = Vec::new();
+    for (&(_, window), _) in state
+        .windows
+        .range((hop, 0)..=(hop, u32::MAX))
+        .filter(|(_, window)| !window.reverted)
+    {
+        let nodes = &window_of(&state.plan, hop, window).nodes;
+        if !nodes.iter().all(|node| state.guards.contains_key(node)) {
+            push(&mut items, &state.plan, Part::Rearm, hop, window);
+        }
+    }
+    items
+}
+
+/// The way back for a hop: the window that failed first, since its servers are down anyway; then the completed ones,
+/// newest first, each once the cluster can bear it.
+pub(crate) fn back(state: &State, hop: u32) -> Vec<Item> {
+    let mut items = vec![Item::Crossed { hop }];
+    items.extend(rearm(state, hop));
+    let opened: Vec<(u32, bool)> = state
+        .windows
+        .range((hop, 0)..=(hop, u32::MAX))
+        .filter(|(_, window)| !window.reverted)
+        .map(|(&(_, window), window_state)| (window, window_state.closed.is_some()))
+        .collect();
+    let failed = opened.iter().rev().filter(|(_, closed)| !closed);
+    let completed = opened.iter().rev().filter(|(_, closed)| *closed);
+    for &(window, closed) in failed.chain(completed) {
+        if closed {
+            push(&mut items, &state.plan, Part::RevertGate, hop, window);
+        }
+        push(&mut items, &state.plan, Part::Revert, hop, window);
+        items.push(Item::CloseBack { hop, window });
+    }
+    items.push(Item::BackDone { hop });
+    items
+}
+
+/// Servers of a window.
+pub(crate) fn nodes_of(plan: &Plan, hop: u32, window: u32) -> &[NodeIndex] {
+    &window_of(plan, hop, window).nodes
+}

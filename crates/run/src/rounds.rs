@@ -1,0 +1,273 @@
+//! Rounds of looking: a probe is asked on some servers, and the answers are judged together.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use upshift_model::probe::{Observation, Probe, ProbeFailure};
+use upshift_model::profile::At;
+use upshift_model::{Millis, expr, template};
+use upshift_plan::{NodeIndex, Plan, PlanProof};
+
+use crate::context::{self, Names};
+use crate::event::{AskId, Effect};
+use crate::state::{Asker, Round, State};
+
+/// How long an answer may take beyond the probe's own time limit before the round counts as failed.
+const PATIENCE: Millis = Millis::seconds(10);
+
+/// What a round is about.
+pub(crate) struct Question<'a> {
+    pub(crate) proof: &'a PlanProof,
+    pub(crate) names: Names<'a>,
+    pub(crate) hop: u32,
+    /// The server of the step; every server where there is none.
+    pub(crate) node: Option<NodeIndex>,
+    /// Servers that `others` leaves out.
+    pub(crate) window: &'a [NodeIndex],
+    pub(crate) bindings: &'a BTreeMap<String, Value>,
+    pub(crate) output: &'a Value,
+}
+
+/// What a round showed.
+pub(crate) struct Verdict {
+    pub(crate) holds: bool,
+    /// What is being waited for, where it does not hold.
+    pub(crate) waiting: String,
+    /// How far it has come, where the proof says.
+    pub(crate) progress: Option<f64>,
+    /// What was seen at the step's own server.
+    pub(crate) value: Value,
+    /// Servers for which the expression held, those for which it did not, and those that gave no answer.
+    pub(crate) yes: u32,
+    pub(crate) no: u32,
+}
+
+impl Question<'_> {
+    fn targets(&self, plan: &Plan) -> Vec<NodeIndex> {
+        let all = || (0..plan.nodes.len() as u32).map(NodeIndex);
+        match (self.proof.at, self.node) {
+            (At::Node, Some(node)) => vec![node],
+            (At::Node | At::All, _) => all().collect(),
+            (At::Others, _) => all().filter(|node| !self.window.contains(node)).collect(),
+        }
+    }
+
+    fn context(&self, state: &State, node: NodeIndex) -> Value {
+        context::context(&state.plan, &state.run, self.hop, node, self.names, self.bindings)
+    }
+
+    /// Judges a finished round.
+    fn judge(&self, state: &State, seen: &BTreeMap<NodeIndex, Observation>) -> Verdict {
+        let plan = &state.plan;
+        let own = self.node.unwrap_or(NodeIndex(0));
+        let values: Value = Value::Object(
+            seen.iter()
+                .filter_map(|(node, observation)| {
+                    Some((plan.node(*node).name.clone(), observation.as_ref().ok()?.clone()))
+                })
+                .collect::<Map<_, _>>(),
+        );
+        let mut verdict = Verdict {
+            holds: true,
+            waiting: String::new(),
+            progress: None,
+            value: Value::Null,
+            yes: 0,
+            no: 0,
+        };
+        for (node, observation) in seen {
+            let name = &plan.node(*node).name;
+            match observation {
+                Ok(value) => self.judge_one(state, *node, value, &values, &mut verdict),
+                Err(failure) => verdict.fail(&self.proof.waiting, &format!("{name} {}", words(failure))),
+            }
+            if *node == own {
+                verdict.value = observation.clone().unwrap_or(Value::Null);
+            }
+        }
+        verdict
+    }
+
+    fn judge_one(
+        &self,
+        state: &State,
+        node: NodeIndex,
+        value: &Value,
+        values: &Value,
+        verdict: &mut Verdict,
+    ) {
+        let server = state.plan.node(node);
+        let mut scope = context::scope(&state.plan, self.context(state, node), values, value);
+        scope.set(
+            "before",
+            server
+                .before
+                .get(&self.proof.name)
+                .cloned()
+                .unwrap_or(Value::Null),
+        );
+        scope.set("output", self.output.clone());
+        match expr::holds(&self.proof.expect, &scope) {
+            Ok(true) => verdict.yes += 1,
+            Ok(false) => {
+                verdict.no += 1;
+                let waiting = template::render_text(&self.proof.waiting, &scope.as_value())
+                    .unwrap_or_else(|_| self.proof.waiting.clone());
+                verdict.fail(&waiting, &format!("{} shows {}", server.name, shorten(value)));
+            }
+            Err(error) => verdict.fail(&self.proof.waiting, &format!("{}: {error}", server.name)),
+        }
+        if let Some(progress) = &self.proof.progress
+            && let Ok(Value::Number(number)) = expr::value(progress, &scope)
+        {
+            *verdict.progress.get_or_insert(0.0) += number.as_f64().unwrap_or(0.0);
+        }
+    }
+}
+
+impl Verdict {
+    /// Notes the first reason why it does not hold.
+    fn fail(&mut self, waiting: &str, evidence: &str) {
+        if self.holds {
+            self.holds = false;
+            self.waiting = format!("{waiting} ({evidence})");
+        }
+    }
+}
+
+/// A failure of a probe, as the end of a sentence about a host.
+fn words(failure: &ProbeFailure) -> String {
+    match failure {
+        ProbeFailure::Unreachable(reason) => format!("does not answer: {reason}"),
+        ProbeFailure::Failed(reason) => format!("cannot tell: {reason}"),
+    }
+}
+
+/// A value short enough for a line.
+fn shorten(value: &Value) -> String {
+    const LIMIT: usize = 160;
+    let text = value.to_string();
+    match text.char_indices().nth(LIMIT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+fn own_limit(probe: &Probe) -> Millis {
+    match probe {
+        Probe::Command(command) => command.timeout,
+        Probe::Http(http) => http.timeout,
+        _ => Millis::ZERO,
+    }
+}
+
+impl State {
+    /// Carries a round on: asks when it is time, and judges when everything has been answered or patience is at its end.
+    /// The round is reset for the next look where a verdict is returned.
+    pub(crate) fn look(
+        &mut self,
+        round: &mut Round,
+        asker: Asker,
+        question: &Question<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Verdict> {
+        match round.ask {
+            None if self.now < round.next => None,
+            None => {
+                self.ask(round, asker, question, effects);
+                self.finish_if_answered(round, question)
+            }
+            Some(_) => self.finish_if_answered(round, question),
+        }
+    }
+
+    fn ask(&mut self, round: &mut Round, asker: Asker, question: &Question<'_>, effects: &mut Vec<Effect>) {
+        let ask = AskId(self.next_ask);
+        self.next_ask += 1;
+        *round = Round {
+            ask: Some(ask),
+            asked: self.now,
+            patience: own_limit(&question.proof.probe).plus(PATIENCE),
+            ..Round::default()
+        };
+        self.asks.insert(ask, asker);
+        for node in question.targets(&self.plan) {
+            match template::render(&question.proof.probe, &question.context(self, node)) {
+                Ok(probe) => {
+                    round.awaiting.insert(node);
+                    effects.push(Effect::Observe {
+                        ask,
+                        node,
+                        probe: Box::new(probe),
+                    });
+                }
+                Err(error) => {
+                    round
+                        .seen
+                        .insert(node, Err(ProbeFailure::Failed(error.to_string())));
+                }
+            }
+        }
+    }
+
+    fn finish_if_answered(&mut self, round: &mut Round, question: &Question<'_>) -> Option<Verdict> {
+        if !round.awaiting.is_empty() {
+            if self.now < round.asked.plus(round.patience) {
+                return None;
+            }
+            for node in std::mem::take(&mut round.awaiting) {
+                round.seen.insert(
+                    node,
+                    Err(ProbeFailure::Unreachable("no answer in time".to_owned())),
+                );
+            }
+        }
+        let verdict = question.judge(self, &round.seen);
+        self.forget(round);
+        *round = Round {
+            next: self.now.plus(question.proof.every),
+            ..Round::default()
+        };
+        Some(verdict)
+    }
+
+    /// Drops the open question of a round.
+    pub(crate) fn forget(&mut self, round: &Round) {
+        if let Some(ask) = round.ask {
+            self.asks.remove(&ask);
+        }
+    }
+
+    /// Takes an answer in; whether anybody waits for it.
+    pub(crate) fn observed(&mut self, ask: AskId, node: NodeIndex, observation: Observation) {
+        let round = match self.asks.get(&ask) {
+            Some(Asker::Step(step)) => self.steps.get_mut(step).and_then(crate::state::StepState::round),
+            Some(Asker::Watch(index)) => self
+                .soak
+                .as_mut()
+                .and_then(|soak| soak.watches.get_mut(*index))
+                .map(|watch| &mut watch.round),
+            Some(Asker::Crossing) => self.crossing.as_mut().map(|crossing| &mut crossing.round),
+            None => None,
+        };
+        if let Some(round) = round
+            && round.ask == Some(ask)
+            && round.awaiting.remove(&node)
+        {
+            round.seen.insert(node, observation);
+        }
+    }
+
+    /// The moment at which a round has to be carried on, at the latest.
+    pub(crate) fn round_due(round: &Round) -> Millis {
+        match round.ask {
+            None => round.next,
+            Some(_) => round.asked.plus(round.patience),
+        }
+    }
+
+    /// Values that a question without a step uses.
+    pub(crate) fn no_output() -> Value {
+        json!(null)
+    }
+}

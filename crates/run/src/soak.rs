@@ -1,0 +1,179 @@
+//! Watching: after a window or hop, and finding out whether a point of no return has been crossed.
+
+use std::collections::BTreeMap;
+
+use upshift_model::Millis;
+use upshift_plan::PlanProof;
+
+use crate::context::Names;
+use crate::engine::Turn;
+use crate::event::{Decision, Effect};
+use crate::program::nodes_of;
+use crate::rounds::{Question, Verdict};
+use crate::state::{Asker, Crossing, Round, SoakState, State, WatchState};
+
+/// How long it may take to find out whether a point of no return has been crossed.
+const CROSSING_PATIENCE: Millis = Millis::seconds(60);
+
+impl State {
+    /// Watches for a while. One blip is not a failure; a fault that lasts is.
+    pub(crate) fn watch(&mut self, hop: u32, duration: Millis, effects: &mut Vec<Effect>) -> Turn {
+        let plan = self.plan.clone();
+        let soak_plan = &plan.hops[hop as usize].soak;
+        let now = self.now;
+        let mut soak = self.soak.take().unwrap_or_else(|| SoakState {
+            hop,
+            until: now.plus(duration),
+            watches: soak_plan
+                .watch
+                .iter()
+                .map(|_| WatchState {
+                    round: Round::default(),
+                    looked: false,
+                    failing: None,
+                })
+                .collect(),
+        });
+        for (index, (watch, proof)) in soak.watches.iter_mut().zip(&soak_plan.watch).enumerate() {
+            let Some(verdict) = self.ask_all(&mut watch.round, Asker::Watch(index), proof, hop, effects)
+            else {
+                continue;
+            };
+            watch.looked = true;
+            watch.failing = match (verdict.holds, watch.failing.take()) {
+                (true, _) => None,
+                (false, Some((since, _))) => Some((since, verdict.waiting)),
+                (false, None) => Some((now, verdict.waiting)),
+            };
+        }
+        let lasting = soak.watches.iter().find_map(|watch| {
+            let (since, waiting) = watch.failing.as_ref()?;
+            (now >= since.plus(soak_plan.lasting)).then(|| {
+                format!(
+                    "for {:.1} s while watching: {waiting}",
+                    now.minus(*since).0 as f64 / 1000.0
+                )
+            })
+        });
+        if let Some(reason) = lasting {
+            self.drop_soak(&soak);
+            return Turn::Fail(reason);
+        }
+        let quiet = soak
+            .watches
+            .iter()
+            .all(|watch| watch.looked && watch.failing.is_none());
+        if now >= soak.until && quiet {
+            self.drop_soak(&soak);
+            return Turn::Next;
+        }
+        self.soak = Some(soak);
+        Turn::Wait
+    }
+
+    fn drop_soak(&mut self, soak: &SoakState) {
+        for watch in &soak.watches {
+            self.forget(&watch.round);
+        }
+    }
+
+    fn ask_all(
+        &mut self,
+        round: &mut Round,
+        asker: Asker,
+        proof: &PlanProof,
+        hop: u32,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Verdict> {
+        let plan = self.plan.clone();
+        let the_hop = &plan.hops[hop as usize];
+        let want = if self.back.is_some() {
+            &the_hop.from
+        } else {
+            &the_hop.to
+        };
+        let question = Question {
+            proof,
+            names: Names {
+                from: &the_hop.from,
+                to: &the_hop.to,
+                want,
+            },
+            hop,
+            node: None,
+            window: &[],
+            bindings: &BTreeMap::new(),
+            output: &State::no_output(),
+        };
+        self.look(round, asker, &question, effects)
+    }
+
+    /// Before anything is taken back: has the point of no return been crossed? It cannot have been while the window that leads
+    /// over it was not begun.
+    pub(crate) fn find_out_crossing(&mut self, hop: u32, effects: &mut Vec<Effect>) -> Turn {
+        let plan = self.plan.clone();
+        let Some(no_return) = &plan.hops[hop as usize].no_return else {
+            return Turn::Next;
+        };
+        let begun = no_return.window < plan.hops[hop as usize].windows.len() as u32
+            && self.windows.contains_key(&(hop, no_return.window))
+            && !nodes_of(&plan, hop, no_return.window).is_empty();
+        if !begun {
+            return Turn::Next;
+        }
+        let now = self.now;
+        let mut crossing = self.crossing.take().unwrap_or_else(|| Crossing {
+            hop,
+            since: now,
+            round: Round::default(),
+        });
+        let verdict = self.ask_all(
+            &mut crossing.round,
+            Asker::Crossing,
+            &no_return.crossed,
+            hop,
+            effects,
+        );
+        match verdict {
+            Some(verdict) if verdict.yes > 0 => {
+                self.hold_past_return(hop, effects);
+                Turn::Wait
+            }
+            Some(verdict) if verdict.no > 0 => Turn::Next,
+            _ if now >= crossing.since.plus(CROSSING_PATIENCE) => {
+                self.forget(&crossing.round);
+                Turn::Fail("no server can tell whether the point of no return has been crossed".to_owned())
+            }
+            _ => {
+                self.crossing = Some(crossing);
+                Turn::Wait
+            }
+        }
+    }
+
+    fn hold_past_return(&mut self, hop: u32, effects: &mut Vec<Effect>) {
+        let plan = self.plan.clone();
+        let the_hop = &plan.hops[hop as usize];
+        let Some(no_return) = &the_hop.no_return else {
+            return;
+        };
+        self.past_return = true;
+        let cause = self
+            .back
+            .as_ref()
+            .map(|back| back.reason.clone())
+            .unwrap_or_default();
+        let reason = format!(
+            "{cause}. The point of no return of {} → {} has been crossed, so {} cannot come back by itself: {}",
+            the_hop.from, the_hop.to, the_hop.from, no_return.description
+        );
+        let remedies = vec![
+            format!(
+                "to go on to {} once the cause is mended: `upshift resume`",
+                the_hop.to
+            ),
+            no_return.way_back.clone(),
+        ];
+        self.record(Decision::Hold { reason, remedies }, effects);
+    }
+}

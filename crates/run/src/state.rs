@@ -1,0 +1,264 @@
+//! The state of a run: the fold of its events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+use upshift_model::Millis;
+use upshift_model::probe::Observation;
+use upshift_plan::{NodeIndex, Plan, StepId};
+
+use crate::event::{AskId, Decision, Outcome};
+use crate::program::{self, Index, Item};
+
+/// Everything the engine knows of a run. Two states that come from the same events are equal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) run: String,
+    pub(crate) now: Millis,
+    pub(crate) controller: Option<Controller>,
+    /// The way forward, laid out once.
+    pub(crate) program: Arc<Vec<Item>>,
+    /// Where each step stands in the plan.
+    pub(crate) index: Arc<Index>,
+    /// Position in `program`.
+    pub(crate) at: usize,
+    /// Items that are done before the program goes on.
+    pub(crate) detour: Vec<Item>,
+    /// The way back, while one is taken.
+    pub(crate) back: Option<Back>,
+    pub(crate) steps: BTreeMap<StepId, StepState>,
+    /// Steps that are neither done nor failed.
+    pub(crate) active: BTreeSet<StepId>,
+    pub(crate) guards: BTreeMap<NodeIndex, Guard>,
+    pub(crate) windows: BTreeMap<(u32, u32), WindowState>,
+    /// Hops whose new version stays.
+    pub(crate) stayed: BTreeSet<u32>,
+    pub(crate) asks: BTreeMap<AskId, Asker>,
+    pub(crate) next_ask: u64,
+    pub(crate) sequence: u64,
+    pub(crate) pause: bool,
+    pub(crate) consented: bool,
+    pub(crate) soak: Option<SoakState>,
+    pub(crate) crossing: Option<Crossing>,
+    /// A decision that was asked to be recorded and has not come back yet.
+    pub(crate) recording: Option<Decision>,
+    pub(crate) hold: Option<Hold>,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) finalizing: bool,
+    /// The hop whose guards are being confirmed before the decision.
+    pub(crate) confirming: Option<u32>,
+    /// The way back leads through all hops, as far as they can be reverted.
+    pub(crate) reverting_all: bool,
+    /// `recording` has not been asked for yet.
+    pub(crate) unsent_record: bool,
+    /// The point of no return was found crossed: only forward is possible.
+    pub(crate) past_return: bool,
+}
+
+/// Who carries the run.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Controller {
+    pub(crate) name: String,
+    pub(crate) token: u64,
+}
+
+/// The way back.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Back {
+    pub(crate) hop: u32,
+    pub(crate) reason: String,
+    pub(crate) items: Vec<Item>,
+    pub(crate) at: usize,
+    /// Whether earlier hops are reverted, too, as far as they can be.
+    pub(crate) through: bool,
+}
+
+/// Nothing moves until an operator decides.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Hold {
+    pub(crate) reason: String,
+    pub(crate) remedies: Vec<String>,
+    pub(crate) since: Millis,
+}
+
+/// Where a step stands.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StepState {
+    pub(crate) stage: Stage,
+    pub(crate) attempt: u32,
+    pub(crate) began: Millis,
+    pub(crate) ended: Option<Millis>,
+    pub(crate) deadline: Millis,
+    pub(crate) bindings: BTreeMap<String, Value>,
+    pub(crate) output: Value,
+    /// The furthest that the proof's progress has come.
+    pub(crate) furthest: Option<f64>,
+    /// What is being waited for.
+    pub(crate) waiting: String,
+    /// Whether an order was ever given.
+    pub(crate) ordered: bool,
+}
+
+/// The stages of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Stage {
+    /// Looking whether it applies.
+    Condition(Round),
+    /// Ordered; waiting for the report.
+    Ordered { sent: Millis },
+    /// Waiting before the next attempt.
+    Backoff { until: Millis },
+    /// Looking at the proofs, one after the other.
+    Proving {
+        proof: usize,
+        held: u32,
+        round: Round,
+        /// The order was interrupted: one look decides whether it is given again.
+        glance: bool,
+    },
+    /// Done: every proof was observed.
+    Proven,
+    /// Did not apply.
+    Skipped,
+    /// Did not work.
+    Failed { reason: String },
+}
+
+/// One round of looking at a probe on some servers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Round {
+    /// The open question; none while waiting for `next`.
+    pub(crate) ask: Option<AskId>,
+    pub(crate) asked: Millis,
+    pub(crate) patience: Millis,
+    pub(crate) next: Millis,
+    pub(crate) awaiting: BTreeSet<NodeIndex>,
+    pub(crate) seen: BTreeMap<NodeIndex, Observation>,
+}
+
+/// Who asked a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    Step(StepId),
+    Watch(usize),
+    Crossing,
+}
+
+/// A guard that was armed, seen from the controller.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Guard {
+    pub(crate) hop: u32,
+    pub(crate) lease: Millis,
+    /// Not before this moment does it fire, as far as is known.
+    pub(crate) until: Millis,
+    pub(crate) renew_sent: Millis,
+    pub(crate) fired: bool,
+    /// Set until the host has confirmed that it still stands.
+    pub(crate) unconfirmed: bool,
+    pub(crate) disarm_sent: Option<Millis>,
+    /// When disarming was first asked for.
+    pub(crate) disarm_since: Option<Millis>,
+}
+
+/// Where a window stands.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct WindowState {
+    pub(crate) opened: Millis,
+    pub(crate) deadline: Millis,
+    pub(crate) closed: Option<Millis>,
+    pub(crate) reverted: bool,
+}
+
+/// The watch after a window or hop.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SoakState {
+    pub(crate) hop: u32,
+    pub(crate) until: Millis,
+    pub(crate) watches: Vec<WatchState>,
+}
+
+/// One thing watched.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct WatchState {
+    pub(crate) round: Round,
+    pub(crate) looked: bool,
+    pub(crate) failing: Option<(Millis, String)>,
+}
+
+/// Finding out whether the point of no return has been crossed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Crossing {
+    pub(crate) hop: u32,
+    pub(crate) since: Millis,
+    pub(crate) round: Round,
+}
+
+impl State {
+    /// The state before the first event.
+    pub fn new(plan: Arc<Plan>, run: String) -> Self {
+        let program = Arc::new(program::forward(&plan));
+        let index = Arc::new(program::index(&plan));
+        State {
+            plan,
+            run,
+            now: Millis::ZERO,
+            controller: None,
+            program,
+            index,
+            at: 0,
+            detour: Vec::new(),
+            back: None,
+            steps: BTreeMap::new(),
+            active: BTreeSet::new(),
+            guards: BTreeMap::new(),
+            windows: BTreeMap::new(),
+            stayed: BTreeSet::new(),
+            asks: BTreeMap::new(),
+            next_ask: 1,
+            sequence: 0,
+            pause: false,
+            consented: false,
+            soak: None,
+            crossing: None,
+            recording: None,
+            hold: None,
+            outcome: None,
+            finalizing: false,
+            confirming: None,
+            reverting_all: false,
+            unsent_record: false,
+            past_return: false,
+        }
+    }
+
+    /// The plan that is executed.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Name of the run.
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// Time of the latest event.
+    pub fn now(&self) -> Millis {
+        self.now
+    }
+
+    /// How the run ended, or why it rests, if it does.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.as_ref()
+    }
+
+    /// Whether a way back is being taken, or was.
+    pub fn going_back(&self) -> bool {
+        self.back.is_some()
+    }
+
+    pub(crate) fn token(&self) -> u64 {
+        self.controller.as_ref().map_or(0, |controller| controller.token)
+    }
+}

@@ -1,0 +1,556 @@
+//! One step: look whether it applies, order it, look at its proofs until they hold.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use upshift_model::action::{Action, Report};
+use upshift_model::profile::At;
+use upshift_model::{Millis, expr, template};
+use upshift_plan::{NodeIndex, Plan, Recipe, Step, StepId, StepKind};
+
+use crate::context::{self, Names};
+use crate::event::{Direction, Effect, Order};
+use crate::program::{GroupAt, Index, nodes_of};
+use crate::rounds::Question;
+use crate::state::{Asker, Guard, Round, Stage, State, StepState};
+
+/// After this time without a report an order is given again. It is the same order: a host that has it answers with what it has.
+const RESEND: Millis = Millis::seconds(30);
+
+/// Where a group stands.
+pub(crate) enum Progress {
+    Pending,
+    Done,
+    Failed { step: StepId, reason: String },
+}
+
+impl StepState {
+    fn new(now: Millis, deadline: Millis, stage: Stage) -> Self {
+        StepState {
+            stage,
+            attempt: 0,
+            began: now,
+            ended: None,
+            deadline,
+            bindings: BTreeMap::new(),
+            output: Value::Null,
+            furthest: None,
+            waiting: String::new(),
+            ordered: false,
+        }
+    }
+
+    /// The open round, where the stage has one.
+    pub(crate) fn round(&mut self) -> Option<&mut Round> {
+        match &mut self.stage {
+            Stage::Condition(round) | Stage::Proving { round, .. } => Some(round),
+            _ => None,
+        }
+    }
+
+    /// The moment at which the step has to be carried on, at the latest.
+    pub(crate) fn due(&self) -> Millis {
+        let stage = match &self.stage {
+            Stage::Condition(round) | Stage::Proving { round, .. } => State::round_due(round),
+            Stage::Ordered { sent } => sent.plus(RESEND),
+            Stage::Backoff { until } => *until,
+            Stage::Proven | Stage::Skipped | Stage::Failed { .. } => self.deadline,
+        };
+        stage.min(self.deadline)
+    }
+
+    pub(crate) fn settled(&self) -> bool {
+        matches!(self.stage, Stage::Proven | Stage::Skipped | Stage::Failed { .. })
+    }
+
+    fn settle(&mut self, stage: Stage, now: Millis) {
+        self.stage = stage;
+        self.ended = Some(now);
+    }
+}
+
+/// What a step is made of, borrowed from the plan.
+struct StepView<'a> {
+    step: &'a Step,
+    recipe: &'a Recipe,
+    at: GroupAt,
+    window: &'a [NodeIndex],
+}
+
+impl State {
+    /// Carries a group on.
+    pub(crate) fn run_group(&mut self, at: GroupAt, effects: &mut Vec<Effect>) -> Progress {
+        let plan = self.plan.clone();
+        let window: &[NodeIndex] = if at.part.has_window() {
+            nodes_of(&plan, at.hop, at.window)
+        } else {
+            &[]
+        };
+        let mut pending = false;
+        for step in &at.of(&plan).steps {
+            let view = StepView {
+                step,
+                recipe: plan.recipe(step.recipe),
+                at,
+                window,
+            };
+            self.run_step(&view, effects);
+            match self.steps.get(&step.id).map(|state| &state.stage) {
+                Some(Stage::Failed { reason }) => {
+                    return Progress::Failed {
+                        step: step.id,
+                        reason: reason.clone(),
+                    };
+                }
+                Some(Stage::Proven | Stage::Skipped) => {}
+                _ => pending = true,
+            }
+        }
+        if pending {
+            Progress::Pending
+        } else {
+            Progress::Done
+        }
+    }
+
+    fn run_step(&mut self, view: &StepView<'_>, effects: &mut Vec<Effect>) {
+        if !self.steps.contains_key(&view.step.id) {
+            self.begin_step(view);
+        }
+        let Some(mut step) = self.steps.remove(&view.step.id) else {
+            return;
+        };
+        if !step.settled() {
+            self.carry_on(&mut step, view, effects);
+            if !step.settled() && self.now >= step.deadline {
+                let reason = self.out_of_time(&step, view);
+                step.settle(Stage::Failed { reason }, self.now);
+            }
+            if step.settled() {
+                if let Some(round) = step.round() {
+                    let round = round.clone();
+                    self.forget(&round);
+                }
+                self.active.remove(&view.step.id);
+            }
+        }
+        self.steps.insert(view.step.id, step);
+    }
+
+    fn begin_step(&mut self, view: &StepView<'_>) {
+        let deadline = self.deadline_of(view);
+        let applies = view.step.undoes.is_empty()
+            || view
+                .step
+                .undoes
+                .iter()
+                .any(|id| self.steps.get(id).is_some_and(|undone| undone.ordered));
+        let mut step = StepState::new(self.now, deadline, Stage::Condition(Round::default()));
+        if applies {
+            self.active.insert(view.step.id);
+        } else {
+            step.settle(Stage::Skipped, self.now);
+        }
+        self.steps.insert(view.step.id, step);
+    }
+
+    /// A way back may have to wait until the host's own guard has done it.
+    fn deadline_of(&self, view: &StepView<'_>) -> Millis {
+        let own = self.now.plus(view.recipe.within);
+        match self.guards.get(&view.step.node) {
+            Some(guard) if view.at.part.leads_back() => own.max(guard.until.plus(view.recipe.within)),
+            _ => own,
+        }
+    }
+
+    fn carry_on(&mut self, step: &mut StepState, view: &StepView<'_>, effects: &mut Vec<Effect>) {
+        // A stage may hand over to the next within one event; the number of stages bounds the loop.
+        loop {
+            let before = std::mem::discriminant(&step.stage);
+            match &step.stage {
+                Stage::Condition(_) => self.look_at_condition(step, view, effects),
+                Stage::Backoff { until } if self.now >= *until => self.order(step, view, effects),
+                Stage::Ordered { sent } if self.now >= sent.plus(RESEND) => self.send(step, view, effects),
+                Stage::Proving { .. } => self.look_at_proof(step, view, effects),
+                _ => {}
+            }
+            if step.settled() || std::mem::discriminant(&step.stage) == before {
+                return;
+            }
+        }
+    }
+
+    fn look_at_condition(&mut self, step: &mut StepState, view: &StepView<'_>, effects: &mut Vec<Effect>) {
+        let Some(proof) = &view.recipe.only_if else {
+            return self.act(step, view, effects);
+        };
+        let Stage::Condition(round) = &mut step.stage else {
+            return;
+        };
+        let mut round = std::mem::take(round);
+        let bindings = BTreeMap::new();
+        let question = question(view, proof, &bindings, &Value::Null);
+        let verdict = self.look(&mut round, Asker::Step(view.step.id), &question, effects);
+        step.stage = Stage::Condition(round);
+        let Some(verdict) = verdict else { return };
+        if verdict.holds {
+            match self.bind(view, &verdict.value) {
+                Ok(bindings) => {
+                    step.bindings = bindings;
+                    self.act(step, view, effects);
+                }
+                Err(reason) => step.waiting = reason,
+            }
+        } else if verdict.no > 0 {
+            step.settle(Stage::Skipped, self.now);
+        } else {
+            step.waiting = verdict.waiting;
+        }
+    }
+
+    fn bind(&self, view: &StepView<'_>, value: &Value) -> Result<BTreeMap<String, Value>, String> {
+        let context = self.context_of(view, &BTreeMap::new());
+        let scope = context::scope(&self.plan, context, &Value::Null, value);
+        view.recipe
+            .bindings
+            .iter()
+            .map(|(name, text)| {
+                expr::value(text, &scope)
+                    .map(|value| (name.clone(), value))
+                    .map_err(|error| error.to_string())
+            })
+            .collect()
+    }
+
+    fn act(&mut self, step: &mut StepState, view: &StepView<'_>, effects: &mut Vec<Effect>) {
+        if view.recipe.action.is_some() {
+            self.order(step, view, effects);
+        } else {
+            step.stage = proving(false);
+        }
+    }
+
+    fn order(&mut self, step: &mut StepState, view: &StepView<'_>, effects: &mut Vec<Effect>) {
+        step.attempt += 1;
+        self.send(step, view, effects);
+    }
+
+    fn send(&mut self, step: &mut StepState, view: &StepView<'_>, effects: &mut Vec<Effect>) {
+        match self.rendered(view, &step.bindings) {
+            Ok(action) => {
+                self.sequence += 1;
+                step.ordered = true;
+                step.stage = Stage::Ordered { sent: self.now };
+                effects.push(Effect::Order(Box::new(Order {
+                    node: view.step.node,
+                    step: view.step.id,
+                    attempt: step.attempt,
+                    token: self.token(),
+                    sequence: self.sequence,
+                    direction: if view.at.part.leads_back() {
+                        Direction::Back
+                    } else {
+                        Direction::Forward
+                    },
+                    action,
+                    hop: view.at.hop,
+                })));
+            }
+            Err(reason) => step.settle(Stage::Failed { reason }, self.now),
+        }
+    }
+
+    fn rendered(&self, view: &StepView<'_>, bindings: &BTreeMap<String, Value>) -> Result<Action, String> {
+        let Some(action) = &view.recipe.action else {
+            return Err(format!("the step `{}` has nothing to order", view.recipe.title));
+        };
+        let context = self.context_of(view, bindings);
+        let mut action = template::render(action, &context).map_err(|error| error.to_string())?;
+        if let Action::ArmGuard(guard) = &mut action {
+            let offsets = &self.plan.hops[view.at.hop as usize].guard_offsets;
+            guard.stagger = offsets.get(&view.step.node).copied().unwrap_or_default();
+            if let Value::Object(names) = context {
+                guard.scope = names;
+            }
+        }
+        Ok(action)
+    }
+
+    fn context_of(&self, view: &StepView<'_>, bindings: &BTreeMap<String, Value>) -> Value {
+        let names = Names::of(view.recipe);
+        context::context(
+            &self.plan,
+            &self.run,
+            view.at.hop,
+            view.step.node,
+            names,
+            bindings,
+        )
+    }
+
+    fn look_at_proof(&mut self, step: &mut StepState, view: &StepView<'_>, effects: &mut Vec<Effect>) {
+        loop {
+            let Stage::Proving {
+                proof,
+                held,
+                round,
+                glance,
+            } = &mut step.stage
+            else {
+                return;
+            };
+            let Some(the_proof) = view.recipe.proof.get(*proof) else {
+                self.prove(step, view);
+                return;
+            };
+            let (index, mut held_now, glancing, mut looked) = (*proof, *held, *glance, std::mem::take(round));
+            let question = question(view, the_proof, &step.bindings, &step.output);
+            let verdict = self.look(&mut looked, Asker::Step(view.step.id), &question, effects);
+            let Some(verdict) = verdict else {
+                step.stage = Stage::Proving {
+                    proof: index,
+                    held: held_now,
+                    round: looked,
+                    glance: glancing,
+                };
+                return;
+            };
+            if !verdict.holds {
+                step.waiting = verdict.waiting;
+                if glancing && view.recipe.action.is_some() {
+                    return self.after_interruption(step, view, effects);
+                }
+                self.note_progress(step, view, verdict.progress);
+                step.stage = Stage::Proving {
+                    proof: index,
+                    held: 0,
+                    round: looked,
+                    glance: false,
+                };
+                return;
+            }
+            held_now += 1;
+            if held_now >= the_proof.stable.max(1) {
+                step.stage = Stage::Proving {
+                    proof: index + 1,
+                    held: 0,
+                    round: Round::default(),
+                    glance: glancing,
+                };
+            } else {
+                step.stage = Stage::Proving {
+                    proof: index,
+                    held: held_now,
+                    round: looked,
+                    glance: glancing,
+                };
+                return;
+            }
+        }
+    }
+
+    /// The agent was killed while it acted, and the proof does not hold: the action is done again, as a new attempt.
+    fn after_interruption(&mut self, step: &mut StepState, view: &StepView<'_>, effects: &mut Vec<Effect>) {
+        if step.attempt < view.recipe.retry.attempts.max(2) {
+            self.order(step, view, effects);
+        } else {
+            let reason = format!(
+                "interrupted {} times on the host, and not done: {}",
+                step.attempt, step.waiting
+            );
+            step.settle(Stage::Failed { reason }, self.now);
+        }
+    }
+
+    /// Deadlines are extended by progress, never by waiting.
+    fn note_progress(&mut self, step: &mut StepState, view: &StepView<'_>, progress: Option<f64>) {
+        let Some(progress) = progress else { return };
+        let grown = step.furthest.is_some_and(|furthest| progress > furthest);
+        step.furthest = Some(step.furthest.map_or(progress, |furthest| furthest.max(progress)));
+        if grown {
+            step.deadline = step.deadline.max(self.now.plus(view.recipe.within));
+            if let Some(window) = self.windows.get_mut(&(view.at.hop, view.at.window)) {
+                window.deadline = window.deadline.max(step.deadline);
+            }
+        }
+    }
+
+    fn prove(&mut self, step: &mut StepState, view: &StepView<'_>) {
+        step.settle(Stage::Proven, self.now);
+        step.waiting.clear();
+        if view.recipe.kind == StepKind::Arm
+            && let Some(Action::ArmGuard(recipe)) = &view.recipe.action
+        {
+            self.guards.insert(
+                view.step.node,
+                Guard {
+                    hop: view.at.hop,
+                    lease: recipe.lease,
+                    until: step.began.plus(recipe.lease),
+                    renew_sent: step.began,
+                    fired: false,
+                    unconfirmed: false,
+                    disarm_sent: None,
+                    disarm_since: None,
+                },
+            );
+        }
+    }
+
+    fn out_of_time(&self, step: &StepState, view: &StepView<'_>) -> String {
+        let node = &self.plan.node(view.step.node).name;
+        let took = self.now.minus(step.began);
+        let what = match &step.stage {
+            Stage::Ordered { .. } => format!("no report from {node}"),
+            _ if step.waiting.is_empty() => "nothing was observed".to_owned(),
+            _ => step.waiting.clone(),
+        };
+        format!("after {:.1} s: {what}", took.0 as f64 / 1000.0)
+    }
+
+    /// Takes a host's report in.
+    pub(crate) fn reported(&mut self, id: StepId, attempt: u32, report: Report) {
+        let now = self.now;
+        if let Report::Fenced { token } = report
+            && token > self.token()
+        {
+            return self.supersede(token);
+        }
+        let Some((node, retry)) = self.find(id).map(|(step, recipe)| (step.node, recipe.retry)) else {
+            return;
+        };
+        if matches!(report, Report::GuardFired)
+            && let Some(guard) = self.guards.get_mut(&node)
+        {
+            guard.fired = true;
+        }
+        let Some(step) = self.steps.get_mut(&id) else {
+            return;
+        };
+        let Stage::Ordered { sent } = &mut step.stage else {
+            return;
+        };
+        if step.attempt != attempt {
+            return;
+        }
+        match report {
+            Report::Done { output } => {
+                step.output = output;
+                step.stage = proving(false);
+            }
+            Report::Interrupted => step.stage = proving(true),
+            Report::Transient { reason } if attempt < retry.attempts => {
+                let pause = retry.pause.times(1 << (attempt - 1).min(16));
+                step.waiting = format!("attempt {attempt} of {}: {reason}", retry.attempts);
+                step.stage = Stage::Backoff {
+                    until: now.plus(pause),
+                };
+            }
+            Report::Transient { reason } | Report::Failed { reason } => {
+                step.settle(Stage::Failed { reason }, now);
+                self.active.remove(&id);
+            }
+            // A younger order of our own overtook this one: give it again soon.
+            Report::Fenced { .. } => *sent = now.minus(RESEND).plus(Millis::seconds(1)),
+            Report::GuardFired => {
+                let reason = format!("the guard of {} has fired", self.plan.node(node).name);
+                step.settle(Stage::Failed { reason }, now);
+                self.active.remove(&id);
+            }
+        }
+    }
+
+    /// A new controller gives every open order again, under its own token, and looks again where it was looking.
+    pub(crate) fn take_up(&mut self) {
+        self.asks.clear();
+        for id in &self.active {
+            let Some(step) = self.steps.get_mut(id) else {
+                continue;
+            };
+            match &mut step.stage {
+                Stage::Ordered { sent } => *sent = self.now.minus(RESEND),
+                Stage::Condition(round) | Stage::Proving { round, .. } => *round = Round::default(),
+                _ => {}
+            }
+        }
+        // The time without a controller is nobody's fault.
+        let now = self.now;
+        let (plan, index) = (self.plan.clone(), self.index.clone());
+        for id in self.active.clone() {
+            let within = find_in(&plan, &index, id)
+                .map(|(_, recipe)| recipe.within)
+                .unwrap_or_default();
+            if let Some(step) = self.steps.get_mut(&id) {
+                step.deadline = step.deadline.max(now.plus(within));
+            }
+        }
+    }
+
+    /// Lets the steps of a group be done again, as new attempts.
+    pub(crate) fn repeat(&mut self, at: GroupAt, which: impl Fn(&Stage) -> bool) {
+        let plan = self.plan.clone();
+        for step in &at.of(&plan).steps {
+            let within = plan.recipe(step.recipe).within;
+            if let Some(state) = self.steps.get_mut(&step.id)
+                && state.settled()
+                && which(&state.stage)
+            {
+                state.stage = Stage::Condition(Round::default());
+                state.began = self.now;
+                state.ended = None;
+                state.deadline = self.now.plus(within);
+                state.furthest = None;
+                self.active.insert(step.id);
+            }
+        }
+    }
+
+    /// A failure as a sentence: where, what, why.
+    pub(crate) fn sentence(&self, id: StepId, reason: &str) -> String {
+        match self.find(id) {
+            Some((step, recipe)) => format!("{}: {}: {reason}", self.plan.node(step.node).name, recipe.title),
+            None => reason.to_owned(),
+        }
+    }
+
+    pub(crate) fn find(&self, id: StepId) -> Option<(&Step, &Recipe)> {
+        find_in(&self.plan, &self.index, id)
+    }
+}
+
+/// Looks a step up.
+pub(crate) fn find_in<'a>(plan: &'a Plan, index: &Index, id: StepId) -> Option<(&'a Step, &'a Recipe)> {
+    let (at, position) = index.get(&id)?;
+    let step = at.of(plan).steps.get(*position as usize)?;
+    Some((step, plan.recipe(step.recipe)))
+}
+
+fn proving(glance: bool) -> Stage {
+    Stage::Proving {
+        proof: 0,
+        held: 0,
+        round: Round::default(),
+        glance,
+    }
+}
+
+fn question<'a>(
+    view: &StepView<'a>,
+    proof: &'a upshift_plan::PlanProof,
+    bindings: &'a BTreeMap<String, Value>,
+    output: &'a Value,
+) -> Question<'a> {
+    Question {
+        proof,
+        names: Names::of(view.recipe),
+        hop: view.at.hop,
+        node: Some(view.step.node),
+        window: if proof.at == At::Others && view.window.is_empty() {
+            std::slice::from_ref(&view.step.node)
+        } else {
+            view.window
+        },
+        bindings,
+        output,
+    }
+}
