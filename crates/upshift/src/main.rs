@@ -1,6 +1,7 @@
 //! The command line: parse, call, print. No decisions.
 
 mod args;
+mod ask;
 mod commands;
 mod exit;
 mod files;

@@ -165,6 +165,10 @@ pub enum Command {
     /// Product profiles: list, show, check, schema
     Profile(ProfileArgs),
     /// Print the completions of a shell
+    #[command(after_help = "\
+Examples:
+  upshift completions bash > /etc/bash_completion.d/upshift
+  upshift completions zsh > ~/.zfunc/_upshift")]
     Completions {
         /// The shell.
         #[arg(value_enum)]

@@ -69,3 +69,38 @@ fn page(command: &mut clap::Command, text: &mut String, first: bool) {
         page(child, text, false);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::full().debug_assert();
+    }
+
+    #[test]
+    fn the_printed_reference_is_the_current_one() {
+        let printed = include_str!("../../../../docs/commands.md");
+        assert!(
+            printed.trim_end() == reference_text().trim_end(),
+            "docs/commands.md is out of date: cargo run -- reference > docs/commands.md"
+        );
+    }
+
+    #[test]
+    fn every_command_gives_examples() {
+        fn without(command: &clap::Command, names: &mut Vec<String>) {
+            for child in command.get_subcommands().filter(|child| !child.is_hide_set()) {
+                let help = child.get_after_help().map(ToString::to_string).unwrap_or_default();
+                if !help.contains("Examples:") {
+                    names.push(child.get_name().to_owned());
+                }
+                without(child, names);
+            }
+        }
+        let mut names = Vec::new();
+        without(&Cli::full(), &mut names);
+        assert_eq!(names, Vec::<String>::new());
+    }
+}

@@ -1,0 +1,50 @@
+//! Wrong usage: exit status 2, and words that say what to type instead.
+
+mod common;
+
+use common::upshift;
+
+macro_rules! snapshot {
+    ($name:literal, $($argument:literal),*) => {{
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let ran = upshift(scratch.path(), &[$($argument),*]);
+        insta::assert_snapshot!($name, ran.transcript(scratch.path()));
+        ran
+    }};
+}
+
+#[test]
+fn help_is_a_result_and_names_the_exit_statuses() {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    for arguments in [&["--help"][..], &["upgrade", "--help"], &["profile", "lint", "--help"]] {
+        let ran = upshift(scratch.path(), arguments);
+        assert_eq!(ran.status, 0, "{arguments:?}");
+        assert!(ran.stdout.contains("3  refused: nothing was changed"), "{arguments:?}");
+        assert!(ran.stdout.contains("Examples:"), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_slip_in_a_command_is_understood() {
+    assert_eq!(snapshot!("unknown-command", "upgarde").status, 2);
+}
+
+#[test]
+fn an_upgrade_needs_a_version_or_a_plan() {
+    assert_eq!(snapshot!("upgrade-without-target", "upgrade").status, 2);
+}
+
+#[test]
+fn an_unknown_product_names_the_nearest_known_one() {
+    assert_eq!(snapshot!("unknown-product", "profile", "show", "etc").status, 2);
+}
+
+#[test]
+fn forms_that_a_command_does_not_have_are_refused() {
+    assert_eq!(snapshot!("no-such-form", "profile", "ls", "--output", "svg").status, 2);
+}
+
+#[test]
+fn a_profile_that_cannot_be_read_is_named() {
+    assert_eq!(snapshot!("profile-not-there", "profile", "lint", "absent.yaml").status, 2);
+}
