@@ -8,6 +8,8 @@ mod parse;
 #[cfg(test)]
 mod properties;
 mod range;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use std::fmt;

@@ -297,7 +297,7 @@ fn refuse_contradictions(comparators: &[(usize, Comparator)]) -> Result<(), Trou
         .iter()
         .filter(|(_, c)| matches!(c.operator, Operator::AtLeast | Operator::Same));
     // The version of a lower bound is the least that the bound admits, and upper bounds are closed downwards.
-    for (_, bound) in lower {
+    for (start, bound) in lower {
         for (at, other) in comparators {
             let contradicts = match other.operator {
                 Operator::AtMost | Operator::Before => !other.admits(&bound.key),

@@ -1,1 +1,0 @@
-//! Names of packages as patterns with named parts.
