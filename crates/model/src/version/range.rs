@@ -306,7 +306,7 @@ fn refuse_contradictions(comparators: &[(usize, Comparator)]) -> Result<(), Trou
             };
             if contradicts {
                 return Err(trouble(
-                    *at,
+                    *at.max(start),
                     "a comparator that contradicts another",
                     "no version satisfies both",
                 ));
