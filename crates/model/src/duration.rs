@@ -62,7 +62,7 @@ impl fmt::Display for Millis {
         let (unit, factor) = UNITS
             .iter()
             .rev()
-            .find(|(_, factor)| self.0 != 0 && self.0 % factor == 0)
+            .find(|(_, factor)| self.0 != 0 && self.0.is_multiple_of(*factor))
             .unwrap_or(&UNITS[1]);
         write!(f, "{}{unit}", self.0 / factor)
     }
