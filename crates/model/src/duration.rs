@@ -90,8 +90,9 @@ impl JsonSchema for Millis {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "type": "string",
-            "pattern": "^[0-9]+(ms|s|m|h)$",
-            "description": "A number and a unit: 500ms, 30s, 10m, 2h."
+            "pattern": "^[0-9]{1,12}(ms|s|m|h)$",
+            "title": "duration",
+            "description": "A number and a unit, such as 500ms, 30s, 10m or 2h."
         })
     }
 }

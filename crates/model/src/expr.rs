@@ -162,6 +162,19 @@ impl Expression {
         names
     }
 
+    /// The functions that the expression calls, sorted; operators and CEL's macros are not among them.
+    pub fn functions(&self) -> Vec<String> {
+        let references = self.program.references();
+        let mut names: Vec<String> = references
+            .functions()
+            .iter()
+            .filter(|name| name.starts_with(|first: char| first.is_ascii_alphabetic()))
+            .map(|name| (*name).to_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
     /// What the expression yields.
     ///
     /// # Errors
@@ -321,5 +334,8 @@ mod tests {
     fn references_are_the_names_used() {
         let expression = Expression::parse("value.a == before.b && nodes.all(n, n.up)").unwrap();
         assert_eq!(expression.references(), ["before", "n", "nodes", "value"]);
+        let expression =
+            Expression::parse("!older(to, '3.5.0') && size(values) > 1 && has(value.a)").unwrap();
+        assert_eq!(expression.functions(), ["older", "size"]);
     }
 }

@@ -1,45 +1,55 @@
 //! Product profiles: everything Upshift knows about one product, as data.
 //!
-//! [`types`], [`paths`], [`verbs`] and [`rules`] hold the shape of a profile file; [`parse`] reads one and reports every
-//! mistake at once with its place in the text; [`lint`] finds what is well-formed and still wrong.
+//! The types hold the shape of a profile file; [`parse`] reads one and reports every mistake of its shape at once with its
+//! place in the text; [`lint`] finds what is well-formed and still wrong. docs/profiles.md tells how to write one.
 
+mod lint;
 mod paths;
 mod rules;
+mod shipped;
 mod types;
 mod verbs;
 
 pub use paths::*;
 pub use rules::*;
+pub use shipped::shipped;
 pub use types::*;
 pub use verbs::*;
 
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::{self, Diagnostic};
 
-/// Reads a profile. Every mistake of its shape is reported at once, with its place in the text; [`lint`] finds the others.
+/// Reads a profile.
+///
+/// # Errors
+/// Every mistake of its shape, in the order of the text: unknown and missing keys, wrong types, unknown words, keys that
+/// stand twice. What is well-formed and still wrong is found by [`lint`].
 pub fn parse(file_name: &str, text: &str) -> Result<Profile, Vec<Diagnostic>> {
-    serde_saphyr::from_str(text).map_err(|error| {
-        vec![Diagnostic::new(
-            Severity::Error,
-            file_name,
-            text,
-            0..0,
-            error.to_string(),
-            None,
-        )]
-    })
+    diagnostic::read(file_name, text)
 }
 
-/// Everything that is wrong with a profile: mistakes of its shape or, where there are none, of its meaning.
+/// Everything that is wrong with a profile: the mistakes of its shape or, where it has none, those of its meaning, in the
+/// order of the text. Warnings are among them; see [`Diagnostic::severity`].
 pub fn lint(file_name: &str, text: &str) -> Vec<Diagnostic> {
-    parse(file_name, text).err().unwrap_or_default()
+    let mistakes = match diagnostic::read_with_tree::<Profile>(text) {
+        Ok((profile, tree)) => lint::lint(&profile, &tree, text),
+        Err(mistakes) => mistakes,
+    };
+    diagnostic::diagnostics(file_name, text, mistakes)
 }
 
-/// The JSON Schema of profile files, for editors.
+/// The JSON Schema of profile files, for editors; docs/schema/profile.json is a copy.
 pub fn schema() -> serde_json::Value {
-    schemars::schema_for!(Profile).into()
+    let mut schema = schemars::schema_for!(Profile).to_value();
+    without_links(&mut schema);
+    schema
 }
 
-/// The profiles that are part of the program: file names and texts.
-pub fn shipped() -> &'static [(&'static str, &'static str)] {
-    &[]
+/// Descriptions come from doc comments, whose links mean nothing to an editor.
+fn without_links(schema: &mut serde_json::Value) {
+    match schema {
+        serde_json::Value::String(text) => *text = text.replace("[`", "`").replace("`]", "`"),
+        serde_json::Value::Array(items) => items.iter_mut().for_each(without_links),
+        serde_json::Value::Object(entries) => entries.values_mut().for_each(without_links),
+        _ => {}
+    }
 }

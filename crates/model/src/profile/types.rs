@@ -53,6 +53,7 @@ pub struct Profile {
     pub checks: Vec<Check>,
     /// What is done, by the slot of the strategy that it fills; see [`Slot`].
     #[serde(default)]
+    #[schemars(schema_with = "super::verbs::verbs_schema")]
     pub verbs: BTreeMap<Slot, Vec<Verb>>,
     /// Why the profile has no verbs (yet), in a sentence for operators. Such a profile answers which paths are legal, which
     /// are blocked and which checks fail; the planner shows the path and refuses to make a plan that could be executed.
@@ -109,7 +110,8 @@ pub struct FactExpression {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PackageRule {
-    /// The pattern; see [`crate::package`]. Such as `emqx[-{edition}]-{version}-otp{otp}-{os}-{arch}.zip`.
+    /// File name with named parts in braces and optional parts in brackets, such as
+    /// `emqx[-{edition}]-{version}-otp{otp}-{os}-{arch}.zip`.
     pub pattern: String,
     /// The versions that are packed so; all where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

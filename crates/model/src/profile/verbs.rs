@@ -66,6 +66,13 @@ pub enum Slot {
     Finalize,
 }
 
+/// The schema of [`super::Profile::verbs`]: derived schemas of maps say nothing about their keys.
+pub(super) fn verbs_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let slot = generator.subschema_for::<Slot>();
+    let verbs = generator.subschema_for::<Vec<Verb>>();
+    schemars::json_schema!({ "type": "object", "propertyNames": slot, "additionalProperties": verbs })
+}
+
 /// One thing done, with the observation that shows that it worked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

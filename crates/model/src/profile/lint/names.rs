@@ -1,0 +1,181 @@
+//! Which names an expression or a template may use, by where it stands.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// The names that may be used in one kind of place.
+pub(super) struct Names {
+    /// What the place is, in words.
+    pub place: &'static str,
+    /// The names.
+    pub roots: &'static [&'static str],
+}
+
+/// Expressions and messages about one server's facts: checks, conditions, blocked edges.
+pub(super) const FACTS: Names = Names {
+    place: "a condition over one server's facts",
+    roots: &[
+        "node", "places", "variant", "target", "probes", "host", "version", "from", "to",
+    ],
+};
+
+/// Expressions and messages about all servers' facts.
+pub(super) const CLUSTER: Names = Names {
+    place: "a condition over the whole cluster",
+    roots: &["nodes", "from", "to"],
+};
+
+/// Expressions over the value of a probe, before there is a plan.
+pub(super) const FACT: Names = Names {
+    place: "an expression over a probe's value",
+    roots: &["value", "node", "places"],
+};
+
+/// What a step waits for.
+pub(super) const PROOF: Names = Names {
+    place: "a proof",
+    roots: &[
+        "value",
+        "values",
+        "node",
+        "places",
+        "state_directory",
+        "from",
+        "to",
+        "before",
+        "output",
+    ],
+};
+
+/// What decides whether a step is done, and what its bindings are computed from.
+pub(super) const ONLY_IF: Names = Names {
+    place: "the condition of a verb",
+    roots: &[
+        "value",
+        "values",
+        "node",
+        "places",
+        "state_directory",
+        "from",
+        "to",
+        "before",
+    ],
+};
+
+/// Texts of actions and of the service.
+pub(super) const ACTION: Names = Names {
+    place: "an action",
+    roots: &[
+        "node",
+        "places",
+        "state_directory",
+        "from",
+        "to",
+        "run",
+        "hop",
+        "let",
+    ],
+};
+
+/// Texts of probes that are only observed during a run.
+pub(super) const RUN_PROBE: Names = Names {
+    place: "a probe",
+    roots: &["node", "places", "state_directory", "from", "to", "run", "hop"],
+};
+
+/// Texts of probes that are observed before there is a plan, and of places.
+pub(super) const FACT_PROBE: Names = Names {
+    place: "what is observed before there is a plan",
+    roots: &["node", "places", "state_directory"],
+};
+
+/// Which servers may run side by side.
+pub(super) const SERVER_SKEW: Names = Names {
+    place: "the rule for servers",
+    roots: &["a", "b"],
+};
+
+/// Which clients work with which servers.
+pub(super) const CLIENT_SKEW: Names = Names {
+    place: "the rule for clients",
+    roots: &["client", "server"],
+};
+
+/// CEL's own functions; those of [`crate::expr::FUNCTIONS`] come on top.
+pub(super) const BUILT_IN: [&str; 13] = [
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "string",
+    "int",
+    "uint",
+    "double",
+    "bytes",
+    "max",
+    "min",
+    "duration",
+];
+
+/// What `host` holds: the fields of [`crate::facts::HostFacts`].
+pub(super) const HOST_FIELDS: [&str; 12] = [
+    "os",
+    "arch",
+    "state_directory",
+    "disk_free",
+    "disk_total",
+    "memory_available",
+    "clock_offset_ms",
+    "systemd",
+    "host_name",
+    "releases",
+    "cached",
+    "agent",
+];
+
+static BINDING: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\.(?:all|exists|exists_one|filter|map)\(\s*(\w+)\s*,").ok());
+static LITERAL: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r#""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"#).ok());
+static MEMBER: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"(?:^|[^\w.])(?:(\w+)\.)?(places|probes|host|target|variant)\.(\w+)").ok());
+static COMPARISON: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\b(?:at_least|older|same_minor)\(([^()]*)\)").ok());
+
+/// The names that an expression binds itself: `n` in `nodes.all(n, n.version == to)`.
+pub(super) fn bound(expression: &str) -> Vec<&str> {
+    let found = BINDING.iter().flat_map(|regex| regex.captures_iter(expression));
+    found
+        .filter_map(|groups| groups.get(1))
+        .map(|name| name.as_str())
+        .collect()
+}
+
+/// The members of well-known maps that an expression uses: `("places", "data")` for `places.data`.
+pub(super) fn members(expression: &str) -> Vec<(String, String)> {
+    let without_literals = LITERAL.as_ref().map(|regex| regex.replace_all(expression, "''"));
+    let text = without_literals.as_deref().unwrap_or(expression);
+    let bound = bound(text);
+    let found = MEMBER.iter().flat_map(|regex| regex.captures_iter(text));
+    found
+        .filter(|groups| groups.get(1).is_none_or(|owner| bound.contains(&owner.as_str())))
+        .map(|groups| (groups[2].to_owned(), groups[3].to_owned()))
+        .collect()
+}
+
+/// The versions that an expression compares with: `3.5.0` for `older(to, '3.5.0')`.
+pub(super) fn compared_versions(expression: &str) -> Vec<&str> {
+    let calls = COMPARISON
+        .iter()
+        .flat_map(|regex| regex.captures_iter(expression));
+    let arguments = calls
+        .filter_map(|groups| groups.get(1))
+        .map(|arguments| arguments.as_str());
+    let literals =
+        arguments.flat_map(|arguments| LITERAL.iter().flat_map(|regex| regex.find_iter(arguments)));
+    literals
+        .map(|literal| &literal.as_str()[1..literal.len() - 1])
+        .collect()
+}

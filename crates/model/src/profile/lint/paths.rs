@@ -1,0 +1,137 @@
+//! Lint of paths, blocked edges, the rules for versions side by side, and checks.
+
+use std::iter::empty;
+
+use super::names::{CLIENT_SKEW, CLUSTER, FACTS, SERVER_SKEW};
+use super::reach::leads_upward;
+use super::{Linter, Spot};
+use crate::profile::{BlockedEdge, PathEdge, Source};
+use crate::version::Range;
+
+impl Linter<'_> {
+    /// Legal ways.
+    pub(super) fn paths(&mut self, at: Spot<'_>) {
+        let paths = &self.profile.paths;
+        if paths.is_empty() {
+            let fix = "write at least one way; what is not written is refused";
+            self.error(at.0.range.clone(), "no version leads to any other", fix);
+        }
+        for (index, path) in paths.iter().enumerate() {
+            let spot = at.item(index);
+            let from = self.range(spot.key("from"), &path.from);
+            let to = self.range(spot.key("to"), &path.to);
+            self.upward(spot, from.as_ref(), to.as_ref());
+            for (index, condition) in path.when.iter().enumerate() {
+                let spot = spot.key("when").item(index);
+                self.expression(spot.key("expect"), &condition.expect, &FACTS);
+                self.templates(spot, "message", &FACTS, empty());
+            }
+            self.source(spot.key("source"), &path.source);
+            if paths[..index].iter().any(|earlier| same_way(earlier, path)) {
+                self.warning(spot.start(), "this way stands here twice", "keep one of the two");
+            }
+        }
+    }
+
+    fn upward(&mut self, at: Spot<'_>, from: Option<&Range>, to: Option<&Range>) {
+        if let (Some(from), Some(to)) = (from, to)
+            && !leads_upward(self.profile.versions.scheme, from, to)
+        {
+            let message = format!("no version in `{from}` is older than any in `{to}`");
+            self.error(
+                at.key("to").0.range.clone(),
+                message,
+                "write a target that is newer than its sources",
+            );
+        }
+    }
+
+    /// Claims that name no source cannot be judged by anybody.
+    fn source(&mut self, at: Spot<'_>, source: &Source) {
+        if source.title.trim().is_empty() {
+            self.error(
+                at.0.range.clone(),
+                "the source has no title",
+                "write who says so and where",
+            );
+        }
+    }
+
+    /// Versions and ways that are known to be bad.
+    pub(super) fn blocked(&mut self, at: Spot<'_>) {
+        self.distinct(
+            at,
+            "blocked edge",
+            self.profile.blocked.iter().map(|edge| edge.name.as_str()),
+        );
+        for (index, edge) in self.profile.blocked.iter().enumerate() {
+            let spot = at.item(index);
+            let from = self.optional_range(spot, "from", edge.from.as_deref());
+            let to = self.optional_range(spot, "to", edge.to.as_deref());
+            self.upward(spot, from.as_ref(), to.as_ref());
+            for (index, condition) in edge.when.iter().enumerate() {
+                self.expression(spot.key("when").item(index), condition, &FACTS);
+            }
+            self.source(spot.key("source"), &edge.source);
+            if edge.from.is_none() && edge.to.is_none() {
+                let fix = "write `from`, `to`, or both; `*` where every version is meant";
+                self.error(spot.start(), "this blocks every way", fix);
+            }
+            self.fixed_in(spot, edge, to.as_ref());
+        }
+    }
+
+    fn fixed_in(&mut self, at: Spot<'_>, edge: &BlockedEdge, to: Option<&Range>) {
+        let Some(fixed) = &edge.fixed_in else { return };
+        let Some(version) = self.version(at.key("fixed_in"), fixed) else {
+            return;
+        };
+        let every_source = edge.from.is_none() && edge.when.is_empty();
+        if every_source && to.is_some_and(|to| to.contains(&version)) {
+            let message = format!("{fixed} is said to have it mended, and is blocked itself");
+            self.error(
+                at.key("fixed_in").0.range.clone(),
+                message,
+                "end the range `to` before it",
+            );
+        }
+    }
+
+    /// Which versions may run side by side.
+    pub(super) fn skew(&mut self, at: Spot<'_>) {
+        if let Some(servers) = &self.profile.skew.servers {
+            self.expression(at.key("servers"), servers, &SERVER_SKEW);
+        }
+        if let Some(clients) = &self.profile.skew.clients {
+            let spot = at.key("clients");
+            self.expression(spot.key("expect"), &clients.expect, &CLIENT_SKEW);
+            self.source(spot.key("source"), &clients.source);
+            if let Some(observed) = &clients.observed {
+                self.fact(spot.key("observed"), observed);
+            }
+        }
+    }
+
+    /// Conditions that must hold before anything is changed.
+    pub(super) fn checks(&mut self, at: Spot<'_>) {
+        self.distinct(
+            at,
+            "check",
+            self.profile.checks.iter().map(|check| check.name.as_str()),
+        );
+        for (index, check) in self.profile.checks.iter().enumerate() {
+            let spot = at.item(index);
+            let names = if check.cluster { &CLUSTER } else { &FACTS };
+            self.expression(spot.key("expect"), &check.expect, names);
+            self.templates(spot, "message", names, empty());
+            self.templates(spot, "remedy", names, empty());
+            let from = self.optional_range(spot, "from", check.from.as_deref());
+            let to = self.optional_range(spot, "to", check.to.as_deref());
+            self.upward(spot, from.as_ref(), to.as_ref());
+        }
+    }
+}
+
+fn same_way(a: &PathEdge, b: &PathEdge) -> bool {
+    (&a.from, &a.to, a.strategy, &a.when) == (&b.from, &b.to, b.strategy, &b.when)
+}
