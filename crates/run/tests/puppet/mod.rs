@@ -1,0 +1,438 @@
+//! A puppet fleet: answers the engine's effects by simple rules, so that a test says only what differs from the usual.
+//!
+//! The state is compared with the replay of the journal again and again, and at the end of every run.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use upshift_model::Millis;
+use upshift_model::action::{Action, GuardRecipe, GuardStatus, Report, SwitchRelease};
+use upshift_model::probe::{Observation, Probe};
+use upshift_model::profile::{At, Retry, Slot, Source, Strategy};
+use upshift_model::version::Scheme;
+use upshift_plan::{
+    Group, Hop, NoReturnPlan, NodeIndex, PLAN_FORMAT, Plan, PlanNode, PlanProof, Recipe, RecipeIndex,
+    SoakPlan, Step, StepId, StepKind, Window,
+};
+use upshift_run::{Decision, Effect, Event, EventKind, OperatorCommand, Order, Outcome, State, replay, step};
+
+pub fn seconds(count: u64) -> Millis {
+    Millis::seconds(count)
+}
+
+/// Builds a plan: three servers, one rolling window each, with the steps that tests need.
+pub struct Builder {
+    pub plan: Plan,
+    next: u32,
+}
+
+pub fn proof(name: &str, at: At, stable: u32) -> PlanProof {
+    PlanProof {
+        name: name.to_owned(),
+        probe: Probe::File(format!("{name}@{{{{ node.name }}}}")),
+        at,
+        expect: "value.ok".to_owned(),
+        waiting: format!("waiting for {name}"),
+        stable,
+        every: Millis(500),
+        progress: None,
+    }
+}
+
+fn recipe(kind: StepKind, title: &str, action: Option<Action>, proof_name: &str) -> Recipe {
+    Recipe {
+        kind,
+        title: title.to_owned(),
+        from: "1.0.0".to_owned(),
+        to: "2.0.0".to_owned(),
+        want: if matches!(kind, StepKind::Undo(_)) {
+            "1.0.0"
+        } else {
+            "2.0.0"
+        }
+        .to_owned(),
+        only_if: None,
+        bindings: BTreeMap::new(),
+        action,
+        proof: vec![proof(proof_name, At::Node, 1)],
+        within: seconds(60),
+        retry: Retry {
+            attempts: 3,
+            pause: Millis(1000),
+        },
+    }
+}
+
+fn switch(release: &str) -> Option<Action> {
+    Some(Action::Switch(SwitchRelease {
+        release: release.to_owned(),
+    }))
+}
+
+impl Builder {
+    /// Steps of a window, forward: arm, drain, stop, switch, recover; back: drain, stop, switch, recover, undrain.
+    pub fn rolling() -> Self {
+        let node = |name: &str| PlanNode {
+            name: name.to_owned(),
+            version: "1.0.0".to_owned(),
+            leader: false,
+            failure_domain: None,
+            state_directory: format!("/state/{name}"),
+            places: BTreeMap::new(),
+            variables: BTreeMap::new(),
+            before: BTreeMap::new(),
+        };
+        let plan: Plan = serde_json::from_value(json!({
+            "format": PLAN_FORMAT, "product": "puppet", "title": "Puppet", "scheme": Scheme::Semver, "fleet": "test",
+            "request": {"to": "2.0.0"}, "facts": "", "fingerprint": "", "nodes": [], "recipes": [], "prepare": [], "hops": [],
+            "finalize": [], "finalize_notes": [], "warnings": [],
+            "estimate": upshift_plan::Estimate::default(),
+        }))
+        .unwrap();
+        let mut builder = Builder { plan, next: 1 };
+        builder.plan.nodes = vec![node("h1"), node("h2"), node("h3")];
+        let fetch = builder.add(recipe(StepKind::Unpack, "unpack", switch("unpack"), "unpacked"));
+        let arm = builder.add(Recipe {
+            action: Some(Action::ArmGuard(Box::new(GuardRecipe {
+                lease: seconds(90),
+                stagger: Millis::ZERO,
+                stand_down_if: None,
+                serving_if: None,
+                wait_until: None,
+                revert: vec![],
+                proof: vec![],
+                scheme: Scheme::Semver,
+                scope: serde_json::Map::new(),
+            }))),
+            ..recipe(StepKind::Arm, "arm", None, "armed")
+        });
+        let forward = [
+            (Slot::Drain, "drain"),
+            (Slot::Stop, "stop"),
+            (Slot::Switch, "switch"),
+        ]
+        .map(|(slot, title)| builder.add(recipe(StepKind::Do(slot), title, switch(title), title)));
+        let recover = builder.add(recipe(StepKind::Do(Slot::Recover), "recover", None, "recovered"));
+        let gate = builder.add(recipe(StepKind::Do(Slot::Gate), "gate", None, "settled"));
+        let back = [
+            (Slot::Stop, "stop back"),
+            (Slot::Switch, "switch back"),
+            (Slot::Drain, "undrain"),
+        ]
+        .map(|(slot, title)| builder.add(recipe(StepKind::Undo(slot), title, switch(title), title)));
+        let prepare = builder.group_all(fetch);
+        let windows = (0..3)
+            .map(NodeIndex)
+            .map(|node| builder.window(node, gate, arm, &forward, recover, &back));
+        let windows: Vec<Window> = windows.collect::<Vec<_>>();
+        builder.plan.prepare = vec![prepare];
+        builder.plan.hops = vec![Hop {
+            from: "1.0.0".to_owned(),
+            to: "2.0.0".to_owned(),
+            strategy: Strategy::Rolling,
+            source: Source {
+                title: "test".to_owned(),
+                link: None,
+            },
+            protect: vec![],
+            windows,
+            stay: vec![],
+            soak: SoakPlan {
+                duration: seconds(20),
+                lasting: seconds(5),
+                watch: vec![proof("watched", At::All, 1)],
+            },
+            settle: vec![],
+            guard_offsets: BTreeMap::new(),
+            no_return: None,
+        }];
+        let finalize = builder.add(recipe(
+            StepKind::Do(Slot::Finalize),
+            "clean up",
+            switch("clean"),
+            "cleaned",
+        ));
+        builder.plan.finalize = vec![builder.group_all(finalize)];
+        builder
+    }
+
+    pub fn add(&mut self, recipe: Recipe) -> RecipeIndex {
+        self.plan.recipes.push(recipe);
+        RecipeIndex(self.plan.recipes.len() as u32 - 1)
+    }
+
+    pub fn step(&mut self, node: NodeIndex, recipe: RecipeIndex, undoes: Vec<StepId>) -> Step {
+        let id = StepId(self.next);
+        self.next += 1;
+        Step {
+            id,
+            node,
+            recipe,
+            undoes,
+        }
+    }
+
+    fn group_all(&mut self, recipe: RecipeIndex) -> Group {
+        Group {
+            steps: (0..3)
+                .map(|node| self.step(NodeIndex(node), recipe, vec![]))
+                .collect(),
+        }
+    }
+
+    fn window(
+        &mut self,
+        node: NodeIndex,
+        gate: RecipeIndex,
+        arm: RecipeIndex,
+        forward: &[RecipeIndex; 3],
+        recover: RecipeIndex,
+        back: &[RecipeIndex; 3],
+    ) -> Window {
+        let mut one = |recipe, undoes| Group {
+            steps: vec![self.step(node, recipe, undoes)],
+        };
+        let the_gate = one(gate, vec![]);
+        let arming = one(arm, vec![]);
+        let steps: Vec<Group> = forward.iter().map(|recipe| one(*recipe, vec![])).collect();
+        let [drain, stop, switch] = [0, 1, 2].map(|index: usize| steps[index].steps[0].id);
+        let recovering = one(recover, vec![]);
+        let revert_gate = one(gate, vec![]);
+        let rearm = one(arm, vec![]);
+        let revert = vec![
+            one(back[0], vec![stop, switch]),
+            one(back[1], vec![switch]),
+            one(back[2], vec![drain]),
+        ];
+        Window {
+            nodes: vec![node],
+            gate: vec![the_gate],
+            forward: [vec![arming], steps, vec![recovering]].concat(),
+            revert_gate: vec![revert_gate],
+            rearm: vec![rearm],
+            revert,
+            limit: seconds(300),
+            soak: Millis::ZERO,
+            lease: seconds(90),
+        }
+    }
+
+    pub fn recipe_mut(&mut self, title: &str) -> &mut Recipe {
+        self.plan
+            .recipes
+            .iter_mut()
+            .find(|recipe| recipe.title == title)
+            .expect("a recipe of that title")
+    }
+
+    pub fn no_return(mut self) -> Self {
+        self.plan.hops[0].no_return = Some(NoReturnPlan {
+            description: "the format rises".to_owned(),
+            way_back: "restore the snapshot".to_owned(),
+            window: 2,
+            crossed: proof("crossed", At::All, 1),
+            source: Source {
+                title: "test".to_owned(),
+                link: None,
+            },
+        });
+        self
+    }
+}
+
+type OrderRule = Box<dyn FnMut(&Order, &str) -> Option<Report>>;
+type ProbeRule = Box<dyn FnMut(&str, Millis) -> Option<Observation>>;
+type GuardRule = Box<dyn FnMut(&str, Millis) -> Option<GuardStatus>>;
+
+/// Events between two replays of the whole journal; it is replayed at the end of every run, too.
+const REPLAYED_EVERY: usize = 50;
+
+/// The fleet, and the controller that performs effects on it.
+pub struct Puppet {
+    pub plan: Arc<Plan>,
+    pub state: State,
+    pub journal: Vec<Event>,
+    pub now: Millis,
+    pub orders: Vec<(String, String, u32)>,
+    pub sent: Vec<Order>,
+    pub renewed: u32,
+    pub disarmed: Vec<String>,
+    pub decisions: Vec<Decision>,
+    queue: VecDeque<EventKind>,
+    wake: Option<Millis>,
+    pub on_order: OrderRule,
+    pub on_probe: ProbeRule,
+    pub on_guard: GuardRule,
+    pub on_disarm: GuardRule,
+}
+
+impl Puppet {
+    pub fn new(plan: Plan) -> Self {
+        let plan = Arc::new(plan);
+        Puppet {
+            state: State::new(plan.clone(), "run-1".to_owned()),
+            plan,
+            journal: Vec::new(),
+            now: Millis::ZERO,
+            orders: Vec::new(),
+            sent: Vec::new(),
+            renewed: 0,
+            disarmed: Vec::new(),
+            decisions: Vec::new(),
+            queue: VecDeque::new(),
+            wake: None,
+            on_order: Box::new(|_, _| Some(Report::Done { output: Value::Null })),
+            on_probe: Box::new(|probe, _| {
+                let crossed = probe.starts_with("crossed@");
+                Some(Ok(json!({"ok": !crossed})))
+            }),
+            on_guard: Box::new(|_, _| {
+                Some(GuardStatus::Armed {
+                    remaining: seconds(90),
+                })
+            }),
+            on_disarm: Box::new(|_, _| Some(GuardStatus::Disarmed)),
+        }
+    }
+
+    pub fn start(&mut self) -> &mut Self {
+        self.start_as(1)
+    }
+
+    pub fn start_as(&mut self, token: u64) -> &mut Self {
+        self.tell(EventKind::Started {
+            controller: "c".to_owned(),
+            token,
+        })
+    }
+
+    pub fn operator(&mut self, command: OperatorCommand) -> &mut Self {
+        self.tell(EventKind::Operator {
+            who: "ada".to_owned(),
+            command,
+        })
+    }
+
+    /// One event in, its effects performed.
+    pub fn tell(&mut self, kind: EventKind) -> &mut Self {
+        let event = Event { at: self.now, kind };
+        self.journal.push(event.clone());
+        let (state, effects) = step(self.state.clone(), event);
+        self.state = state;
+        if self.journal.len().is_multiple_of(REPLAYED_EVERY) || self.state.outcome().is_some() {
+            self.check_replay();
+        }
+        self.wake = None;
+        for effect in effects {
+            self.perform(effect);
+        }
+        self
+    }
+
+    fn check_replay(&self) {
+        let again = replay(
+            State::new(self.plan.clone(), "run-1".to_owned()),
+            self.journal.clone(),
+        );
+        assert_eq!(again, self.state, "replay of the journal gives the live state");
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Order(order) => {
+                let name = self.plan.node(order.node).name.clone();
+                let title = match &order.action {
+                    Action::Switch(switch) => switch.release.clone(),
+                    other => other.word().to_owned(),
+                };
+                self.orders.push((name, title.clone(), order.attempt));
+                self.sent.push((*order).clone());
+                if let Some(report) = (self.on_order)(&order, &title) {
+                    self.queue.push_back(EventKind::Reported {
+                        step: order.step,
+                        attempt: order.attempt,
+                        report,
+                    });
+                }
+            }
+            Effect::Observe { ask, node, probe } => {
+                let Probe::File(name) = *probe else {
+                    panic!("puppets know files only")
+                };
+                if let Some(observation) = (self.on_probe)(&name, self.now) {
+                    self.queue.push_back(EventKind::Observed {
+                        ask,
+                        node,
+                        observation,
+                    });
+                }
+            }
+            Effect::Renew { node, .. } => {
+                self.renewed += 1;
+                if let Some(status) = (self.on_guard)(&self.plan.node(node).name, self.now) {
+                    self.queue.push_back(EventKind::Guard { node, status });
+                }
+            }
+            Effect::Disarm { node, .. } => {
+                let name = self.plan.node(node).name.clone();
+                if let Some(status) = (self.on_disarm)(&name, self.now) {
+                    self.disarmed.push(name);
+                    self.queue.push_back(EventKind::Guard { node, status });
+                }
+            }
+            Effect::Wake { at } => self.wake = Some(at),
+            Effect::Record(decision) => {
+                self.decisions.push(decision.clone());
+                self.queue.push_back(EventKind::Decided(decision));
+            }
+            Effect::Rest(_) => {}
+        }
+    }
+
+    /// Runs until the run rests, the condition holds, or nothing more would happen.
+    pub fn until(&mut self, mut done: impl FnMut(&Puppet) -> bool) -> &mut Self {
+        for _ in 0..20_000 {
+            if self.state.outcome().is_some() || done(self) {
+                return self;
+            }
+            if let Some(kind) = self.queue.pop_front() {
+                self.tell(kind);
+            } else if let Some(at) = self.wake {
+                assert!(at > self.now, "a wake lies in the future");
+                self.now = at;
+                self.tell(EventKind::Woke);
+            } else {
+                return self;
+            }
+        }
+        panic!("no end in sight: {:?}", self.state.view());
+    }
+
+    pub fn run(&mut self) -> &mut Self {
+        self.until(|_| false)
+    }
+
+    pub fn outcome(&self) -> Outcome {
+        self.state
+            .outcome()
+            .cloned()
+            .unwrap_or_else(|| panic!("still running: {:#?}", self.state.view().why))
+    }
+
+    /// Titles of the orders given to a host, in order.
+    pub fn orders_to(&self, host: &str) -> Vec<&str> {
+        self.orders
+            .iter()
+            .filter(|(name, ..)| name == host)
+            .map(|(_, title, _)| title.as_str())
+            .collect()
+    }
+
+    /// The controller dies: answers under way are lost with it.
+    pub fn crash(&mut self) -> &mut Self {
+        self.queue.clear();
+        self.wake = None;
+        self
+    }
+}
