@@ -32,9 +32,10 @@ pub fn confirm(question: Question<'_>, beforehand: bool, printer: Printer) -> Re
     if accepts(question.answer, &typed) {
         return Ok(());
     }
-    Err(Failure::Refused(
-        Problem::new("not confirmed").next(format!("type `{}` when asked, or give {}", question.answer, question.option)),
-    ))
+    Err(Failure::Refused(Problem::new("not confirmed").next(format!(
+        "type `{}` when asked, or give {}",
+        question.answer, question.option
+    ))))
 }
 
 fn ask(question: Question<'_>) -> Result<String, Failure> {

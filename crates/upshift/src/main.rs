@@ -7,6 +7,7 @@ mod exit;
 mod files;
 mod output;
 mod profiles;
+mod report;
 mod suggest;
 mod table;
 

@@ -67,7 +67,10 @@ impl Report {
             .nodes
             .iter()
             .map(|node| {
-                let own = by_host.get(node.name.as_str()).map(Vec::as_slice).unwrap_or_default();
+                let own = by_host
+                    .get(node.name.as_str())
+                    .map(Vec::as_slice)
+                    .unwrap_or_default();
                 HostReport {
                     host: node.name.clone(),
                     version: node.version.clone(),
@@ -107,14 +110,19 @@ impl Report {
     /// For a record that is kept.
     pub fn markdown(&self) -> String {
         let mut text = format!("# Run {}\n\n{}\n\n", self.run, self.sentence());
-        text.push_str("| host | version | disturbed | own stop+start | ratio | steps |\n|---|---|---|---|---|---|\n");
+        text.push_str(
+            "| host | version | disturbed | own stop+start | ratio | steps |\n|---|---|---|---|---|---|\n",
+        );
         for host in &self.hosts {
             text.push_str(&format!("| {} |\n", host.cells().join(" | ")));
         }
         self.end(&mut text);
         text.push_str("\n| began | took | host | step | result | attempts |\n|---|---|---|---|---|---|\n");
         for step in &self.steps {
-            let took = step.ended.map(|ended| seconds(ended.minus(step.began))).unwrap_or_default();
+            let took = step
+                .ended
+                .map(|ended| seconds(ended.minus(step.began)))
+                .unwrap_or_default();
             text.push_str(&format!(
                 "| {} | {took} | {} | {} | {} | {} |\n",
                 seconds(step.began),
@@ -186,9 +194,11 @@ pub fn ending(outcome: Option<&Outcome>) -> (&'static str, Option<String>, Vec<S
         Some(Outcome::Refused { reason }) => ("refused", Some(reason.clone()), Vec::new()),
         Some(Outcome::Reverted { reason, .. }) => ("reverted", Some(reason.clone()), Vec::new()),
         Some(Outcome::Held { reason, remedies }) => ("held", Some(reason.clone()), remedies.clone()),
-        Some(Outcome::Superseded { token }) => {
-            ("superseded", Some(format!("another controller carries the run on (token {token})")), Vec::new())
-        }
+        Some(Outcome::Superseded { token }) => (
+            "superseded",
+            Some(format!("another controller carries the run on (token {token})")),
+            Vec::new(),
+        ),
     }
 }
 
@@ -223,7 +233,9 @@ fn disturbed(steps: &[&StepTime]) -> Millis {
     let mut total = Millis::ZERO;
     let mut span: Option<(bool, Millis, Millis)> = None;
     for step in steps.iter().filter(|step| step.stage != "skipped") {
-        let Some((slot, back)) = disturbs(step.kind) else { continue };
+        let Some((slot, back)) = disturbs(step.kind) else {
+            continue;
+        };
         let ended = step.ended.unwrap_or(step.began);
         let begins = slot == Slot::Stop || span.is_none_or(|(direction, ..)| direction != back);
         if begins {
@@ -238,7 +250,12 @@ fn disturbed(steps: &[&StepTime]) -> Millis {
 
 /// What the server's own stopping and starting took.
 fn own_stop_and_start(steps: &[&StepTime]) -> Millis {
-    let own = |kind| matches!(disturbs(kind), Some((Slot::Stop | Slot::Start | Slot::Install | Slot::Uninstall, _)));
+    let own = |kind| {
+        matches!(
+            disturbs(kind),
+            Some((Slot::Stop | Slot::Start | Slot::Install | Slot::Uninstall, _))
+        )
+    };
     steps
         .iter()
         .filter(|step| own(step.kind))

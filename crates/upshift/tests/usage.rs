@@ -16,10 +16,17 @@ macro_rules! snapshot {
 #[test]
 fn help_is_a_result_and_names_the_exit_statuses() {
     let scratch = tempfile::tempdir().expect("a scratch directory");
-    for arguments in [&["--help"][..], &["upgrade", "--help"], &["profile", "lint", "--help"]] {
+    for arguments in [
+        &["--help"][..],
+        &["upgrade", "--help"],
+        &["profile", "lint", "--help"],
+    ] {
         let ran = upshift(scratch.path(), arguments);
         assert_eq!(ran.status, 0, "{arguments:?}");
-        assert!(ran.stdout.contains("3  refused: nothing was changed"), "{arguments:?}");
+        assert!(
+            ran.stdout.contains("3  refused: nothing was changed"),
+            "{arguments:?}"
+        );
         assert!(ran.stdout.contains("Examples:"), "{arguments:?}");
     }
 }
@@ -41,10 +48,16 @@ fn an_unknown_product_names_the_nearest_known_one() {
 
 #[test]
 fn forms_that_a_command_does_not_have_are_refused() {
-    assert_eq!(snapshot!("no-such-form", "profile", "ls", "--output", "svg").status, 2);
+    assert_eq!(
+        snapshot!("no-such-form", "profile", "ls", "--output", "svg").status,
+        2
+    );
 }
 
 #[test]
 fn a_profile_that_cannot_be_read_is_named() {
-    assert_eq!(snapshot!("profile-not-there", "profile", "lint", "absent.yaml").status, 2);
+    assert_eq!(
+        snapshot!("profile-not-there", "profile", "lint", "absent.yaml").status,
+        2
+    );
 }

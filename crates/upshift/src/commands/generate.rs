@@ -92,7 +92,10 @@ mod tests {
     fn every_command_gives_examples() {
         fn without(command: &clap::Command, names: &mut Vec<String>) {
             for child in command.get_subcommands().filter(|child| !child.is_hide_set()) {
-                let help = child.get_after_help().map(ToString::to_string).unwrap_or_default();
+                let help = child
+                    .get_after_help()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
                 if !help.contains("Examples:") {
                     names.push(child.get_name().to_owned());
                 }

@@ -16,7 +16,10 @@ pub struct Ran {
 impl Ran {
     /// Everything in one text, for snapshots; `scratch` is replaced, because its name differs from run to run.
     pub fn transcript(&self, scratch: &Path) -> String {
-        let text = format!("status {}\n-- stdout\n{}-- stderr\n{}", self.status, self.stdout, self.stderr);
+        let text = format!(
+            "status {}\n-- stdout\n{}-- stderr\n{}",
+            self.status, self.stdout, self.stderr
+        );
         text.replace(&scratch.display().to_string(), "SCRATCH")
     }
 }
