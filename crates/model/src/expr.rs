@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use cel::objects::Key;
-use cel::{Context, DeclarationError, ExecutionError, Program};
+use cel::{Context, DeclarationError, Env, ExecutionError, Program};
 use serde_json::Value;
 
 use crate::version::{Scheme, Version};
@@ -74,7 +74,7 @@ impl Scope {
     }
 
     fn context(&self) -> Result<Context<'static, 'static>, DeclarationError> {
-        let mut context = Context::default();
+        let mut context = Context::with_env(STANDARD.with(Arc::clone));
         for (name, value) in &self.values {
             context.add_variable_from_value(name.clone(), to_cel(value));
         }
@@ -211,6 +211,7 @@ impl Expression {
 const KEPT: usize = 4096;
 
 thread_local! {
+    static STANDARD: Arc<Env> = Arc::new(Env::stdlib());
     static READ: RefCell<BTreeMap<String, Rc<Expression>>> = const { RefCell::new(BTreeMap::new()) };
 }
 

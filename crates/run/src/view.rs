@@ -1,5 +1,7 @@
 //! What a run looks like from outside: for progress, `status` and `why`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use upshift_model::Millis;
 use upshift_plan::{NodeIndex, StepId, StepKind};
@@ -148,9 +150,7 @@ impl State {
             going_back: self.back.is_some(),
             pause: self.pause_view(),
             in_doubt: self.in_doubt_now(),
-            nodes: (0..self.plan.nodes.len() as u32)
-                .map(|node| self.node_view(NodeIndex(node)))
-                .collect(),
+            nodes: self.node_views(),
             why: self.why(),
             outcome: self.outcome.clone(),
             progress: self.progress(),
@@ -258,44 +258,50 @@ impl State {
         }
     }
 
-    fn node_view(&self, node: NodeIndex) -> NodeView {
-        let planned = self.plan.node(node);
-        let window = self.latest_window(node);
-        let step = self
+    /// One line per server; each step and window is looked at once, so that a large fleet costs no more than its size.
+    fn node_views(&self) -> Vec<NodeView> {
+        let steps: BTreeMap<NodeIndex, StepId> = self
             .active
             .iter()
-            .find(|id| self.find(**id).is_some_and(|(step, _)| step.node == node))
-            .and_then(|id| self.step_view(*id));
+            .rev()
+            .filter_map(|id| Some((self.find(*id)?.0.node, *id)))
+            .collect();
+        let mut latest: BTreeMap<NodeIndex, (u32, u32)> = BTreeMap::new();
+        for &(hop, window) in self.windows.keys() {
+            latest.extend(
+                nodes_of(&self.plan, hop, window)
+                    .iter()
+                    .map(|node| (*node, (hop, window))),
+            );
+        }
+        (0..self.plan.nodes.len() as u32)
+            .map(NodeIndex)
+            .map(|node| self.node_view(node, steps.get(&node).copied(), latest.get(&node).copied()))
+            .collect()
+    }
+
+    fn node_view(&self, node: NodeIndex, step: Option<StepId>, window: Option<(u32, u32)>) -> NodeView {
+        let planned = self.plan.node(node);
         let guard = self
             .guards
             .get(&node)
             .filter(|guard| !guard.fired)
             .map(|guard| guard.until.minus(self.now));
-        let state = window.as_ref().and_then(|(at, _)| self.windows.get(at));
+        let state = window.and_then(|at| self.windows.get(&at));
+        let done = state.is_some_and(|state| state.closed.is_some() && !state.reverted);
+        let version = match window {
+            None => planned.version.clone(),
+            Some((hop, _)) if done => self.plan.hops[hop as usize].to.clone(),
+            Some((hop, _)) => self.plan.hops[hop as usize].from.clone(),
+        };
         NodeView {
             name: planned.name.clone(),
-            version: window.map_or_else(|| planned.version.clone(), |(_, version)| version),
-            step,
+            version,
+            step: step.and_then(|id| self.step_view(id)),
             guard,
             disturbed: state.map(|state| state.closed.unwrap_or(self.now).minus(state.opened)),
-            done: state.is_some_and(|state| state.closed.is_some() && !state.reverted),
+            done,
         }
-    }
-
-    /// The latest opened window of a server, and the version that it was last proven to run.
-    fn latest_window(&self, node: NodeIndex) -> Option<((u32, u32), String)> {
-        self.windows.iter().rev().find_map(|(&(hop, window), state)| {
-            let nodes = nodes_of(&self.plan, hop, window);
-            let the_hop = &self.plan.hops[hop as usize];
-            nodes.contains(&node).then(|| {
-                let version = if state.closed.is_some() && !state.reverted {
-                    &the_hop.to
-                } else {
-                    &the_hop.from
-                };
-                ((hop, window), version.clone())
-            })
-        })
     }
 
     fn step_view(&self, id: StepId) -> Option<StepView> {
