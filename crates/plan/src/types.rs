@@ -43,6 +43,9 @@ pub struct Request {
     /// The explicit yes to crossing points of no return.
     #[serde(default)]
     pub accept_no_return: bool,
+    /// Only bring the packages to the servers and unpack them (`upshift prepare`): the run ends after the plan's `prepare`.
+    #[serde(default)]
+    pub prepare_only: bool,
     /// Overrides of the profile's window rules and soak, as the fleet's operator wants them.
     #[serde(default)]
     pub timing: Timing,

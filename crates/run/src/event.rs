@@ -202,6 +202,8 @@ pub enum Effect {
 pub enum Outcome {
     /// All servers on the new version, proven. `finalize` and `revert` are still possible.
     Upgraded,
+    /// Every server has the packages, unpacked; nothing that runs was changed.
+    Prepared,
     /// Finalized.
     Finalized,
     /// Nothing was changed.

@@ -129,6 +129,9 @@ pub(crate) fn window_of(plan: &Plan, hop: u32, window: u32) -> &Window {
 pub(crate) fn forward(plan: &Plan) -> Vec<Item> {
     let mut items = Vec::new();
     push(&mut items, plan, Part::Prepare, 0, 0);
+    if plan.request.prepare_only {
+        return items;
+    }
     for (position, the_hop) in plan.hops.iter().enumerate() {
         let hop = position as u32;
         push(&mut items, plan, Part::Protect, hop, 0);

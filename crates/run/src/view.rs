@@ -443,6 +443,7 @@ impl State {
 fn outcome_phase(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Upgraded => "upgraded",
+        Outcome::Prepared => "prepared",
         Outcome::Finalized => "finalized",
         Outcome::Refused { .. } => "refused",
         Outcome::Reverted { .. } => "reverted",

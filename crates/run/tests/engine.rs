@@ -807,3 +807,19 @@ fn times_tell_what_was_done_where() {
     );
     assert_eq!(puppet.plan.node(NodeIndex(1)).name, "h2");
 }
+
+#[test]
+fn preparing_alone_touches_nothing_that_runs() {
+    let mut plan = Builder::rolling();
+    plan.plan.request.prepare_only = true;
+    let mut puppet = Puppet::new(plan.plan);
+    puppet.start().run();
+    assert_eq!(puppet.outcome(), Outcome::Prepared);
+    assert!(puppet.orders.iter().all(|(_, title, _)| title == "unpack"));
+    puppet.operator(OperatorCommand::Abort).run();
+    assert_eq!(
+        puppet.outcome(),
+        Outcome::Prepared,
+        "there is nothing to go back from"
+    );
+}
