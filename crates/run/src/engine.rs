@@ -155,10 +155,10 @@ impl State {
 
     fn turn(&mut self, effects: &mut Vec<Effect>) -> Turn {
         let Some(item) = self.item() else {
-            self.outcome = Some(if self.finalizing {
-                Outcome::Finalized
-            } else {
-                Outcome::Upgraded
+            self.outcome = Some(match (self.finalizing, self.plan.request.prepare_only) {
+                (true, _) => Outcome::Finalized,
+                (false, true) => Outcome::Prepared,
+                (false, false) => Outcome::Upgraded,
             });
             return Turn::Again;
         };
@@ -496,6 +496,7 @@ impl State {
             self.outcome,
             Some(
                 Outcome::Finalized
+                    | Outcome::Prepared
                     | Outcome::Refused { .. }
                     | Outcome::Reverted { .. }
                     | Outcome::Superseded { .. }
