@@ -1,5 +1,160 @@
 //! The planner: facts, profile and request in; an immutable plan out, or all the reasons why not. Pure.
+//!
+//! [`plan`] does it all: it looks at the servers ([`survey`]), finds the way ([`path`]), checks everything that must hold
+//! ([`checks`]) and lays the way out as groups of steps ([`layout`]). Reasons against are collected, never returned one by one.
+//! [`show`] renders plans and refusals for people.
 
+mod changes;
+mod checks;
+mod estimate;
+pub mod fingerprint;
+mod judge;
+mod layout;
+mod order;
+mod packages;
+pub mod path;
+mod refusal;
+pub mod render;
+pub mod show;
+mod survey;
+pub mod testing;
 pub mod types;
 
+use upshift_model::facts::Facts;
+use upshift_model::fleet::Fleet;
+use upshift_model::profile::{Profile, Strategy};
+
+pub use fingerprint::verify_unchanged;
+pub use render::{Names, context, render_action, render_probe, scope};
 pub use types::*;
+
+use judge::Judge;
+use layout::{Layout, Leg};
+use refusal::Refusals;
+use survey::{Server, Survey};
+
+/// Makes a plan: the same input gives the same plan, byte for byte.
+///
+/// # Errors
+/// All the reasons why there is no plan, sorted, each with what to do about it.
+pub fn plan(
+    profile: &Profile,
+    fleet_name: &str,
+    fleet: &Fleet,
+    facts: &Facts,
+    request: &Request,
+) -> Result<Plan, Vec<Refusal>> {
+    let mut refusals = Refusals::default();
+    let mut warnings = Vec::new();
+    let survey = Survey::take(profile, fleet_name, fleet, facts, request, &mut refusals);
+    packages::check(&survey, &mut refusals);
+    let mut judge = Judge::new(&survey);
+    let legs = path::find(&survey, &mut judge, &mut refusals).unwrap_or_default();
+    path::missing_packages(&survey, &legs, &mut refusals);
+    let packages = packages::for_path(&survey, &legs, &mut refusals);
+    checks::all(
+        &survey,
+        &legs,
+        &packages,
+        &mut judge,
+        &mut refusals,
+        &mut warnings,
+    );
+    let layout = layout::lay_out(&survey, &legs, &packages, &mut refusals);
+    if !refusals.is_empty() {
+        return Err(refusals.into_sorted());
+    }
+    warnings.extend(warnings_of(&legs, &layout));
+    let estimate = estimate::of(&survey, &packages, &layout.hops, &layout.recipes);
+    let mut plan = Plan {
+        format: PLAN_FORMAT,
+        product: profile.product.clone(),
+        title: profile.title.clone(),
+        scheme: profile.versions.scheme,
+        fleet: fleet_name.to_owned(),
+        request: request.clone(),
+        facts: fingerprint::of_facts(profile, fleet, facts),
+        fingerprint: String::new(),
+        nodes: nodes(&survey, &layout),
+        recipes: layout.recipes,
+        prepare: layout.prepare,
+        hops: layout.hops,
+        finalize: layout.finalize,
+        finalize_notes: layout.finalize_notes,
+        estimate,
+        warnings,
+    };
+    plan.fingerprint = plan.compute_fingerprint();
+    Ok(plan)
+}
+
+/// What an operator should know and that stops nothing.
+fn warnings_of(legs: &[Leg<'_>], layout: &Layout) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (leg, hop) in legs.iter().zip(&layout.hops) {
+        if let Some(note) = &leg.edge.note {
+            warnings.push(format!("{} to {}: {note}", leg.from, leg.to));
+        }
+        if let Some(point) = &hop.no_return {
+            warnings.push(format!(
+                "{} to {} has a point of no return: {}",
+                hop.from, hop.to, point.description
+            ));
+        }
+        if hop.strategy == Strategy::Rebuild {
+            warnings.push(format!(
+                "{} to {} is a rebuild: what is written after service is taken up again is lost by going back",
+                hop.from, hop.to
+            ));
+        }
+    }
+    warnings
+}
+
+/// The plan's servers.
+fn nodes(survey: &Survey<'_>, layout: &Layout) -> Vec<PlanNode> {
+    let asked = probes_before(layout);
+    survey
+        .servers
+        .iter()
+        .map(|server| node(survey, server, &asked))
+        .collect()
+}
+
+fn node(survey: &Survey<'_>, server: &Server<'_>, asked: &[String]) -> PlanNode {
+    let before = asked
+        .iter()
+        .filter_map(|name| Some((name.clone(), server.facts.probes.get(name)?.clone())));
+    PlanNode {
+        name: server.name.to_owned(),
+        version: server.version.to_string(),
+        leader: server.facts.leader,
+        failure_domain: order::domain(survey, server).map(str::to_owned),
+        state_directory: server.facts.host.state_directory.clone(),
+        places: server.facts.places.clone(),
+        variables: server.host.variables.clone(),
+        stamp: NodeStamp {
+            os: server.facts.host.os.clone(),
+            arch: server.facts.host.arch.clone(),
+            variant: server.facts.variant.clone(),
+            config_digests: server.facts.config_digests.clone(),
+        },
+        before: before.collect(),
+    }
+}
+
+/// Names of the probes whose value at planning time some proof asks for.
+fn probes_before(layout: &Layout) -> Vec<String> {
+    let proofs = layout
+        .recipes
+        .iter()
+        .flat_map(|recipe| recipe.only_if.iter().chain(&recipe.proof));
+    let watched = layout.hops.iter().flat_map(|hop| &hop.soak.watch);
+    let asking = proofs
+        .chain(watched)
+        .filter(|proof| layout::guard::uses(&proof.expect, "before"));
+    let mut names: Vec<String> = asking.map(|proof| proof.name.clone()).collect();
+    names.sort();
+    names.dedup();
+    names
+}

@@ -144,9 +144,27 @@ pub struct PlanNode {
     pub places: BTreeMap<String, String>,
     /// Variables from the fleet.
     pub variables: BTreeMap<String, Value>,
+    /// What else must be as it was when the plan is executed.
+    #[serde(default)]
+    pub stamp: NodeStamp,
     /// Values of probes when the plan was made, for `before` in proofs. Only of probes that a proof asks so.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub before: BTreeMap<String, Value>,
+}
+
+/// Facts of a server that must not change between planning and doing, beside its version and places.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStamp {
+    /// Operating system.
+    pub os: String,
+    /// Machine architecture.
+    pub arch: String,
+    /// Named parts of the running release's package.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variant: BTreeMap<String, String>,
+    /// SHA-256 of each configuration place.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config_digests: BTreeMap<String, String>,
 }
 
 /// What is done on a server, shared by all steps that do the same.

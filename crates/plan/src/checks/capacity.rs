@@ -1,0 +1,93 @@
+//! How many servers may be down at once, and which versions may meet.
+
+use upshift_model::profile::Strategy;
+
+use crate::judge::Judge;
+use crate::layout::Leg;
+use crate::order;
+use crate::path::may_mix;
+use crate::refusal::Refusals;
+use crate::show;
+use crate::survey::Survey;
+
+pub(super) fn check(
+    survey: &Survey<'_>,
+    legs: &[Leg<'_>],
+    judge: &mut Judge<'_, '_>,
+    refusals: &mut Refusals,
+) {
+    batch(survey, refusals);
+    let one_by_one: Vec<&Leg<'_>> = legs
+        .iter()
+        .filter(|leg| matches!(leg.edge.strategy, Strategy::Rolling | Strategy::Hot))
+        .collect();
+    for leg in &one_by_one {
+        if survey.profile.skew.servers.is_some()
+            && let Err(reason) = may_mix(survey, judge, &leg.from, &leg.to)
+        {
+            refusals.add(
+                "skew",
+                format!(
+                    "on the way servers of {} and {} run side by side, {reason}",
+                    leg.from, leg.to
+                ),
+                "go through a version in between with `--via`, or correct `skew` in the profile",
+            );
+        }
+    }
+    let rolling = one_by_one
+        .iter()
+        .any(|leg| leg.edge.strategy == Strategy::Rolling);
+    if rolling && !survey.request.skip_checks.iter().any(|name| name == "capacity") {
+        spare(survey, refusals);
+    }
+}
+
+/// An operator may ask for smaller batches than the profile allows, never for larger ones.
+fn batch(survey: &Survey<'_>, refusals: &mut Refusals) {
+    let most = survey.profile.capacity.max_unavailable;
+    match survey.request.batch {
+        Some(0) => refusals.add(
+            "capacity",
+            "a batch of no servers was asked for",
+            "ask for a batch of 1 or more",
+        ),
+        Some(batch) if batch > most => refusals.add(
+            "capacity",
+            format!("a batch of {batch} was asked for; no more than {most} may be down at once"),
+            format!("ask for a batch of {most} or fewer"),
+        ),
+        _ => {}
+    }
+}
+
+/// Whether the cluster can spare a batch.
+fn spare(survey: &Survey<'_>, refusals: &mut Refusals) {
+    const SKIP: &str = "or accept an outage with `--skip capacity`";
+    let capacity = &survey.profile.capacity;
+    let servers = survey.servers.len() as u32;
+    if servers < capacity.min_servers {
+        let message = format!(
+            "{} has {}, and a rolling upgrade takes at least {}",
+            survey.fleet_name,
+            show::count(servers as usize, "server"),
+            capacity.min_servers
+        );
+        let missing = capacity.min_servers - servers;
+        let remedy = format!("add {}, {SKIP}", show::count(missing as usize, "server"));
+        refusals.add("capacity", message, remedy);
+    }
+    let down = order::batch_size(survey).min(servers);
+    let majority = servers / 2 + 1;
+    if capacity.quorum && servers > 0 && servers - down < majority {
+        let message = format!(
+            "with {down} of {} down no majority is left ({majority} must stay up)",
+            show::count(servers as usize, "server")
+        );
+        let remedy = match servers - majority {
+            0 => format!("add servers, {SKIP}"),
+            most => format!("ask for a batch of {most} or fewer, {SKIP}"),
+        };
+        refusals.add("capacity", message, remedy);
+    }
+}

@@ -1,0 +1,95 @@
+//! What must hold before anything is changed, beside the way itself.
+
+mod capacity;
+mod clients;
+mod hosts;
+mod profile;
+
+pub(crate) use hosts::needs;
+
+use crate::judge::Judge;
+use crate::layout::Leg;
+use crate::packages::Assignment;
+use crate::refusal::Refusals;
+use crate::survey::Survey;
+
+/// All checks, whatever else is wrong.
+pub(crate) fn all(
+    survey: &Survey<'_>,
+    legs: &[Leg<'_>],
+    packages: &[Assignment<'_>],
+    judge: &mut Judge<'_, '_>,
+    refusals: &mut Refusals,
+    warnings: &mut Vec<String>,
+) {
+    request(survey, legs, refusals);
+    hosts::places(survey, refusals);
+    hosts::clocks(survey, warnings);
+    hosts::disk(survey, packages, refusals);
+    capacity::check(survey, legs, judge, refusals);
+    clients::check(survey, legs, judge, refusals);
+    profile::check(survey, legs, judge, refusals, warnings);
+}
+
+/// Whether what was asked for makes sense for this fleet.
+fn request(survey: &Survey<'_>, legs: &[Leg<'_>], refusals: &mut Refusals) {
+    let title = &survey.profile.title;
+    if survey.profile.verbs.is_empty() || survey.profile.verbs_missing.is_some() {
+        let reason = survey
+            .profile
+            .verbs_missing
+            .as_deref()
+            .unwrap_or("it has no verbs");
+        let way: Vec<String> = legs
+            .iter()
+            .map(|leg| format!("{} ({})", leg.to, crate::show::strategy_word(leg.edge.strategy)))
+            .collect();
+        let way = if way.is_empty() {
+            String::new()
+        } else {
+            format!("; the way would be {}", way.join(" → "))
+        };
+        refusals.add(
+            "no-verbs",
+            format!("the profile of {title} cannot carry out an upgrade yet: {reason}{way}"),
+            "follow the vendor's documentation by hand, or add the verbs to a profile of your own",
+        );
+    }
+    if let Some(canary) = &survey.request.canary
+        && !survey.servers.iter().any(|server| server.name == canary)
+    {
+        let names: Vec<&str> = survey.servers.iter().take(5).map(|server| server.name).collect();
+        refusals.add(
+            "unknown-canary",
+            format!("`{canary}` is not a server of {title} that could be upgraded first"),
+            format!("name one of the servers, such as {}", names.join(", ")),
+        );
+    }
+    for name in &survey.request.skip_checks {
+        if name != "capacity" && !survey.profile.checks.iter().any(|check| check.name == *name) {
+            let known: Vec<&str> = survey
+                .profile
+                .checks
+                .iter()
+                .map(|check| check.name.as_str())
+                .collect();
+            refusals.add(
+                "unknown-check",
+                format!("the profile of {title} has no check `{name}` that could be skipped"),
+                format!("the checks are: {}, capacity", known.join(", ")),
+            );
+        }
+    }
+    if survey.request.again {
+        return;
+    }
+    for leg in legs {
+        if let Some(run) = survey.facts.reverted.get(leg.to.as_str()) {
+            refusals.add(
+                "reverted-before",
+                format!("the run {run} reached {} and went back from it", leg.to),
+                format!("find out why with `upshift show {run}`; to try it again, say `--again`"),
+            );
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The profile's own checks.
+
+use upshift_model::profile::{Check, Strategy};
+use upshift_model::version::{Range, Version};
+
+use crate::judge::{About, Judge};
+use crate::layout::Leg;
+use crate::refusal::Refusals;
+use crate::survey::Survey;
+
+/// A hop, as far as checks care. Where no way was found there is only the wish.
+struct Subject<'x> {
+    from: Option<&'x Version>,
+    to: Option<&'x Version>,
+    strategy: Option<Strategy>,
+}
+
+pub(super) fn check(
+    survey: &Survey<'_>,
+    legs: &[Leg<'_>],
+    judge: &mut Judge<'_, '_>,
+    refusals: &mut Refusals,
+    warnings: &mut Vec<String>,
+) {
+    let wish = Version::parse(survey.scheme(), &survey.request.to).ok();
+    let running: Vec<Version> = survey.running().into_iter().cloned().collect();
+    let subjects: Vec<Subject<'_>> = match legs {
+        [] => vec![Subject {
+            from: running.first(),
+            to: wish.as_ref(),
+            strategy: None,
+        }],
+        legs => legs
+            .iter()
+            .map(|leg| Subject {
+                from: Some(&leg.from),
+                to: Some(&leg.to),
+                strategy: Some(leg.edge.strategy),
+            })
+            .collect(),
+    };
+    for check in &survey.profile.checks {
+        let skipped = survey.request.skip_checks.contains(&check.name);
+        for subject in subjects.iter().filter(|subject| applies(survey, check, subject)) {
+            if skipped {
+                warnings.push(format!(
+                    "the check `{}` was skipped at the operator's wish",
+                    check.name
+                ));
+                break;
+            }
+            let text = |version: Option<&Version>| version.map(ToString::to_string).unwrap_or_default();
+            let (from, to) = (text(subject.from), text(subject.to));
+            let about = About { from: &from, to: &to };
+            if check.cluster {
+                whole(check, judge, about, refusals);
+            } else {
+                each(survey, check, judge, about, refusals);
+            }
+        }
+    }
+}
+
+fn applies(survey: &Survey<'_>, check: &Check, subject: &Subject<'_>) -> bool {
+    let contains = |range: &Option<String>, version: Option<&Version>| match (range, version) {
+        (None, _) => true,
+        (Some(range), Some(version)) => {
+            Range::parse(survey.scheme(), range).is_ok_and(|range| range.contains(version))
+        }
+        (Some(_), None) => false,
+    };
+    let strategy = check.strategies.is_empty()
+        || subject
+            .strategy
+            .is_some_and(|strategy| check.strategies.contains(&strategy));
+    strategy && contains(&check.from, subject.from) && contains(&check.to, subject.to)
+}
+
+fn link(check: &Check) -> Option<String> {
+    check.source.as_ref().and_then(|source| source.link.clone())
+}
+
+fn whole(check: &Check, judge: &mut Judge<'_, '_>, about: About<'_>, refusals: &mut Refusals) {
+    let message = match judge.cluster(&check.expect, about) {
+        Ok(true) => return,
+        Ok(false) => judge.cluster_message(&check.message, about),
+        Err(error) => format!("{}: {error}", check.message),
+    };
+    refusals.note(
+        &format!("check:{}", check.name),
+        None,
+        message,
+        check.remedy.clone(),
+        link(check),
+    );
+}
+
+fn each(
+    survey: &Survey<'_>,
+    check: &Check,
+    judge: &mut Judge<'_, '_>,
+    about: About<'_>,
+    refusals: &mut Refusals,
+) {
+    for server in &survey.servers {
+        let message = match judge.server(&check.expect, server, about) {
+            Ok(true) => continue,
+            Ok(false) => judge.message(&check.message, server, about),
+            Err(error) => format!("{}: {error}", judge.message(&check.message, server, about)),
+        };
+        let code = format!("check:{}", check.name);
+        refusals.note(
+            &code,
+            Some(server.name),
+            message,
+            check.remedy.clone(),
+            link(check),
+        );
+    }
+}

@@ -1,0 +1,291 @@
+//! What is done in a slot where the profile does not say: the release store's link, the profile's service, its configuration.
+//! Each default has a proof of its own, observed from the process or the files, never from an exit status.
+
+use std::collections::BTreeMap;
+
+use upshift_model::Millis;
+use upshift_model::action::{
+    Action, Command, EditConfig, ExitMeaning, OutputFormat, RestorePaths, SavePaths, StopService,
+    SwitchRelease,
+};
+use upshift_model::probe::{Probe, ProcessProbe};
+use upshift_model::profile::{At, ConfigMigration, On, Profile, Slot, Strategy};
+
+use super::verbs::{Verbs, Way};
+use crate::types::{PlanProof, Recipe};
+
+/// Name of the probe of the product's process, which every profile has without saying so.
+pub(super) const PROCESS: &str = "process";
+
+/// The process of the product's service, and the version that its executable prints.
+pub(super) fn process_probe(profile: &Profile) -> Probe {
+    Probe::Process(ProcessProbe {
+        service: profile.service.clone(),
+        version_arguments: profile.versions.arguments.clone(),
+        version_pattern: profile.versions.pattern.clone(),
+    })
+}
+
+/// A proof on the step's own server.
+pub(super) fn here(
+    name: &str,
+    probe: Probe,
+    expect: impl Into<String>,
+    waiting: impl Into<String>,
+) -> PlanProof {
+    PlanProof {
+        name: name.to_owned(),
+        probe,
+        at: At::Node,
+        expect: expect.into(),
+        waiting: waiting.into(),
+        stable: 1,
+        every: Millis(500),
+        progress: None,
+    }
+}
+
+/// Whether the hop's binaries are switched by the release store: the profile has no verbs of its own for that.
+pub(super) fn uses_store(verbs: &mut Verbs<'_, '_>) -> bool {
+    verbs.leg.edge.strategy != Strategy::Hot && verbs.own(Slot::Switch).is_empty()
+}
+
+/// Adds the defaults of a slot to what the profile says.
+pub(super) fn complete(verbs: &mut Verbs<'_, '_>, way: Way, slot: Slot, recipes: &mut Vec<(On, Recipe)>) {
+    let none = recipes.is_empty();
+    match slot {
+        Slot::Stop if none => recipes.push((On::Each, stop(verbs, way))),
+        Slot::Switch if none => recipes.push((On::Each, switch(verbs, way))),
+        Slot::Start if none => recipes.push((On::Each, start(verbs, way))),
+        Slot::Save if way == Way::Forward => {
+            // Before anything of the profile's own, so that the configuration can be put back whatever comes after.
+            if let Some(save) = save(verbs) {
+                recipes.insert(0, (On::Each, save));
+            }
+        }
+        Slot::MigrateConfig if way == Way::Forward => {
+            for migration in migrations(verbs) {
+                recipes.push((On::Each, edit(verbs, migration)));
+            }
+        }
+        Slot::MigrateConfig => recipes.extend(restore(verbs).map(|restore| (On::Each, restore))),
+        Slot::Uninstall if none && way == Way::Back => recipes.extend(restart(verbs)),
+        Slot::Drain | Slot::Pause if way == Way::Back => only_where_running(verbs, recipes),
+        _ => {}
+    }
+}
+
+fn stop(verbs: &Verbs<'_, '_>, way: Way) -> Recipe {
+    let profile = verbs.survey.profile;
+    let patience = profile.window.patience;
+    Recipe {
+        action: Some(Action::Stop(StopService {
+            service: profile.service.clone(),
+            patience,
+        })),
+        proof: vec![here(
+            PROCESS,
+            process_probe(profile),
+            "!value.running",
+            "the process is still there",
+        )],
+        within: verbs.within(patience.plus(Millis::seconds(30))),
+        ..verbs.blank(way, Slot::Stop, format!("stop {}", profile.title))
+    }
+}
+
+fn switch(verbs: &Verbs<'_, '_>, way: Way) -> Recipe {
+    let title = match way {
+        Way::Forward => format!("switch to the release {}", verbs.leg.to),
+        Way::Back => format!("switch back to the release {}", verbs.leg.from),
+    };
+    let release = "{{ want }}".to_owned();
+    let waiting = "the current release is not {{ want }}";
+    Recipe {
+        action: Some(Action::Switch(SwitchRelease { release })),
+        proof: vec![here(
+            "releases",
+            Probe::Releases,
+            "value.current == want",
+            waiting,
+        )],
+        ..verbs.blank(way, Slot::Switch, title)
+    }
+}
+
+fn start(verbs: &mut Verbs<'_, '_>, way: Way) -> Recipe {
+    let profile = verbs.survey.profile;
+    let mut expect = "value.running".to_owned();
+    if uses_store(verbs) {
+        expect.push_str(" && value.release == want");
+    }
+    if !profile.versions.arguments.is_empty() {
+        expect.push_str(" && value.version == want");
+    }
+    let version = match way {
+        Way::Forward => &verbs.leg.to,
+        Way::Back => &verbs.leg.from,
+    };
+    Recipe {
+        action: Some(Action::Start(profile.service.clone())),
+        proof: vec![here(
+            PROCESS,
+            process_probe(profile),
+            expect,
+            "no process runs {{ want }} yet",
+        )],
+        ..verbs.blank(way, Slot::Start, format!("start {} {version}", profile.title))
+    }
+}
+
+/// The name under which a hop's configuration is kept.
+pub(super) fn saved_name(to: &str) -> String {
+    format!("config-before-{to}")
+}
+
+/// What is copied aside before the hop: the places that the profile carries over, and every file that the hop edits.
+pub(super) fn saved_paths(verbs: &mut Verbs<'_, '_>) -> Vec<String> {
+    let carry = &verbs.survey.profile.config.carry;
+    let mut paths: Vec<String> = carry
+        .iter()
+        .map(|place| format!("{{{{ places.{place} }}}}"))
+        .collect();
+    for migration in migrations(verbs) {
+        if !paths.iter().any(|path| same_template(path, &migration.file)) {
+            paths.push(migration.file.clone());
+        }
+    }
+    paths
+}
+
+fn same_template(a: &str, b: &str) -> bool {
+    let bare = |text: &str| text.split_whitespace().collect::<String>();
+    bare(a) == bare(b)
+}
+
+fn migrations<'a>(verbs: &mut Verbs<'a, '_>) -> Vec<&'a ConfigMigration> {
+    let profile: &'a Profile = verbs.survey.profile;
+    profile
+        .config
+        .migrate
+        .iter()
+        .filter(|migration| verbs.applies(&migration.from, &migration.to))
+        .collect()
+}
+
+fn saved_proof(verbs: &Verbs<'_, '_>, waiting: &str) -> Vec<PlanProof> {
+    let probe = Probe::Saved(saved_name(verbs.leg.to.as_str()));
+    vec![here("saved", probe, "value.exists && value.identical", waiting)]
+}
+
+fn save(verbs: &mut Verbs<'_, '_>) -> Option<Recipe> {
+    let paths = saved_paths(verbs);
+    if paths.is_empty() {
+        return None;
+    }
+    let name = saved_name(verbs.leg.to.as_str());
+    Some(Recipe {
+        action: Some(Action::Save(SavePaths { name, paths })),
+        proof: saved_proof(verbs, "the saved copy is not identical yet"),
+        ..verbs.blank(Way::Forward, Slot::Save, "save the configuration".to_owned())
+    })
+}
+
+fn restore(verbs: &mut Verbs<'_, '_>) -> Option<Recipe> {
+    if saved_paths(verbs).is_empty() {
+        return None;
+    }
+    let name = saved_name(verbs.leg.to.as_str());
+    Some(Recipe {
+        action: Some(Action::Restore(RestorePaths { name })),
+        proof: saved_proof(verbs, "the configuration is not what it was, byte for byte"),
+        ..verbs.blank(
+            Way::Back,
+            Slot::MigrateConfig,
+            "put the configuration back".to_owned(),
+        )
+    })
+}
+
+fn edit(verbs: &Verbs<'_, '_>, migration: &ConfigMigration) -> Recipe {
+    let keys: Vec<&str> = migration
+        .drop
+        .iter()
+        .chain(&migration.comment)
+        .map(String::as_str)
+        .collect();
+    let alternatives: Vec<String> = keys.iter().map(|key| escaped(key)).collect();
+    let pattern = format!("^[[:space:]]*({})[[:space:]]*[:=]", alternatives.join("|"));
+    // `grep` says with 1 that there is no such line, which is what is wanted, and with 2 that it could not look.
+    let look = Command {
+        argv: ["grep", "-Ec", &pattern, &migration.file]
+            .map(str::to_owned)
+            .to_vec(),
+        env: BTreeMap::new(),
+        directory: None,
+        timeout: Millis::seconds(10),
+        exit: [(1, ExitMeaning::Done)].into(),
+        output: OutputFormat::Text,
+    };
+    let names = keys.join(", ");
+    let waiting = format!("{} still has one of: {names}", migration.file);
+    Recipe {
+        action: Some(Action::EditConfig(EditConfig {
+            file: migration.file.clone(),
+            drop: migration.drop.clone(),
+            comment: migration.comment.clone(),
+        })),
+        proof: vec![here(
+            "edited_config",
+            Probe::Command(look),
+            "value.exit == 1",
+            waiting,
+        )],
+        ..verbs.blank(
+            Way::Forward,
+            Slot::MigrateConfig,
+            format!("take out of the configuration: {names}"),
+        )
+    }
+}
+
+/// A key with the characters that mean something to a regular expression made plain.
+fn escaped(key: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '/' | ' ');
+    key.chars()
+        .flat_map(|c| (!plain(c)).then_some('\\').into_iter().chain([c]))
+        .collect()
+}
+
+/// On the way back a server may be down, and then there is nothing to take out of service.
+fn only_where_running(verbs: &Verbs<'_, '_>, recipes: &mut [(On, Recipe)]) {
+    for (_, recipe) in recipes {
+        let probe = process_probe(verbs.survey.profile);
+        recipe
+            .only_if
+            .get_or_insert_with(|| here(PROCESS, probe, "value.running", "the process is looked for"));
+    }
+}
+
+/// The way back of a `hot` hop whose profile has no `uninstall`: since the new release was not made permanent, a restart runs
+/// the old one.
+fn restart(verbs: &mut Verbs<'_, '_>) -> [(On, Recipe); 2] {
+    let title = &verbs.survey.profile.title;
+    let titles = [
+        format!("stop {title}, to restart it into the permanent release"),
+        format!("start {title} {} again", verbs.leg.from),
+    ];
+    let [stop_title, start_title] = titles;
+    let kind = crate::types::StepKind::Undo(Slot::Uninstall);
+    let stop = Recipe {
+        title: stop_title,
+        kind,
+        ..stop(verbs, Way::Back)
+    };
+    let start = Recipe {
+        title: start_title,
+        kind,
+        ..start(verbs, Way::Back)
+    };
+    [(On::Each, stop), (On::Each, start)]
+}

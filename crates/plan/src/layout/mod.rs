@@ -1,0 +1,110 @@
+//! Laying a path out as groups of steps, one file per strategy.
+//!
+//! What all strategies share is in [`verbs`] (which recipes fill a slot), [`defaults`] (the recipes where a profile has none) and
+//! [`window`] (one window, with the way back of every step in it).
+
+mod defaults;
+mod finalize;
+pub(crate) mod guard;
+mod hop;
+mod hot;
+mod prepare;
+mod rebuild;
+mod rolling;
+mod switch;
+mod verbs;
+mod window;
+
+use upshift_model::profile::PathEdge;
+use upshift_model::version::Version;
+
+use crate::packages::Assignment;
+use crate::refusal::Refusals;
+use crate::survey::Survey;
+use crate::types::{Group, Hop, NodeIndex, Recipe, RecipeIndex, Step, StepId};
+
+/// One hop of the path, with the servers that take part in it.
+#[derive(Clone, Debug)]
+pub(crate) struct Leg<'a> {
+    pub from: Version,
+    pub to: Version,
+    pub edge: &'a PathEdge,
+    /// Servers that run `from` when the hop begins. Those that are further already are left out of its windows.
+    pub servers: Vec<NodeIndex>,
+}
+
+/// Hands out recipes and numbers of steps.
+#[derive(Debug, Default)]
+pub(crate) struct Builder {
+    pub recipes: Vec<Recipe>,
+    next: u32,
+}
+
+impl Builder {
+    fn recipe(&mut self, recipe: Recipe) -> RecipeIndex {
+        let index = RecipeIndex(self.recipes.len() as u32);
+        self.recipes.push(recipe);
+        index
+    }
+
+    fn step(&mut self, node: NodeIndex, recipe: RecipeIndex, undoes: Vec<StepId>) -> Step {
+        let id = StepId(self.next);
+        self.next += 1;
+        Step {
+            id,
+            node,
+            recipe,
+            undoes,
+        }
+    }
+
+    /// One step of a recipe on each of these servers.
+    fn group(&mut self, recipe: RecipeIndex, nodes: impl IntoIterator<Item = NodeIndex>) -> Group {
+        Group {
+            steps: nodes
+                .into_iter()
+                .map(|node| self.step(node, recipe, Vec::new()))
+                .collect(),
+        }
+    }
+}
+
+/// What was laid out.
+pub(crate) struct Layout {
+    pub recipes: Vec<Recipe>,
+    pub prepare: Vec<Group>,
+    pub hops: Vec<Hop>,
+    pub finalize: Vec<Group>,
+    pub finalize_notes: Vec<String>,
+}
+
+/// Lays a path out.
+pub(crate) fn lay_out(
+    survey: &Survey<'_>,
+    legs: &[Leg<'_>],
+    packages: &[Assignment<'_>],
+    refusals: &mut Refusals,
+) -> Layout {
+    let mut builder = Builder::default();
+    let prepare = prepare::lay_out(survey, legs, packages, &mut builder, refusals);
+    let hops = legs
+        .iter()
+        .map(|leg| hop::lay_out(survey, leg, &mut builder, refusals))
+        .collect();
+    let (finalize, finalize_notes) = finalize::lay_out(survey, legs, &mut builder, refusals);
+    Layout {
+        recipes: builder.recipes,
+        prepare,
+        hops,
+        finalize,
+        finalize_notes,
+    }
+}
+
+/// Drops groups without steps.
+fn without_empty(groups: Vec<Group>) -> Vec<Group> {
+    groups
+        .into_iter()
+        .filter(|group| !group.steps.is_empty())
+        .collect()
+}

@@ -1,0 +1,195 @@
+//! Which recipes fill a slot, on the way forward and on the way back.
+
+use std::collections::BTreeMap;
+
+use upshift_model::Millis;
+use upshift_model::probe::Probe;
+use upshift_model::profile::{On, Proof, Slot, Verb};
+use upshift_model::version::{Range, Version};
+
+use super::{Builder, Leg, defaults};
+use crate::refusal::Refusals;
+use crate::survey::Survey;
+use crate::types::{PlanProof, Recipe, RecipeIndex, StepKind};
+
+/// Forward to the new version or back to the old one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Way {
+    Forward,
+    Back,
+}
+
+/// One thing done in a slot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line {
+    pub on: On,
+    pub recipe: RecipeIndex,
+}
+
+/// The recipes of one hop, made once and shared by all its windows.
+pub(super) struct Verbs<'a, 'b> {
+    pub survey: &'b Survey<'a>,
+    pub leg: &'b Leg<'a>,
+    pub builder: &'b mut Builder,
+    pub refusals: &'b mut Refusals,
+    lines: BTreeMap<(Way, Slot), Vec<Line>>,
+}
+
+impl<'a, 'b> Verbs<'a, 'b> {
+    pub fn new(
+        survey: &'b Survey<'a>,
+        leg: &'b Leg<'a>,
+        builder: &'b mut Builder,
+        refusals: &'b mut Refusals,
+    ) -> Self {
+        Verbs {
+            survey,
+            leg,
+            builder,
+            refusals,
+            lines: BTreeMap::new(),
+        }
+    }
+
+    /// What is done in a slot: the profile's verbs for this hop, and the defaults.
+    pub fn lines(&mut self, way: Way, slot: Slot) -> Vec<Line> {
+        if let Some(lines) = self.lines.get(&(way, slot)) {
+            return lines.clone();
+        }
+        let mut recipes = self.of_profile(way, slot);
+        defaults::complete(self, way, slot, &mut recipes);
+        let lines: Vec<Line> = recipes
+            .into_iter()
+            .map(|(on, recipe)| Line {
+                on,
+                recipe: self.builder.recipe(recipe),
+            })
+            .collect();
+        self.lines.insert((way, slot), lines.clone());
+        lines
+    }
+
+    /// The profile's own verbs of a slot that apply to this hop.
+    pub fn own(&mut self, slot: Slot) -> Vec<&'a Verb> {
+        let verbs = self
+            .survey
+            .profile
+            .verbs
+            .get(&slot)
+            .map_or(&[][..], Vec::as_slice);
+        verbs
+            .iter()
+            .filter(|verb| self.applies(&verb.from, &verb.to))
+            .collect()
+    }
+
+    fn of_profile(&mut self, way: Way, slot: Slot) -> Vec<(On, Recipe)> {
+        // The way back of a configuration is to put back what was saved; see `defaults`.
+        if way == Way::Back && matches!(slot, Slot::MigrateConfig | Slot::Save) {
+            return Vec::new();
+        }
+        self.own(slot)
+            .into_iter()
+            .map(|verb| (verb.on, self.of_verb(way, slot, verb)))
+            .collect()
+    }
+
+    fn of_verb(&mut self, way: Way, slot: Slot, verb: &Verb) -> Recipe {
+        let only_if = verb.only_if.as_ref().map(|proof| self.proof(proof));
+        let proof = verb.proof.iter().map(|proof| self.proof(proof)).collect();
+        Recipe {
+            only_if,
+            bindings: verb.bindings.clone(),
+            action: verb.action.clone(),
+            proof,
+            within: self.within(verb.within),
+            retry: verb.retry,
+            ..self.blank(way, slot, verb.title.clone())
+        }
+    }
+
+    /// A recipe of this hop without contents.
+    pub fn blank(&self, way: Way, slot: Slot, title: String) -> Recipe {
+        let (from, to) = (self.leg.from.to_string(), self.leg.to.to_string());
+        let (kind, want) = match way {
+            Way::Forward => (StepKind::Do(slot), to.clone()),
+            Way::Back => (StepKind::Undo(slot), from.clone()),
+        };
+        Recipe {
+            kind,
+            title,
+            from,
+            to,
+            want,
+            only_if: None,
+            bindings: BTreeMap::new(),
+            action: None,
+            proof: Vec::new(),
+            within: self.within(Millis::seconds(60)),
+            retry: Default::default(),
+        }
+    }
+
+    /// A limit of the profile, shortened where the operator asks for it.
+    pub fn within(&self, within: Millis) -> Millis {
+        self.survey
+            .request
+            .timing
+            .within
+            .map_or(within, |most| within.min(most))
+    }
+
+    /// A proof with its probe looked up.
+    pub fn proof(&mut self, proof: &Proof) -> PlanProof {
+        PlanProof {
+            name: proof.probe.clone(),
+            probe: self.probe(&proof.probe),
+            at: proof.at,
+            expect: proof.expect.clone(),
+            waiting: proof.waiting.clone(),
+            stable: proof.stable,
+            every: proof.every,
+            progress: proof.progress.clone(),
+        }
+    }
+
+    /// A probe of the profile, by name.
+    pub fn probe(&mut self, name: &str) -> Probe {
+        if let Some(probe) = self.survey.profile.probes.get(name) {
+            return probe.clone();
+        }
+        if name != defaults::PROCESS {
+            self.refusals.add(
+                "bad-profile",
+                format!(
+                    "the profile of {} uses the probe `{name}` and does not say what it is",
+                    self.survey.profile.title
+                ),
+                format!("add `{name}` to `probes` in the profile"),
+            );
+        }
+        defaults::process_probe(self.survey.profile)
+    }
+
+    /// Whether a rule with these ranges applies to the hop.
+    pub fn applies(&mut self, from: &Option<String>, to: &Option<String>) -> bool {
+        let leg = self.leg;
+        self.contains(from, &leg.from) && self.contains(to, &leg.to)
+    }
+
+    fn contains(&mut self, range: &Option<String>, version: &Version) -> bool {
+        let Some(text) = range else { return true };
+        match Range::parse(self.survey.scheme(), text) {
+            Ok(range) => range.contains(version),
+            Err(error) => {
+                let message = format!(
+                    "the profile of {} has a bad range: {error}",
+                    self.survey.profile.title
+                );
+                self.refusals
+                    .add("bad-profile", message, "correct the range in the profile");
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! One window: what is done in it, and the way back of every step.
+//!
+//! A step of the way back says which steps of the way forward make it necessary ([`crate::Step::undoes`]): a server that never
+//! stopped is not started again, and one that was never drained is not touched at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use upshift_model::profile::{On, Slot};
+
+use super::verbs::{Line, Verbs, Way};
+use super::without_empty;
+use crate::order;
+use crate::types::{Group, NodeIndex, RecipeIndex, StepId, Window};
+
+/// The slots after which a server is not what it was: it may be down, or run the new version.
+pub(super) const DISTURBING: [Slot; 8] = [
+    Slot::Stop,
+    Slot::Switch,
+    Slot::FreshData,
+    Slot::MigrateConfig,
+    Slot::Restore,
+    Slot::Start,
+    Slot::Load,
+    Slot::Rejoin,
+];
+
+/// The slots after which the new version may run.
+pub(super) const NEW_MAY_RUN: [Slot; 6] = [
+    Slot::Switch,
+    Slot::FreshData,
+    Slot::MigrateConfig,
+    Slot::Restore,
+    Slot::Start,
+    Slot::Load,
+];
+
+/// The recipes that arm a window's guards.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arming {
+    /// On every server.
+    pub each: RecipeIndex,
+    /// On the first server of the plan's order, where it also takes back what is done once for the cluster.
+    pub first: Option<(NodeIndex, RecipeIndex)>,
+}
+
+impl Arming {
+    fn recipe(&self, node: NodeIndex) -> RecipeIndex {
+        match self.first {
+            Some((first, recipe)) if first == node => recipe,
+            _ => self.each,
+        }
+    }
+}
+
+/// A window that is being laid out.
+pub(super) struct WindowLayout<'w, 'a, 'b> {
+    pub verbs: &'w mut Verbs<'a, 'b>,
+    /// The servers that it disturbs.
+    pub nodes: Vec<NodeIndex>,
+    /// The first server of the hop's order.
+    first: NodeIndex,
+    /// A server that it does not disturb.
+    other: Option<NodeIndex>,
+    /// Steps of the way forward, by slot and server; those done once for the cluster have no server.
+    begun: BTreeMap<(Slot, Option<NodeIndex>), Vec<StepId>>,
+    forward: Vec<Group>,
+    revert: Vec<Group>,
+    gate: Vec<Group>,
+    revert_gate: Vec<Group>,
+    rearm: Vec<Group>,
+}
+
+impl<'w, 'a, 'b> WindowLayout<'w, 'a, 'b> {
+    /// A window over these servers. It begins with its gate and the arming of its guards.
+    pub fn begin(
+        verbs: &'w mut Verbs<'a, 'b>,
+        nodes: Vec<NodeIndex>,
+        first: NodeIndex,
+        other: Option<NodeIndex>,
+        arming: Arming,
+    ) -> Self {
+        let begun = BTreeMap::new();
+        let (forward, revert, gate, revert_gate, rearm) = Default::default();
+        let mut window = WindowLayout {
+            verbs,
+            nodes,
+            first,
+            other,
+            begun,
+            forward,
+            revert,
+            gate,
+            revert_gate,
+            rearm,
+        };
+        let nodes = window.nodes.clone();
+        window.gate = window.gate_on(Way::Forward, &nodes);
+        let arm = window.arm(arming);
+        window.forward.push(arm);
+        window
+    }
+
+    fn arm(&mut self, arming: Arming) -> Group {
+        let builder = &mut *self.verbs.builder;
+        let steps = self
+            .nodes
+            .iter()
+            .map(|node| builder.step(*node, arming.recipe(*node), Vec::new()));
+        Group {
+            steps: steps.collect(),
+        }
+    }
+
+    fn gate_on(&mut self, way: Way, nodes: &[NodeIndex]) -> Vec<Group> {
+        let lines = self.verbs.lines(way, Slot::Gate);
+        let groups = lines.into_iter().map(|line| {
+            let targets = self.targets(line.on, nodes);
+            self.verbs.builder.group(line.recipe, targets)
+        });
+        let groups: Vec<Group> = groups.collect();
+        without_empty(groups)
+    }
+
+    fn targets(&self, on: On, nodes: &[NodeIndex]) -> Vec<NodeIndex> {
+        match on {
+            On::Each => nodes.to_vec(),
+            On::One => vec![self.first],
+            On::OneOther => self.other.into_iter().collect(),
+        }
+    }
+
+    /// Does these slots one after the other, each on all servers of the window.
+    pub fn forward(&mut self, slots: &[Slot]) {
+        let nodes = self.nodes.clone();
+        for slot in slots {
+            self.forward_on(*slot, &nodes);
+        }
+    }
+
+    /// Does a slot on some servers of the window.
+    pub fn forward_on(&mut self, slot: Slot, nodes: &[NodeIndex]) {
+        for line in self.verbs.lines(Way::Forward, slot) {
+            let targets = self.targets(line.on, nodes);
+            let group = self.verbs.builder.group(line.recipe, targets);
+            for step in &group.steps {
+                let node = (line.on == On::Each).then_some(step.node);
+                self.begun.entry((slot, node)).or_default().push(step.id);
+            }
+            self.forward.push(group);
+        }
+    }
+
+    /// From here on the way back is laid out: first the gate and the guards of a revert after the decision to stay.
+    pub fn turn(&mut self, arming: Arming) {
+        let nodes = self.nodes.clone();
+        self.revert_gate = self.gate_on(Way::Back, &nodes);
+        let arm = self.arm(arming);
+        self.rearm.push(arm);
+    }
+
+    /// Whether anything was done in a slot on the way forward.
+    pub fn has(&self, slot: Slot) -> bool {
+        self.begun
+            .range((slot, None)..)
+            .next()
+            .is_some_and(|((found, _), _)| *found == slot)
+    }
+
+    /// The way back of a slot on all servers of the window, needed where one of `triggers` was begun.
+    pub fn back(&mut self, slot: Slot, triggers: &[Slot]) {
+        let nodes = self.nodes.clone();
+        self.back_on(slot, triggers, &nodes);
+    }
+
+    /// The way back of a slot on some servers of the window.
+    pub fn back_on(&mut self, slot: Slot, triggers: &[Slot], nodes: &[NodeIndex]) {
+        for line in self.verbs.lines(Way::Back, slot) {
+            let group = self.back_line(line, triggers, nodes);
+            self.revert.push(group);
+        }
+    }
+
+    fn back_line(&mut self, line: Line, triggers: &[Slot], nodes: &[NodeIndex]) -> Group {
+        let mut group = Group::default();
+        for node in self.targets(line.on, nodes) {
+            let undoes = match line.on {
+                On::Each => self.begun_on(triggers, node),
+                On::One | On::OneOther => self.begun_anywhere(triggers),
+            };
+            // Nothing to undo: an empty list would mean that the step is always done.
+            if !undoes.is_empty() {
+                group
+                    .steps
+                    .push(self.verbs.builder.step(node, line.recipe, undoes));
+            }
+        }
+        group
+    }
+
+    fn begun_on(&self, slots: &[Slot], node: NodeIndex) -> Vec<StepId> {
+        let ids = slots.iter().flat_map(|slot| [(*slot, None), (*slot, Some(node))]);
+        let mut ids: Vec<StepId> = ids
+            .filter_map(|key| self.begun.get(&key))
+            .flatten()
+            .copied()
+            .collect();
+        ids.sort();
+        ids
+    }
+
+    fn begun_anywhere(&self, slots: &[Slot]) -> Vec<StepId> {
+        let mut ids: Vec<StepId> = slots
+            .iter()
+            .flat_map(|slot| {
+                self.begun
+                    .range((*slot, None)..=(*slot, Some(NodeIndex(u32::MAX))))
+            })
+            .flat_map(|(_, ids)| ids)
+            .copied()
+            .collect();
+        ids.sort();
+        ids
+    }
+
+    /// The finished window.
+    pub fn finish(self, soak: upshift_model::Millis) -> Window {
+        let rules = &self.verbs.survey.profile.window;
+        let timing = &self.verbs.survey.request.timing;
+        Window {
+            nodes: self.nodes,
+            gate: self.gate,
+            forward: without_empty(self.forward),
+            revert_gate: self.revert_gate,
+            rearm: self.rearm,
+            revert: without_empty(self.revert),
+            limit: timing.limit.unwrap_or(rules.limit),
+            soak,
+            lease: timing.lease.unwrap_or(rules.lease),
+        }
+    }
+}
+
+/// The first server of the cluster that is not among these.
+pub(super) fn other_than(
+    verbs: &Verbs<'_, '_>,
+    nodes: &[NodeIndex],
+    order: &[NodeIndex],
+) -> Option<NodeIndex> {
+    let disturbed: BTreeSet<NodeIndex> = nodes.iter().copied().collect();
+    let servers = verbs.survey.servers.iter().map(|server| server.index);
+    order
+        .iter()
+        .copied()
+        .chain(servers)
+        .find(|index| !disturbed.contains(index))
+}
+
+/// Batches of a hop's servers, in the order in which they are taken.
+pub(super) fn batches(verbs: &Verbs<'_, '_>) -> Vec<Vec<NodeIndex>> {
+    order::batches(verbs.survey, &verbs.leg.servers, order::batch_size(verbs.survey))
+}

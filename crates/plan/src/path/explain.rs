@@ -1,0 +1,206 @@
+//! Why no way leads from one version to another, and what to do about it.
+
+use upshift_model::profile::BlockedEdge;
+use upshift_model::version::Version;
+
+use super::graph::{Rule, Rules};
+use super::outline::{self, OutlineHop};
+use super::{applies_to, conditions_hold};
+use crate::judge::{About, Judge};
+use crate::packages;
+use crate::refusal::Refusals;
+use crate::survey::Survey;
+
+/// Says why there is no way from `from` to `to` with what is at hand.
+pub(super) fn no_way(
+    survey: &Survey<'_>,
+    rules: &Rules<'_>,
+    judge: &mut Judge<'_, '_>,
+    from: &Version,
+    to: &Version,
+    refusals: &mut Refusals,
+) {
+    let direct: Vec<&Rule<'_>> = rules
+        .edges
+        .iter()
+        .filter(|rule| rule.from.contains(from) && rule.to.contains(to))
+        .collect();
+    let troubles = troubles(survey, judge, rules, &direct, from, to);
+    for blocked in &troubles {
+        refuse_blocked(survey, blocked, from, to, refusals);
+    }
+    if !troubles.is_empty() {
+        return;
+    }
+    let failed = direct
+        .iter()
+        .filter(|rule| refuse_conditions(survey, judge, rule, from, to, refusals))
+        .count();
+    let mut allowed = |edge: &_, a: &Version, b: &Version| {
+        // Packages that are not at hand cannot be judged; their conditions are looked at once they are.
+        !packages::has_package(survey, b.as_str()) || conditions_hold(survey, judge, edge, a, b)
+    };
+    match outline::between(survey.profile, rules, from, to, &mut allowed) {
+        Some(hops) => refuse_missing(survey, &hops, from, to, refusals),
+        None if failed == 0 => refuse_unknown(survey, rules, from, to, refusals),
+        None => {}
+    }
+}
+
+/// The known troubles that stand on the target, or on the direct way to it.
+fn troubles<'a>(
+    survey: &Survey<'a>,
+    judge: &mut Judge<'_, '_>,
+    rules: &Rules<'_>,
+    direct: &[&Rule<'_>],
+    from: &Version,
+    to: &Version,
+) -> Vec<&'a BlockedEdge> {
+    let into: Vec<&Rule<'_>> = rules.edges.iter().filter(|rule| rule.to.contains(to)).collect();
+    let blocks = &survey.profile.blocked;
+    blocks
+        .iter()
+        .filter(|blocked| {
+            // What is about the target alone stands on every way that leads to it.
+            let edges = if blocked.from.is_none() { &into[..] } else { direct };
+            edges
+                .iter()
+                .any(|rule| applies_to(survey, judge, blocked, rule.edge, from, to))
+        })
+        .collect()
+}
+
+fn refuse_blocked(
+    survey: &Survey<'_>,
+    blocked: &BlockedEdge,
+    from: &Version,
+    to: &Version,
+    refusals: &mut Refusals,
+) {
+    let title = &survey.profile.title;
+    let what = match blocked.from {
+        None => format!("{title} {to} must not be reached"),
+        Some(_) => format!("{title} must not go from {from} to {to}"),
+    };
+    let remedy = match &blocked.fixed_in {
+        Some(version) => format!("ask for {version} or newer, which has it mended"),
+        None => "ask for another version; none is known to have it mended".to_owned(),
+    };
+    let message = format!("{what} ({}): {}", blocked.name, blocked.reason);
+    refusals.add_linked("blocked", message, remedy, blocked.source.link.clone());
+}
+
+/// The conditions of a way that do not hold, and where; whether there are any.
+fn refuse_conditions(
+    survey: &Survey<'_>,
+    judge: &mut Judge<'_, '_>,
+    rule: &Rule<'_>,
+    from: &Version,
+    to: &Version,
+    refusals: &mut Refusals,
+) -> bool {
+    let about = About {
+        from: from.as_str(),
+        to: to.as_str(),
+    };
+    let word = crate::show::strategy_word(rule.edge.strategy);
+    let mut any = false;
+    for server in survey.servers.iter().filter(|server| server.version <= *from) {
+        for condition in &rule.edge.when {
+            let reason = match judge.server(&condition.expect, server, about) {
+                Ok(true) => continue,
+                Ok(false) => judge.message(&condition.message, server, about),
+                Err(error) => error,
+            };
+            any = true;
+            refusals.note(
+                "condition",
+                Some(server.name),
+                format!("the {word} way from {from} to {to} is not open: {reason}"),
+                "meet the condition, or choose a version that another way leads to".to_owned(),
+                rule.edge.source.link.clone(),
+            );
+        }
+    }
+    any
+}
+
+/// There is a way, but not with the packages at hand.
+fn refuse_missing(
+    survey: &Survey<'_>,
+    hops: &[OutlineHop],
+    from: &Version,
+    to: &Version,
+    refusals: &mut Refusals,
+) {
+    let words: Vec<String> = hops.iter().map(OutlineHop::words).collect();
+    let missing: Vec<&str> = hops
+        .iter()
+        .zip(&words)
+        .filter(|(hop, _)| hop.or_newer || !packages::has_package(survey, &hop.lowest))
+        .map(|(_, words)| words.as_str())
+        .collect();
+    let count = crate::show::count(hops.len(), "hop");
+    refusals.add(
+        "missing-package",
+        format!(
+            "{} goes from {from} to {to} in {count}, by way of {}; not every release that this takes is at hand",
+            survey.profile.title,
+            words.join(" → ")
+        ),
+        format!("fetch a package of each of these, and give them with `--package`: {}", missing.join(", ")),
+    );
+}
+
+/// The profile knows no way at all.
+fn refuse_unknown(
+    survey: &Survey<'_>,
+    rules: &Rules<'_>,
+    from: &Version,
+    to: &Version,
+    refusals: &mut Refusals,
+) {
+    let title = &survey.profile.title;
+    let out = rules.edges.iter().any(|rule| rule.from.contains(from));
+    let into = rules.edges.iter().any(|rule| rule.to.contains(to));
+    let (message, ranges) = match (out, into) {
+        (false, _) => {
+            let ranges = listed(rules.edges.iter().map(|rule| rule.edge.from.as_str()));
+            (
+                format!("no known way leads out of {title} {from}"),
+                format!("ways lead out of: {ranges}"),
+            )
+        }
+        (true, false) => {
+            let ranges = listed(rules.edges.iter().map(|rule| rule.edge.to.as_str()));
+            (
+                format!("no known way leads to {title} {to}"),
+                format!("ways lead to: {ranges}"),
+            )
+        }
+        (true, true) => {
+            let next = rules.edges.iter().filter(|rule| rule.from.contains(from));
+            let ranges = listed(next.map(|rule| rule.edge.to.as_str()));
+            let message = format!("no known way leads from {title} {from} to {to}");
+            (message, format!("from {from} ways lead to: {ranges}"))
+        }
+    };
+    refusals.add(
+        "no-path",
+        format!("{message}; what is not known to work is not tried"),
+        format!(
+            "{ranges}. Choose one of these, or ask the vendor and add the path to the profile with its source"
+        ),
+    );
+}
+
+/// Each text once, in the order of the profile.
+fn listed<'t>(texts: impl Iterator<Item = &'t str>) -> String {
+    let mut unique: Vec<&str> = Vec::new();
+    for text in texts {
+        if !unique.contains(&text) {
+            unique.push(text);
+        }
+    }
+    unique.join(", ")
+}

@@ -1,0 +1,38 @@
+//! Plans and refusals for people: tables, Markdown, and a picture of the phases.
+
+use upshift_model::profile::Strategy;
+
+/// The word for a strategy.
+pub fn strategy_word(strategy: Strategy) -> &'static str {
+    match strategy {
+        Strategy::Hot => "hot",
+        Strategy::Rolling => "rolling",
+        Strategy::Switch => "switch",
+        Strategy::Rebuild => "rebuild",
+    }
+}
+
+/// A number of things: `1 server`, `3 servers`.
+pub fn count(number: usize, thing: &str) -> String {
+    if number == 1 {
+        format!("1 {thing}")
+    } else {
+        format!("{number} {thing}s")
+    }
+}
+
+/// Bytes as people write them: `80 MB`, `1.5 GB`.
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 3] = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1000)];
+    match UNITS.iter().find(|(_, size)| bytes >= *size) {
+        None => format!("{bytes} bytes"),
+        Some((unit, size)) => {
+            let tenths = (u128::from(bytes) * 10 + u128::from(size / 2)) / u128::from(*size);
+            match tenths % 10 {
+                0 => format!("{} {unit}", tenths / 10),
+                rest if tenths < 1000 => format!("{}.{rest} {unit}", tenths / 10),
+                _ => format!("{} {unit}", (tenths + 5) / 10),
+            }
+        }
+    }
+}

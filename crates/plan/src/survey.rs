@@ -1,0 +1,152 @@
+//! The servers as they are: who is there, what runs, and what stands in the way of knowing it.
+
+use upshift_model::facts::{Facts, NodeFacts};
+use upshift_model::fleet::{Fleet, Host};
+use upshift_model::profile::Profile;
+use upshift_model::version::{Scheme, Version};
+
+use crate::refusal::Refusals;
+use crate::types::{NodeIndex, Request};
+
+/// One server of the product.
+#[derive(Clone, Debug)]
+pub(crate) struct Server<'a> {
+    pub index: NodeIndex,
+    pub name: &'a str,
+    pub host: &'a Host,
+    pub facts: &'a NodeFacts,
+    /// The version that runs.
+    pub version: Version,
+}
+
+/// Everything that planning starts from.
+#[derive(Clone, Debug)]
+pub(crate) struct Survey<'a> {
+    pub profile: &'a Profile,
+    pub fleet_name: &'a str,
+    pub fleet: &'a Fleet,
+    pub facts: &'a Facts,
+    pub request: &'a Request,
+    /// The servers of which everything is known that planning needs, in the order of their names.
+    pub servers: Vec<Server<'a>>,
+}
+
+impl<'a> Survey<'a> {
+    /// Looks at every server of the fleet; those that cannot be planned for are refused.
+    pub fn take(
+        profile: &'a Profile,
+        fleet_name: &'a str,
+        fleet: &'a Fleet,
+        facts: &'a Facts,
+        request: &'a Request,
+        refusals: &mut Refusals,
+    ) -> Self {
+        let group = group_of(profile);
+        let mut servers: Vec<Server<'a>> = Vec::new();
+        let mut any = false;
+        for (name, host) in fleet.hosts.iter().filter(|(_, host)| is_server(host, group)) {
+            any = true;
+            if let Some((facts, version)) = known(profile, name, facts, refusals) {
+                let index = NodeIndex(servers.len() as u32);
+                servers.push(Server {
+                    index,
+                    name,
+                    host,
+                    facts,
+                    version,
+                });
+            }
+        }
+        if !any {
+            refusals.add(
+                "no-servers",
+                format!(
+                    "no host of the fleet `{fleet_name}` is a server of {}",
+                    profile.title
+                ),
+                format!("put the servers into the group `{group}` of the fleet file or inventory"),
+            );
+        }
+        Survey {
+            profile,
+            fleet_name,
+            fleet,
+            facts,
+            request,
+            servers,
+        }
+    }
+
+    /// How versions order.
+    pub fn scheme(&self) -> Scheme {
+        self.profile.versions.scheme
+    }
+
+    /// The versions that run, the oldest first, each once.
+    pub fn running(&self) -> Vec<&Version> {
+        let mut versions: Vec<&Version> = self.servers.iter().map(|server| &server.version).collect();
+        versions.sort();
+        versions.dedup();
+        versions
+    }
+}
+
+/// The group of the fleet whose hosts are the product's servers.
+pub(crate) fn group_of(profile: &Profile) -> &str {
+    profile.group.as_deref().unwrap_or(&profile.product)
+}
+
+fn is_server(host: &Host, group: &str) -> bool {
+    host.groups.contains(group) && (host.roles.is_empty() || host.roles.contains("server"))
+}
+
+/// What is known of one server, where that is enough to plan.
+fn known<'a>(
+    profile: &Profile,
+    name: &str,
+    facts: &'a Facts,
+    refusals: &mut Refusals,
+) -> Option<(&'a NodeFacts, Version)> {
+    let Some(facts) = facts.nodes.get(name) else {
+        refusals.add_host(
+            "unreachable",
+            name,
+            "nothing was observed on the host",
+            "gather the facts of all servers before planning",
+        );
+        return None;
+    };
+    if let Some(reason) = &facts.unreachable {
+        refusals.add_host(
+            "unreachable",
+            name,
+            format!("the host cannot be reached: {reason}"),
+            "make the host reachable, or take it out of the fleet if it no longer belongs to the cluster",
+        );
+        return None;
+    }
+    let Some(version) = &facts.version else {
+        refusals.add_host(
+            "not-running",
+            name,
+            format!(
+                "no {} runs on the host, so its version is not known",
+                profile.title
+            ),
+            "start the server and wait until it is healthy, or take the host out of the fleet",
+        );
+        return None;
+    };
+    match Version::parse(profile.versions.scheme, version) {
+        Ok(version) => Some((facts, version)),
+        Err(error) => {
+            refusals.add_host(
+                "unknown-version",
+                name,
+                format!("the running version cannot be read: {error}"),
+                "check `versions` in the profile: its scheme, and the pattern that reads the running version",
+            );
+            None
+        }
+    }
+}
