@@ -1,0 +1,126 @@
+//! The process on this machine through which a host is reached.
+
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, BufReader};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
+
+use crate::transport::error::ConnectFailure;
+
+/// How much of standard error is kept.
+const TAIL: usize = 8 * 1024;
+/// How long the process may take to end after its output has ended.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A running process with its streams.
+pub(crate) struct Process {
+    pub stdin: ChildStdin,
+    pub stdout: BufReader<ChildStdout>,
+    pub farewell: Farewell,
+}
+
+/// What is left of a process besides its input and output: its end, and what it said on standard error.
+///
+/// The process is never killed by being forgotten: it ends by itself when its input ends, so that an agent may bring
+/// what it is doing to an end.
+pub(crate) struct Farewell {
+    child: Child,
+    ear: Ear,
+    listener: JoinHandle<()>,
+}
+
+impl Process {
+    /// Starts a process in a process group of its own, so that Ctrl-C in the terminal does not reach it.
+    pub(crate) fn start(argv: &[String]) -> Result<Self, ConnectFailure> {
+        let (program, arguments) = argv.split_first().ok_or_else(|| ConnectFailure::Spawn {
+            program: String::new(),
+            reason: "the command of the host's transport is empty".to_owned(),
+        })?;
+        let failure = |reason: String| ConnectFailure::Spawn {
+            program: program.clone(),
+            reason,
+        };
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .map_err(|error| failure(error.to_string()))?;
+        let (Some(stdin), Some(stdout), Some(stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(failure("its streams are not there".to_owned()));
+        };
+        let ear = Ear(Arc::default());
+        let listener = tokio::spawn(listen(stderr, ear.clone()));
+        let stdout = BufReader::with_capacity(64 * 1024, stdout);
+        Ok(Process {
+            stdin,
+            stdout,
+            farewell: Farewell { child, ear, listener },
+        })
+    }
+}
+
+/// Hears what a process says on standard error.
+#[derive(Clone)]
+pub(crate) struct Ear(Arc<Mutex<Vec<u8>>>);
+
+impl Ear {
+    /// What was said so far; only the end of it where it is long.
+    pub(crate) fn said(&self) -> String {
+        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&said).into_owned()
+    }
+
+    fn hear(&self, bytes: &[u8]) {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.extend_from_slice(bytes);
+        let surplus = said.len().saturating_sub(TAIL);
+        said.drain(..surplus);
+    }
+}
+
+/// The last line that is not empty.
+pub(crate) fn last_line(said: &str) -> Option<String> {
+    said.lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .map(str::to_owned)
+}
+
+impl Farewell {
+    /// What the process says from now on, and has said.
+    pub(crate) fn ear(&self) -> Ear {
+        self.ear.clone()
+    }
+
+    /// Waits a little for the end of the process and of its standard error; kills what does not end.
+    pub(crate) async fn end(mut self) -> String {
+        let listener = &mut self.listener;
+        // An error means that the listener was stopped: what it heard until then is all there is.
+        let _heard_all = tokio::time::timeout(FAREWELL, listener).await;
+        let said = self.ear.said();
+        if tokio::time::timeout(FAREWELL, self.child.wait()).await.is_err() {
+            // An error means that it has just ended by itself.
+            let _just_ended = self.child.start_kill();
+        }
+        said
+    }
+}
+
+async fn listen(mut stderr: ChildStderr, ear: Ear) {
+    let mut buffer = [0; 1024];
+    while let Ok(read) = stderr.read(&mut buffer).await {
+        if read == 0 {
+            break;
+        }
+        ear.hear(&buffer[..read]);
+    }
+}
