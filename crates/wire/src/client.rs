@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
@@ -12,6 +13,9 @@ use upshift_model::probe::{Observation, Probe};
 
 use crate::frame::{self, FrameError};
 use crate::protocol::{ExecuteOrder, GuardCall, Request, RequestFrame, Response, ResponseFrame};
+
+/// How long the end of the agent's output is waited for once its input takes nothing any more.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// Why a request was not answered as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -191,7 +195,7 @@ impl Agent {
     pub async fn ended(&self) -> String {
         let mut closed = self.shared.pending.closed.subscribe();
         // The sender lives as long as `self`.
-        let _closed = closed.wait_for(|closed| *closed).await;
+        drop(closed.wait_for(|closed| *closed).await);
         self.shared.pending.reason()
     }
 
@@ -276,6 +280,9 @@ async fn write_all<W: AsyncWrite + Unpin>(
         };
         if let Err(error) = written.await {
             // The reader will most often see the end, too, and knows more about it; but a half-closed stream has no end.
+            let mut closed = pending.closed.subscribe();
+            // What it yields is a lock on the value: it must not be held while the value is set.
+            drop(tokio::time::timeout(GRACE, closed.wait_for(|closed| *closed)).await);
             pending.end(format!("sending failed: {error}"));
             return;
         }

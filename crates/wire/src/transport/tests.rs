@@ -1,6 +1,7 @@
 //! The bootstrap against real shells, with a script in the agent's place.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -38,8 +39,15 @@ impl Scene {
         let directory = self.directory.path().join("bin");
         fs::create_dir_all(&directory).unwrap();
         let path = directory.join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        // Written by another process: a program that this one has open while another test forks is busy and cannot be run.
+        let mut writer = std::process::Command::new("sh")
+            .args(["-c", "cat >\"$0\" && chmod 755 \"$0\""])
+            .arg(&path)
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        writer.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        assert!(writer.wait().unwrap().success());
         format!("PATH={}:{}", directory.display(), std::env::var("PATH").unwrap())
     }
 
