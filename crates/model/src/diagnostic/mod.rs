@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) use tree::Node;
+pub(crate) use tree::{Entry, Kind, Node, read as read_tree};
 
 /// Whether a mistake keeps a file from being used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -133,7 +133,7 @@ pub(crate) fn read_with_tree<T: DeserializeOwned + JsonSchema>(
     text: &str,
 ) -> Result<(T, Node), Vec<Mistake>> {
     let mut mistakes = Vec::new();
-    let Some(tree) = tree::read(text, &mut mistakes) else {
+    let Some(tree) = tree::read(text, &[], &mut mistakes) else {
         return Err(mistakes);
     };
     let schema = schemars::schema_for!(T).to_value();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span};
+use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::Mistake;
 
@@ -94,11 +94,14 @@ impl Node {
 }
 
 /// Reads a text that must be one YAML document. Where the text is not YAML at all, the tree is absent.
-pub(crate) fn read(text: &str, mistakes: &mut Vec<Mistake>) -> Option<Node> {
+///
+/// Tags other than `tags` (such as `!vault`) are mistakes; those leave no trace in the tree.
+pub(crate) fn read(text: &str, tags: &[&str], mistakes: &mut Vec<Mistake>) -> Option<Node> {
     let mut options = Options::default();
     options.set_emit_comments(false);
     let mut builder = Builder {
         text,
+        tags,
         mistakes,
         open: Vec::new(),
         anchors: BTreeMap::new(),
@@ -148,6 +151,7 @@ fn syntax(text: &str, error: &ScanError) -> Mistake {
 
 struct Builder<'a> {
     text: &'a str,
+    tags: &'a [&'a str],
     mistakes: &'a mut Vec<Mistake>,
     open: Vec<Open>,
     anchors: BTreeMap<usize, Node>,
@@ -188,7 +192,9 @@ impl Builder<'_> {
                 false
             }
             Event::Scalar(text, style, anchor, tag) => {
-                self.tag(tag.is_some(), &range);
+                self.tag(tag.as_deref(), &range);
+                // The span of a block text reaches to where the next key begins.
+                let range = range.start..trim_end(self.text, range.start, range.end);
                 let kind = Kind::Scalar {
                     text: text.into_owned(),
                     plain: style == ScalarStyle::Plain,
@@ -196,7 +202,7 @@ impl Builder<'_> {
                 self.put(Node { range, kind }, anchor, 1)
             }
             Event::SequenceStart(_, anchor, tag) => {
-                self.tag(tag.is_some(), &range);
+                self.tag(tag.as_deref(), &range);
                 self.open.push(Open {
                     start: range.start,
                     anchor,
@@ -205,7 +211,7 @@ impl Builder<'_> {
                 true
             }
             Event::MappingStart(_, anchor, tag) => {
-                self.tag(tag.is_some(), &range);
+                self.tag(tag.as_deref(), &range);
                 let content = Content::Map {
                     entries: Vec::new(),
                     key: None,
@@ -250,8 +256,8 @@ impl Builder<'_> {
         self.mistakes.push(Mistake::error(range, message, fix));
     }
 
-    fn tag(&mut self, tagged: bool, range: &Range<usize>) {
-        if tagged {
+    fn tag(&mut self, tag: Option<&Tag>, range: &Range<usize>) {
+        if tag.is_some_and(|tag| !self.tags.contains(&tag.to_string().as_str())) {
             self.mistake(
                 range.clone(),
                 "YAML tags (`!…`) are not understood here",

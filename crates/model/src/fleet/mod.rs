@@ -1,9 +1,33 @@
-//! Fleets: the hosts, with address, roles and labels; our own YAML, and Ansible inventories read as they are.
+//! Fleets: the hosts, with address, roles and labels; our own YAML ([`FleetFile`]), and Ansible inventories read as they
+//! are (INI and YAML).
+
+mod ansible;
+mod conflicts;
+mod detect;
+mod file;
+mod files;
+mod names;
+mod own;
+mod report;
+mod secrets;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::diagnostic::Diagnostic;
+use report::Sources;
+
+pub use file::{FleetFile, GroupEntry, HostEntry, Role, SshEntry, TransportEntry};
+pub use files::InventoryFiles;
+
+/// What is wrong with a fleet file or an inventory, with its place and what to write instead. Values that look like
+/// secrets are masked in the lines that it shows.
+pub type FleetError = Diagnostic;
 
 /// The hosts of a fleet, in the order of their names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -29,6 +53,10 @@ pub struct Host {
     /// Variables for templates and places.
     #[serde(default)]
     pub variables: BTreeMap<String, serde_json::Value>,
+    /// Variables that an inventory has for the host and that are not among `variables`, each with the reason: encrypted
+    /// with ansible-vault, a password, or a Jinja expression that only Ansible can compute.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub withheld: BTreeMap<String, String>,
     /// How the host is reached.
     pub transport: Transport,
     /// The agent's state directory; `/var/lib/upshift` where absent.
@@ -72,7 +100,33 @@ pub struct SshTransport {
     pub arguments: Vec<String>,
 }
 
+/// The agent's state directory on hosts for which the fleet names none.
+pub const DEFAULT_STATE_DIRECTORY: &str = "/var/lib/upshift";
+
 impl Fleet {
+    /// Reads a fleet file or an Ansible inventory; which of them it is, is told from its name and its contents.
+    ///
+    /// `file_name` is the path as the user gave it; it stands in errors and names the fleet where nothing else does.
+    /// `files` are the files beside it that an inventory also draws on; see [`InventoryFiles`]. On failure everything
+    /// that is wrong is reported at once.
+    pub fn from_text(file_name: &str, text: &str, files: &InventoryFiles) -> Result<Fleet, Vec<FleetError>> {
+        let mut sources = Sources::new(file_name, text);
+        let fleet = match detect::format(file_name, text) {
+            detect::Format::Own => own::read(&mut sources, text),
+            detect::Format::AnsibleIni => ansible::read(&mut sources, ansible::Syntax::Ini, text, files),
+            detect::Format::AnsibleYaml => ansible::read(&mut sources, ansible::Syntax::Yaml, text, files),
+            detect::Format::Script => {
+                sources.error(
+                    sources.main(0..0),
+                    "this is a program that prints an inventory, not an inventory",
+                    "run `ansible-inventory --list --yaml` and give Upshift what it prints",
+                );
+                None
+            }
+        };
+        sources.finish(fleet)
+    }
+
     /// The servers of a product: hosts in its group whose roles are empty or hold `server`. Hosts outside are never touched.
     pub fn servers<'a>(&'a self, group: &'a str) -> impl Iterator<Item = (&'a String, &'a Host)> {
         self.hosts

@@ -1,0 +1,232 @@
+//! From a host's variables to a host of the fleet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::connection;
+use super::render::{self, Rendered};
+use super::{Content, Variables};
+use crate::diagnostic;
+use crate::fleet::report::{Place, Sources};
+use crate::fleet::secrets::is_ansible_password;
+use crate::fleet::{Host, Role};
+
+const ENCRYPTED: &str = "encrypted with ansible-vault";
+const PASSWORD: &str = "a password";
+const OPEN: &str = "a Jinja expression that only Ansible can compute";
+
+/// Variables that Upshift gives a meaning.
+const OWN_VARIABLES: [&str; 6] = [
+    "upshift_command",
+    "upshift_fleet",
+    "upshift_labels",
+    "upshift_roles",
+    "upshift_state_directory",
+    "upshift_sudo",
+];
+
+/// A host's variables, ready to be asked for.
+pub(super) struct Settings<'s> {
+    pub sources: &'s mut Sources,
+    values: BTreeMap<String, Value>,
+    withheld: BTreeMap<String, String>,
+    places: BTreeMap<String, Place>,
+}
+
+/// Reads a host from all its variables. What is wrong is noted in `sources`.
+pub(super) fn read(
+    sources: &mut Sources,
+    name: &str,
+    groups: BTreeSet<String>,
+    variables: Variables,
+) -> Host {
+    let mut settings = Settings::new(sources, name, &groups, variables);
+    settings.refuse_unknown_names();
+    let transport = connection::transport(&mut settings, name);
+    let sudo = connection::sudo(&mut settings);
+    let roles = settings.roles();
+    let labels = settings.labels();
+    let state_directory = settings.state_directory();
+    let address = settings
+        .text(&["ansible_host", "ansible_ssh_host"])
+        .unwrap_or_else(|| name.to_owned());
+    let Settings {
+        mut values, withheld, ..
+    } = settings;
+    values.retain(|key, _| !OWN_VARIABLES.contains(&key.as_str()));
+    values
+        .entry("address".to_owned())
+        .or_insert(Value::String(address));
+    Host {
+        groups,
+        roles,
+        labels,
+        variables: values,
+        withheld,
+        transport,
+        state_directory,
+        sudo,
+    }
+}
+
+impl<'s> Settings<'s> {
+    fn new(sources: &'s mut Sources, name: &str, groups: &BTreeSet<String>, variables: Variables) -> Self {
+        let mut plain = BTreeMap::new();
+        let mut withheld = BTreeMap::new();
+        let mut places = BTreeMap::new();
+        for (key, variable) in variables {
+            match variable.content {
+                Content::Encrypted => {
+                    withheld.insert(key.clone(), ENCRYPTED.to_owned());
+                }
+                Content::Plain(_) if is_ansible_password(&key) => {
+                    withheld.insert(key.clone(), PASSWORD.to_owned());
+                }
+                Content::Plain(value) => {
+                    plain.insert(key.clone(), value);
+                }
+            }
+            places.insert(key, variable.place);
+        }
+        let Rendered { values, open } = render::render(name, groups, plain);
+        withheld.extend(open.into_iter().map(|key| (key, OPEN.to_owned())));
+        Settings {
+            sources,
+            values,
+            withheld,
+            places,
+        }
+    }
+
+    pub fn error(&mut self, key: &str, message: impl Into<String>, fix: impl Into<String>) {
+        let place = self
+            .places
+            .get(key)
+            .cloned()
+            .unwrap_or_else(|| self.sources.main(0..0));
+        self.sources.error(place, message, fix);
+    }
+
+    /// The first of several names that is set, with its value. One that is set but withheld is an error: going on without
+    /// it could reach another host than the one that is meant.
+    pub fn value(&mut self, keys: &[&'static str]) -> Option<(&'static str, Value)> {
+        for key in keys {
+            if let Some(reason) = self.withheld.get(*key).cloned() {
+                self.error(
+                    key,
+                    format!("`{key}` is {reason}, and Upshift needs it"),
+                    "write its value in the open, or set what it stands for in your ssh configuration",
+                );
+                return None;
+            }
+            match self.values.get(*key) {
+                None | Some(Value::Null) => {}
+                Some(value) => return Some((key, value.clone())),
+            }
+        }
+        None
+    }
+
+    /// The text of the first of several names that is set; numbers are texts, too.
+    pub fn text(&mut self, keys: &[&'static str]) -> Option<String> {
+        match self.value(keys)? {
+            (_, Value::String(text)) => Some(text),
+            (_, Value::Number(number)) => Some(number.to_string()),
+            (key, _) => {
+                self.error(key, format!("`{key}` must be a text"), "write one value");
+                None
+            }
+        }
+    }
+
+    /// A switch, as Ansible reads them.
+    pub fn switch(&mut self, keys: &[&'static str]) -> Option<bool> {
+        let (key, value) = self.value(keys)?;
+        let text = match value {
+            Value::Bool(value) => return Some(value),
+            Value::String(text) => text.to_lowercase(),
+            other => other.to_string(),
+        };
+        match text.trim() {
+            "yes" | "on" | "1" | "true" | "t" | "y" | "1.0" => Some(true),
+            "no" | "off" | "0" | "false" | "f" | "n" | "0.0" | "" => Some(false),
+            _ => {
+                self.error(
+                    key,
+                    format!("`{key}` must be true or false"),
+                    "write `true` or `false`",
+                );
+                None
+            }
+        }
+    }
+
+    fn refuse_unknown_names(&mut self) {
+        let unknown: Vec<String> = (self.places.keys())
+            .filter(|key| key.starts_with("upshift_") && !OWN_VARIABLES.contains(&key.as_str()))
+            .cloned()
+            .collect();
+        for key in unknown {
+            let fix = match diagnostic::nearest(&key, OWN_VARIABLES) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("Upshift knows {}", OWN_VARIABLES.join(", ")),
+            };
+            self.error(&key, format!("unknown variable `{key}`"), fix);
+        }
+    }
+
+    fn roles(&mut self) -> BTreeSet<String> {
+        let texts: Vec<String> = match self.value(&["upshift_roles"]) {
+            None => return BTreeSet::new(),
+            Some((_, Value::String(text))) => text
+                .split(',')
+                .map(|role| role.trim().to_owned())
+                .filter(|role| !role.is_empty())
+                .collect(),
+            Some((_, Value::Array(items))) => items.iter().map(plain_text).collect(),
+            Some((_, other)) => vec![plain_text(&other)],
+        };
+        let known = Role::ALL.map(Role::as_str);
+        for role in texts.iter().filter(|role| !known.contains(&role.as_str())) {
+            let fix = diagnostic::instead(role, known.into_iter());
+            self.error("upshift_roles", format!("`{role}` is not a role"), fix);
+        }
+        texts.into_iter().collect()
+    }
+
+    fn labels(&mut self) -> BTreeMap<String, String> {
+        match self.value(&["upshift_labels"]) {
+            None => BTreeMap::new(),
+            Some((_, Value::Object(labels))) => labels
+                .iter()
+                .map(|(key, value)| (key.clone(), plain_text(value)))
+                .collect(),
+            Some(_) => {
+                let fix = "write `upshift_labels: { rack: a }`, or in INI upshift_labels=\"{'rack': 'a'}\"";
+                self.error("upshift_labels", "labels are a mapping", fix);
+                BTreeMap::new()
+            }
+        }
+    }
+
+    fn state_directory(&mut self) -> Option<String> {
+        let directory = self.text(&["upshift_state_directory"])?;
+        if !directory.starts_with('/') || directory.split('/').any(|name| name == "..") {
+            let fix = "write a path that begins with `/` and has no `..`";
+            self.error(
+                "upshift_state_directory",
+                "the state directory must be an absolute path",
+                fix,
+            );
+        }
+        Some(directory)
+    }
+}
+
+fn plain_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

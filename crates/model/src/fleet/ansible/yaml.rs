@@ -1,0 +1,274 @@
+//! Inventories and variable files in YAML.
+
+use serde_json::{Map, Number, Value};
+
+use super::{Content, Inventory, Variable, Variables};
+use crate::diagnostic::{self, Entry, Kind, Node};
+use crate::fleet::names;
+use crate::fleet::report::{SourceId, Sources};
+use crate::fleet::secrets::VAULT_MARK;
+
+/// Tags that Ansible gives a meaning.
+const TAGS: [&str; 2] = ["!vault", "!unsafe"];
+
+const GROUP_KEYS: [&str; 3] = ["hosts", "children", "vars"];
+
+/// Reads an inventory in YAML. What is wrong is noted in `sources`; `None` where nothing can be made of it.
+pub(super) fn read(sources: &mut Sources, text: &str) -> Option<Inventory> {
+    let source = sources.main_id();
+    let tree = tree(sources, source, text)?;
+    if let Some(plugin) = tree.entries().iter().find(|entry| entry.key == "plugin") {
+        sources.error(
+            source.at(plugin.key_range.clone()),
+            "this inventory is made by a plugin of Ansible",
+            "run `ansible-inventory --list --yaml` and give Upshift what it prints",
+        );
+        return None;
+    }
+    let Kind::Map(entries) = &tree.kind else {
+        let fix = "write groups as keys, as in `all:`, and `hosts:` below them";
+        sources.error(
+            source.at(tree.range.clone()),
+            "an inventory is a mapping of groups",
+            fix,
+        );
+        return None;
+    };
+    let mut reader = Reader {
+        sources,
+        source,
+        inventory: Inventory::default(),
+    };
+    for entry in entries {
+        reader.group(&entry.key, &entry.value, 0);
+    }
+    Some(reader.inventory)
+}
+
+/// Reads a file of `group_vars` or `host_vars`; `None` where nothing can be made of it.
+pub(super) fn read_variables(sources: &mut Sources, source: SourceId, text: &str) -> Option<Variables> {
+    let says_something =
+        |line: &str| !line.is_empty() && !line.starts_with('#') && line != "---" && line != "...";
+    if !text.lines().map(str::trim).any(says_something) {
+        return Some(Variables::new());
+    }
+    let tree = tree(sources, source, text)?;
+    match &tree.kind {
+        Kind::Map(_) => Some(variables(sources, source, &tree)),
+        _ => {
+            let fix = "write `key: value` lines";
+            sources.error(
+                source.at(tree.range.clone()),
+                "a file of variables is a mapping",
+                fix,
+            );
+            None
+        }
+    }
+}
+
+fn tree(sources: &mut Sources, source: SourceId, text: &str) -> Option<Node> {
+    let mut mistakes = Vec::new();
+    let tree = diagnostic::read_tree(text, &TAGS, &mut mistakes);
+    let sound = mistakes.is_empty();
+    sources.mistakes(source, mistakes);
+    tree.filter(|_| sound)
+}
+
+/// No inventory that somebody writes has groups nested deeper.
+const DEEPEST: usize = 64;
+
+struct Reader<'s> {
+    sources: &'s mut Sources,
+    source: SourceId,
+    inventory: Inventory,
+}
+
+impl Reader<'_> {
+    fn error(&mut self, node: &Node, message: &str, fix: &str) {
+        self.sources
+            .error(self.source.at(node.range.clone()), message, fix);
+    }
+
+    fn group(&mut self, name: &str, node: &Node, depth: usize) {
+        self.inventory.group(name);
+        if node.is_null() {
+            return;
+        }
+        let Kind::Map(entries) = &node.kind else {
+            return self.error(
+                node,
+                "a group is a mapping",
+                "write `hosts:`, `children:` or `vars:` below it",
+            );
+        };
+        if depth > DEEPEST {
+            return self.error(
+                node,
+                "groups are nested too deeply",
+                "name the group at the top level instead",
+            );
+        }
+        for entry in entries {
+            match entry.key.as_str() {
+                _ if entry.value.is_null() && GROUP_KEYS.contains(&entry.key.as_str()) => {}
+                "hosts" => self.hosts(name, &entry.value),
+                "children" => self.children(name, &entry.value, depth),
+                "vars" => self.vars(name, &entry.value),
+                _ => self.unknown_key(entry),
+            }
+        }
+    }
+
+    fn unknown_key(&mut self, entry: &Entry) {
+        let fix = match diagnostic::nearest(&entry.key, GROUP_KEYS) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => "a group has `hosts`, `children` and `vars`; put groups below `children` and variables below `vars`".to_owned(),
+        };
+        let place = self.source.at(entry.key_range.clone());
+        self.sources
+            .error(place, format!("unknown key `{}` in a group", entry.key), fix);
+    }
+
+    fn vars(&mut self, name: &str, node: &Node) {
+        let Kind::Map(_) = &node.kind else {
+            return self.error(
+                node,
+                "variables are a mapping",
+                "write `key: value` lines below `vars:`",
+            );
+        };
+        let found = variables(self.sources, self.source, node);
+        self.inventory.group(name).variables.extend(found);
+    }
+
+    fn children(&mut self, name: &str, node: &Node, depth: usize) {
+        match &node.kind {
+            Kind::Map(entries) => {
+                for entry in entries {
+                    let place = self.source.at(entry.key_range.clone());
+                    self.inventory
+                        .group(name)
+                        .children
+                        .insert(entry.key.clone(), place);
+                    self.group(&entry.key, &entry.value, depth + 1);
+                }
+            }
+            _ => self.error(
+                node,
+                "children are a mapping of groups",
+                "write each group as a key: `web:` instead of `- web`",
+            ),
+        }
+    }
+
+    fn hosts(&mut self, group: &str, node: &Node) {
+        match &node.kind {
+            Kind::Map(entries) => {
+                for entry in entries {
+                    self.host(group, entry);
+                }
+            }
+            Kind::Scalar { text, .. } => self.add(group, text, node, &Variables::new()),
+            Kind::List(_) => self.error(
+                node,
+                "hosts are a mapping",
+                "write each host as a key: `node1:` instead of `- node1`",
+            ),
+        }
+    }
+
+    fn host(&mut self, group: &str, entry: &Entry) {
+        let found = match &entry.value.kind {
+            Kind::Map(_) => variables(self.sources, self.source, &entry.value),
+            _ if entry.value.is_null() => Variables::new(),
+            _ => {
+                let fix = "write its variables below it: `ansible_host: 10.0.0.1`";
+                return self.error(&entry.value, "a host's variables are a mapping", fix);
+            }
+        };
+        let key = Node {
+            range: entry.key_range.clone(),
+            ..entry.value.clone()
+        };
+        self.add(group, &entry.key, &key, &found);
+    }
+
+    fn add(&mut self, group: &str, pattern: &str, written: &Node, variables: &Variables) {
+        let names = match names::expand(pattern) {
+            Ok(names) => names,
+            Err(error) => return self.error(written, &error.message, &error.fix),
+        };
+        let place = self.source.at(written.range.clone());
+        for name in names {
+            self.inventory.group(group).hosts.insert(name.clone());
+            self.inventory
+                .host(&name, &place)
+                .variables
+                .extend(variables.clone());
+        }
+    }
+}
+
+/// The variables that a mapping sets.
+fn variables(sources: &mut Sources, source: SourceId, node: &Node) -> Variables {
+    let mut variables = Variables::new();
+    for entry in node.entries() {
+        let place = source.at(entry.key_range.start..entry.value.range.end.max(entry.key_range.end));
+        if entry.key == "<<" {
+            let fix = "write the variables out, or move them into a group";
+            sources.error(place, "merge keys (`<<`) are not understood here", fix);
+            continue;
+        }
+        let content = value(&entry.value).map_or(Content::Encrypted, Content::Plain);
+        variables.insert(entry.key.clone(), Variable { content, place });
+    }
+    variables
+}
+
+/// The value of a node as Ansible reads it; `None` where some of it is encrypted.
+fn value(node: &Node) -> Option<Value> {
+    match &node.kind {
+        Kind::List(items) => items.iter().map(value).collect::<Option<_>>().map(Value::Array),
+        Kind::Map(entries) => {
+            let entries = entries
+                .iter()
+                .map(|entry| Some((entry.key.clone(), value(&entry.value)?)));
+            entries.collect::<Option<Map<_, _>>>().map(Value::Object)
+        }
+        Kind::Scalar { text, .. } if text.trim_start().starts_with(VAULT_MARK) => None,
+        Kind::Scalar { text, plain: true } => Some(scalar(text)),
+        Kind::Scalar { text, plain: false } => Some(Value::String(text.clone())),
+    }
+}
+
+/// Ansible reads YAML 1.1: `yes` is true, and `0644` is octal.
+fn scalar(text: &str) -> Value {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
+        "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => return Value::Bool(true),
+        "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
+            return Value::Bool(false);
+        }
+        _ => {}
+    }
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let only_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if only_digits && digits.len() > 1 && digits.starts_with('0') {
+        let octal = i64::from_str_radix(digits, 8).ok();
+        return octal.map_or_else(
+            || Value::String(text.to_owned()),
+            |octal| Value::Number(octal.into()),
+        );
+    }
+    if only_digits && let Ok(whole) = text.parse::<i64>() {
+        return Value::Number(whole.into());
+    }
+    let decimal = digits.contains('.') && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let fraction = text
+        .parse::<f64>()
+        .ok()
+        .filter(|_| decimal)
+        .and_then(Number::from_f64);
+    fraction.map_or_else(|| Value::String(text.to_owned()), Value::Number)
+}
