@@ -163,3 +163,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_shipped_profiles_have_no_mistakes() {
+    for (name, text) in profile::shipped() {
+        let found = profile::lint(name, text);
+        assert!(found.is_empty(), "{}", all(&found));
+        let product = profile::parse(name, text).unwrap().product;
+        assert_eq!(*name, format!("{product}.yaml"));
+    }
+}

@@ -2,5 +2,13 @@
 
 /// File names and texts of the profiles that are part of the program, in the order of their names.
 pub fn shipped() -> &'static [(&'static str, &'static str)] {
-    &[]
+    &[
+        ("alluxio.yaml", include_str!("../../../../profiles/alluxio.yaml")),
+        ("emqx.yaml", include_str!("../../../../profiles/emqx.yaml")),
+        (
+            "kyligence.yaml",
+            include_str!("../../../../profiles/kyligence.yaml"),
+        ),
+        ("weka.yaml", include_str!("../../../../profiles/weka.yaml")),
+    ]
 }

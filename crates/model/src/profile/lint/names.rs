@@ -43,6 +43,10 @@ pub(super) const PROOF: Names = Names {
         "state_directory",
         "from",
         "to",
+        "want",
+        "run",
+        "hop",
+        "let",
         "before",
         "output",
     ],
@@ -59,6 +63,9 @@ pub(super) const ONLY_IF: Names = Names {
         "state_directory",
         "from",
         "to",
+        "want",
+        "run",
+        "hop",
         "before",
     ],
 };
@@ -72,6 +79,7 @@ pub(super) const ACTION: Names = Names {
         "state_directory",
         "from",
         "to",
+        "want",
         "run",
         "hop",
         "let",
@@ -81,7 +89,16 @@ pub(super) const ACTION: Names = Names {
 /// Texts of probes that are only observed during a run.
 pub(super) const RUN_PROBE: Names = Names {
     place: "a probe",
-    roots: &["node", "places", "state_directory", "from", "to", "run", "hop"],
+    roots: &[
+        "node",
+        "places",
+        "state_directory",
+        "from",
+        "to",
+        "want",
+        "run",
+        "hop",
+    ],
 };
 
 /// Texts of probes that are observed before there is a plan, and of places.

@@ -1,0 +1,496 @@
+//! What the shipped profiles say: ways, known troubles, rules for clients, checks, against facts as the real systems give them.
+
+use serde_json::{Value, json};
+use upshift_model::expr::{Scope, holds, value};
+use upshift_model::profile::{self, Profile, Strategy};
+use upshift_model::version::{Range, Version};
+
+struct Product {
+    profile: Profile,
+    facts: Value,
+}
+
+fn product(name: &str, facts: &str) -> Product {
+    let file = format!("{name}.yaml");
+    let (_, text) = profile::shipped()
+        .iter()
+        .find(|(shipped, _)| *shipped == file)
+        .unwrap();
+    Product {
+        profile: profile::parse(&file, text).unwrap(),
+        facts: serde_json::from_str(facts).unwrap(),
+    }
+}
+
+fn weka() -> Product {
+    product("weka", include_str!("facts/weka.json"))
+}
+
+fn emqx() -> Product {
+    product("emqx", include_str!("facts/emqx.json"))
+}
+
+fn alluxio() -> Product {
+    product("alluxio", include_str!("facts/alluxio.json"))
+}
+
+fn kyligence() -> Product {
+    product("kyligence", include_str!("facts/kyligence.json"))
+}
+
+impl Product {
+    fn with(mut self, pointer: &str, value: Value) -> Self {
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        self.facts.pointer_mut(parent).unwrap()[key] = value;
+        self
+    }
+
+    fn without(mut self, pointer: &str) -> Self {
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        self.facts
+            .pointer_mut(parent)
+            .unwrap()
+            .as_object_mut()
+            .unwrap()
+            .remove(key);
+        self
+    }
+
+    fn within(&self, range: &str, version: &str) -> bool {
+        let scheme = self.profile.versions.scheme;
+        Range::parse(scheme, range)
+            .unwrap()
+            .contains(&Version::parse(scheme, version).unwrap())
+    }
+
+    fn within_optional(&self, range: Option<&String>, version: &str) -> bool {
+        range.is_none_or(|range| self.within(range, version))
+    }
+
+    fn scope(&self, from: &str, to: &str) -> Scope {
+        let mut scope = Scope::from_value(self.profile.versions.scheme, self.facts.clone());
+        scope.set("from", json!(from)).set("to", json!(to));
+        scope
+    }
+
+    /// Strategies of the ways from one version to another whose conditions hold, in one hop.
+    fn ways(&self, from: &str, to: &str) -> Vec<Strategy> {
+        let scope = self.scope(from, to);
+        let fitting = self
+            .profile
+            .paths
+            .iter()
+            .filter(|path| self.within(&path.from, from) && self.within(&path.to, to));
+        let mut ways: Vec<Strategy> = fitting
+            .filter(|path| {
+                path.when
+                    .iter()
+                    .all(|condition| holds(&condition.expect, &scope).unwrap())
+            })
+            .map(|path| path.strategy)
+            .collect();
+        ways.sort();
+        ways.dedup();
+        ways
+    }
+
+    /// Names of the troubles on a way.
+    fn blocked(&self, from: &str, to: &str, strategy: Strategy) -> Vec<&str> {
+        let scope = self.scope(from, to);
+        self.profile
+            .blocked
+            .iter()
+            .filter(|edge| {
+                self.within_optional(edge.from.as_ref(), from) && self.within_optional(edge.to.as_ref(), to)
+            })
+            .filter(|edge| edge.strategies.is_empty() || edge.strategies.contains(&strategy))
+            .filter(|edge| {
+                edge.when
+                    .iter()
+                    .all(|condition| holds(condition, &scope).unwrap())
+            })
+            .map(|edge| edge.name.as_str())
+            .collect()
+    }
+
+    /// Names of the checks of a hop that do not hold.
+    fn failing(&self, from: &str, to: &str, strategy: Strategy) -> Vec<&str> {
+        let mut scope = self.scope(from, to);
+        scope.set("nodes", json!([self.facts]));
+        self.profile
+            .checks
+            .iter()
+            .filter(|check| {
+                self.within_optional(check.from.as_ref(), from) && self.within_optional(check.to.as_ref(), to)
+            })
+            .filter(|check| check.strategies.is_empty() || check.strategies.contains(&strategy))
+            .filter(|check| {
+                !holds(&check.expect, &scope).unwrap_or_else(|error| panic!("{}: {error}", check.name))
+            })
+            .map(|check| check.name.as_str())
+            .collect()
+    }
+
+    fn client_works(&self, client: &str, server: &str) -> bool {
+        let mut scope = Scope::new(self.profile.versions.scheme);
+        scope.set("client", json!(client)).set("server", json!(server));
+        holds(&self.profile.skew.clients.as_ref().unwrap().expect, &scope).unwrap()
+    }
+
+    /// Every check holds on healthy facts, whatever hop it is for: each expression names what the real system gives.
+    fn every_check_holds(&self) {
+        let mut scope = self.scope(
+            self.facts["version"].as_str().unwrap(),
+            self.facts["target"]["version"].as_str().unwrap(),
+        );
+        scope.set("nodes", json!([self.facts]));
+        for check in &self.profile.checks {
+            assert_eq!(holds(&check.expect, &scope), Ok(true), "{}", check.name);
+        }
+    }
+}
+
+#[test]
+fn healthy_systems_pass_every_check() {
+    for product in [weka(), emqx(), alluxio(), kyligence()] {
+        product.every_check_holds();
+        assert!(
+            product.profile.verbs_missing.is_some(),
+            "{}",
+            product.profile.product
+        );
+    }
+}
+
+#[test]
+fn weka_goes_one_release_line_at_a_time_up_to_4_0() {
+    let weka = weka();
+    for (from, to) in [
+        ("3.10.0", "3.11.0"),
+        ("3.11.0", "3.12.0"),
+        ("3.12.1", "3.13.0"),
+        ("3.13.1", "3.14.0"),
+        ("3.14.1", "4.0.1"),
+        ("3.12.0", "3.12.4"),
+    ] {
+        assert_eq!(weka.ways(from, to), [Strategy::Switch], "{from} -> {to}");
+    }
+    for (from, to) in [
+        ("3.9.4", "3.10.0"),
+        ("3.9.4", "3.11.0"),
+        ("3.10.0", "3.12.0"),
+        ("3.12.0", "3.13.0"),
+        ("3.13.0", "3.14.0"),
+        ("3.14.0", "4.0.1"),
+        ("3.14.1", "4.1.0"),
+        ("4.0.1", "4.1.0"),
+    ] {
+        assert!(weka.ways(from, to).is_empty(), "{from} -> {to}");
+    }
+}
+
+#[test]
+fn weka_has_greatest_sources_from_4_3_on() {
+    let weka = weka();
+    for (from, to) in [
+        ("4.0.2", "4.1.0"),
+        ("4.1.2.36", "4.2.11"),
+        ("4.2.18.34", "4.3.0"),
+        ("4.2.10", "4.3.1"),
+        ("4.3.0", "4.3.1"),
+        ("4.2.11", "4.3.3"),
+        ("4.2.11", "4.3.4"),
+        ("4.2.12.92", "4.3.5"),
+        ("4.3.4", "4.3.5"),
+        ("4.2.1", "4.4.22"),
+        ("4.4.6.122", "5.0.3.19"),
+        ("5.0.2.119", "5.0.3.19"),
+        ("4.4.26", "5.1.25"),
+        ("5.0.4.401", "5.1.25"),
+    ] {
+        assert_eq!(weka.ways(from, to), [Strategy::Rolling], "{from} -> {to}");
+    }
+    for (from, to) in [
+        ("4.1.1", "4.2.11"),
+        ("4.2.11", "4.3.1"),
+        ("4.2.12.87", "4.3.3"),
+        ("4.2.18.34", "4.3.5"),
+        ("4.3.4", "4.3.4"),
+        ("4.1.2.36", "4.4.22"),
+        ("4.4.5", "5.0.3.19"),
+        ("4.4.6.123", "5.0.3.19"),
+        ("4.4.30", "5.1.25"),
+        ("4.4.20.116", "5.1.25"),
+    ] {
+        assert!(weka.ways(from, to).is_empty(), "{from} -> {to}");
+    }
+    let one_container = self::weka().with(
+        "/probes/local_containers/value",
+        json!([{"name": "default", "type": "weka"}]),
+    );
+    assert!(one_container.ways("4.0.2", "4.1.0").is_empty());
+}
+
+#[test]
+fn weka_troubles_depend_on_what_the_cluster_serves() {
+    let to = |weka: Product, to: &str| {
+        let names = weka.blocked("4.4.5", to, Strategy::Rolling);
+        names.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(to(weka(), "4.4.10.100"), ["WEKAPP-562429"]);
+    assert!(to(weka(), "4.4.10.171").is_empty());
+    assert_eq!(to(weka(), "4.4.25"), ["WEKAPP-626440"]);
+    assert!(to(weka(), "4.4.32").is_empty());
+    let old_client = weka().with("/probes/containers/value/2/sw_version", json!("4.2.9.28"));
+    assert_eq!(to(old_client, "4.4.20.116"), ["WEKAPP-604059"]);
+    let smb = weka().with("/probes/smb/value", json!({"sambaHosts": [1]}));
+    assert_eq!(to(smb, "4.4.21.2"), ["WEKAPP-450389"]);
+}
+
+#[test]
+fn weka_clients_lag_one_release_line_at_most() {
+    let weka = weka();
+    for (client, server) in [
+        ("3.10.2", "3.11.0"),
+        ("3.14.1", "4.0.1"),
+        ("4.0.2", "4.1.0"),
+        ("4.2.5", "4.4.22"),
+        ("4.4.26", "5.1.25"),
+        ("4.1.0", "4.1.2.36"),
+        ("4.1.0", "4.0.4"),
+    ] {
+        assert!(weka.client_works(client, server), "{client} on {server}");
+    }
+    for (client, server) in [
+        ("3.10.2", "3.12.0"),
+        ("3.13.1", "4.0.1"),
+        ("4.0.2", "4.2.5"),
+        ("4.1.2.36", "4.4.22"),
+        ("4.3.5", "5.0.4.384"),
+    ] {
+        assert!(!weka.client_works(client, server), "{client} on {server}");
+    }
+    let mut scope = Scope::new(weka.profile.versions.scheme);
+    scope.set("value", weka.facts["probes"]["containers"].clone());
+    let observed = weka
+        .profile
+        .skew
+        .clients
+        .as_ref()
+        .unwrap()
+        .observed
+        .as_ref()
+        .unwrap();
+    assert_eq!(value(&observed.expression, &scope), Ok(json!(["4.4.22"])));
+}
+
+#[test]
+fn weka_checks_find_what_stands_in_the_way() {
+    let fails = |weka: Product, from: &str, to: &str| {
+        let names = weka.failing(from, to, Strategy::Rolling);
+        names.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(fails(weka(), "4.4.22", "5.1.25").is_empty());
+    let task = |state: &str| weka().with("/probes/status/value/block_upgrade_task/state", json!(state));
+    assert_eq!(
+        fails(task("RUNNING"), "4.4.22", "4.4.26"),
+        ["data-upgrade-finished"]
+    );
+    // The status of a cluster that misses a backend is still OK.
+    let missing = weka().with("/probes/status/value/hosts/backends/active", json!(7));
+    assert_eq!(fails(missing, "4.4.22", "4.4.26"), ["everything-active"]);
+    let alert = || weka().with("/probes/alerts/value", json!([{"type": "DataIntegrity"}]));
+    assert_eq!(fails(alert(), "4.4.22", "4.4.26"), ["no-alerts"]);
+    assert_eq!(
+        fails(alert(), "4.4.22", "5.1.25"),
+        ["no-alerts", "data-integrity"]
+    );
+    let no_override = || weka().with("/probes/overrides/value", json!([]));
+    assert_eq!(fails(no_override(), "4.2.11", "4.4.22"), ["rpc-override"]);
+    assert!(fails(no_override(), "4.4.22", "4.4.26").is_empty());
+    let old_check = weka().with("/probes/fsck/value/startTime/__unaligned_value/usecs", json!(5));
+    assert_eq!(fails(old_check, "4.4.22", "5.1.25"), ["clean-fsck"]);
+    let mixed = weka().with("/probes/containers/value/1/sw_version", json!("4.4.21.2"));
+    assert_eq!(fails(mixed, "4.4.22", "4.4.26"), ["one-version"]);
+}
+
+#[test]
+fn emqx_is_upgraded_hot_only_into_the_same_build() {
+    use Strategy::{Hot, Rolling};
+    assert_eq!(emqx().ways("4.4.16", "4.4.19"), [Hot, Rolling]);
+    for (pointer, value) in [
+        ("/target/otp", "25.1.2-3"),
+        ("/target/os", "el8"),
+        ("/target/arch", "arm64"),
+        ("/target/relup", "4.4.19,4.4.160"),
+    ] {
+        assert_eq!(
+            emqx().with(pointer, json!(value)).ways("4.4.16", "4.4.19"),
+            [Rolling],
+            "{pointer}"
+        );
+    }
+    assert_eq!(
+        emqx().without("/target/relup").ways("4.4.16", "4.4.19"),
+        [Rolling]
+    );
+    assert_eq!(emqx().without("/variant/otp").ways("4.4.16", "4.4.19"), [Rolling]);
+    assert!(
+        emqx()
+            .with("/target/edition", json!("ee"))
+            .ways("4.4.16", "4.4.19")
+            .is_empty()
+    );
+    assert_eq!(emqx().ways("4.3.22", "4.4.19"), [Rolling]);
+    assert_eq!(emqx().ways("4.4.16", "4.5.0"), [Hot]);
+    for (from, to) in [
+        ("4.4.12", "4.5.0"),
+        ("4.4.7", "4.5.0"),
+        ("4.2.14", "4.3.0"),
+        ("4.4.19", "5.0.0"),
+    ] {
+        assert!(emqx().ways(from, to).is_empty(), "{from} -> {to}");
+    }
+}
+
+#[test]
+fn emqx_troubles_stand_on_the_strategies_that_they_are_about() {
+    use Strategy::{Hot, Rolling};
+    let enterprise = || emqx().with("/variant/edition", json!("ee"));
+    assert_eq!(
+        enterprise().blocked("4.3.22", "4.4.16", Rolling),
+        ["enterprise-4.3-to-early-4.4"]
+    );
+    assert!(enterprise().blocked("4.3.22", "4.4.17", Rolling).is_empty());
+    assert!(emqx().blocked("4.3.22", "4.4.16", Rolling).is_empty());
+    assert_eq!(emqx().blocked("4.4.9", "4.4.10", Rolling), ["emqx-9161"]);
+    assert_eq!(
+        emqx().blocked("4.4.3", "4.4.5", Hot),
+        ["hot-uninstall-4.4", "hot-new-tls-connections"]
+    );
+    assert!(emqx().blocked("4.4.3", "4.4.5", Rolling).is_empty());
+    assert_eq!(emqx().blocked("4.4.12", "4.5.0", Hot), ["relup-4.5.0"]);
+    assert!(emqx().blocked("4.4.13", "4.5.0", Hot).is_empty());
+    assert_eq!(emqx().blocked("4.4.16", "4.4.17", Hot), ["hot-retainer"]);
+    assert!(emqx().blocked("4.4.16", "4.4.19", Hot).is_empty());
+    assert_eq!(enterprise().blocked("4.4.17", "4.4.19", Hot), ["hot-rabbitmq"]);
+    assert!(enterprise().blocked("4.4.17", "4.4.22", Hot).is_empty());
+    assert_eq!(emqx().blocked("4.4.2", "4.4.16", Hot), ["hot-retry-4.4"]);
+    assert_eq!(emqx().blocked("4.2.14", "4.3.0", Rolling), ["before-4.3"]);
+    assert_eq!(emqx().blocked("4.4.19", "5.0.0", Rolling), ["to-5"]);
+}
+
+#[test]
+fn emqx_checks_find_what_a_hot_upgrade_trips_over() {
+    use Strategy::{Hot, Rolling};
+    let fails = |emqx: Product| {
+        emqx.failing("4.4.16", "4.4.19", Hot)
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert!(fails(emqx()).is_empty());
+    let current = json!(["Installed versions:", "* 4.4.16\tcurrent", "* 4.4.1\tpermanent"]);
+    assert_eq!(
+        fails(emqx().with("/probes/versions/value", current)),
+        ["running-release-is-permanent"]
+    );
+    let left_over = json!(["* 4.4.19\tunpacked", "* 4.4.16\tpermanent"]);
+    assert_eq!(
+        fails(emqx().with("/probes/versions/value", left_over)),
+        ["target-not-left-over"]
+    );
+    let zip = || {
+        emqx().with(
+            "/probes/release_files/value",
+            json!(["/usr/lib/emqx/releases/emqx-4.4.1-otp24-el7-amd64.zip"]),
+        )
+    };
+    assert_eq!(fails(zip()), ["no-other-packages"]);
+    assert!(zip().failing("4.4.16", "4.4.19", Rolling).is_empty());
+    let stopped = "Cluster status: #{running_nodes => ['a@h'],\n                  stopped_nodes => ['b@h']}";
+    assert_eq!(
+        fails(emqx().with("/probes/cluster/value", json!(stopped))),
+        ["nobody-stopped"]
+    );
+    assert_eq!(
+        fails(emqx().with("/probes/release_owner/value", json!("root"))),
+        ["releases-writable"]
+    );
+}
+
+#[test]
+fn alluxio_is_rebuilt_where_the_journal_cannot_be_read() {
+    use Strategy::{Rebuild, Switch};
+    let ufs = || alluxio().with("/places/journal_type", json!("UFS"));
+    let unknown = || alluxio().without("/places/journal_type");
+    for (from, to, embedded, in_ufs) in [
+        ("1.8.1", "2.3.0", Rebuild, Rebuild),
+        ("1.8.1", "2.9.0", Rebuild, Rebuild),
+        ("2.1.0", "2.3.0", Switch, Switch),
+        ("2.3.0", "2.4.0", Rebuild, Switch),
+        ("2.3.0", "2.9.3", Rebuild, Switch),
+        ("2.4.0", "2.9.3", Switch, Switch),
+        ("1.7.0", "1.8.1", Switch, Switch),
+    ] {
+        assert_eq!(alluxio().ways(from, to), [embedded], "{from} -> {to}");
+        assert_eq!(ufs().ways(from, to), [in_ufs], "{from} -> {to}");
+        assert_eq!(unknown().ways(from, to), [embedded], "{from} -> {to}");
+    }
+    assert!(alluxio().ways("1.7.0", "2.3.0").is_empty());
+    assert_eq!(
+        alluxio().blocked("1.7.0", "2.3.0", Rebuild),
+        ["no-backup-before-1.8.1"]
+    );
+    assert_eq!(alluxio().blocked("1.8.2", "2.6.0", Rebuild), ["alluxio-13877"]);
+    assert!(alluxio().client_works("2.1.0", "2.9.3") && alluxio().client_works("1.8.1", "1.8.2"));
+    assert!(!alluxio().client_works("1.8.1", "2.1.0") && !alluxio().client_works("2.1.0", "1.8.1"));
+}
+
+#[test]
+fn alluxio_checks_java_and_the_kind_of_journal() {
+    let fails = |alluxio: Product, from: &str, to: &str| {
+        alluxio
+            .failing(from, to, Strategy::Switch)
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let java = |version: &str| {
+        alluxio().with(
+            "/probes/java/stderr",
+            json!(format!("openjdk version \"{version}\"")),
+        )
+    };
+    assert_eq!(fails(java("11.0.22"), "2.1.0", "2.3.0"), ["java-8"]);
+    assert!(fails(java("11.0.22"), "2.3.0", "2.4.0").is_empty());
+    assert_eq!(fails(java("17.0.10"), "2.3.0", "2.4.0"), ["java-8-or-11"]);
+    let unpinned = alluxio().without("/places/journal_type");
+    assert_eq!(fails(unpinned, "1.8.1", "2.1.0"), ["journal-type-pinned"]);
+    let missing = alluxio().with("/probes/quorum/value", json!(["UNAVAILABLE\t m2:19200"]));
+    assert_eq!(fails(missing, "2.3.0", "2.4.0"), ["quorum-available"]);
+}
+
+#[test]
+fn kyligence_stays_within_its_major_version() {
+    use Strategy::Switch;
+    assert_eq!(kyligence().ways("3.0.1", "3.4.5.2046"), [Switch]);
+    assert_eq!(kyligence().ways("5.0.0", "5.0.1"), [Switch]);
+    for (from, to, name) in [
+        ("3.4.5", "4.0.0", "kylin-3-to-4"),
+        ("4.0.1", "5.0.0", "kylin-4-to-5"),
+        ("3.4.5", "5.0.0", "kylin-4-to-5"),
+    ] {
+        assert!(kyligence().ways(from, to).is_empty(), "{from} -> {to}");
+        assert_eq!(kyligence().blocked(from, to, Switch), [name], "{from} -> {to}");
+    }
+    let ldap = || kyligence().with("/places/ldap_password", json!("x9f2"));
+    assert_eq!(ldap().failing("3.0.1", "3.1.0", Switch), ["ldap-password"]);
+    assert_eq!(
+        ldap().failing("3.1.0", "3.1.3", Switch),
+        ["cipher-initial-vector"]
+    );
+    assert!(ldap().failing("3.4.5", "3.4.6", Switch).is_empty());
+    let hbase = kyligence().with("/places/metadata", json!("kylin_metadata@hbase"));
+    assert_eq!(hbase.failing("3.0.1", "3.0.2", Switch), ["coprocessors"]);
+}
