@@ -33,6 +33,10 @@ fn needs(strategy: Strategy) -> &'static [(&'static [Slot], &'static str)] {
                 "the snapshot must come into the new data directory",
             ),
             (
+                &[Slot::OldData],
+                "there must be a way back to the old data directory",
+            ),
+            (
                 &[Slot::Verify],
                 "that the whole cluster serves again must be observed",
             ),
