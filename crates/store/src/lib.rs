@@ -1,1 +1,106 @@
-//! Upshift: store.
+//! What a controller must never forget: the journals of runs, who holds which fleet, and what operators said.
+//!
+//! One SQLite file, written ahead and flushed to disk with every commit. Any number of processes may read it while one
+//! works; who writes a journal shows with every write that its lease on the fleet still stands.
+
+mod error;
+mod export;
+mod failpoint;
+mod journal;
+mod lease;
+mod process;
+mod runs;
+mod schema;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+pub use error::{Held, StoreError};
+pub use journal::Recorded;
+pub use lease::{Acquire, HEARTBEAT_EVERY, Holder, Lease, LeaseInfo, STALE_AFTER};
+pub use runs::{NewRun, RunRecord};
+
+/// How long a write waits for another process that is writing.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// The store of one user or machine.
+pub struct Store {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+}
+
+impl Store {
+    /// Opens the store, and makes it where there is none, together with its directory.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        if let Some(directory) = path
+            .parent()
+            .filter(|directory| !directory.as_os_str().is_empty())
+        {
+            std::fs::create_dir_all(directory).map_err(|reason| StoreError::Directory {
+                path: directory.to_owned(),
+                reason,
+            })?;
+        }
+        Store::prepare(path, Connection::open(path))
+    }
+
+    /// Opens a store that exists, to look at it.
+    pub fn open_existing(path: &Path) -> Result<Self, StoreError> {
+        if !path.exists() {
+            return Err(StoreError::Missing(path.to_owned()));
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        Store::prepare(path, Connection::open_with_flags(path, flags))
+    }
+
+    fn prepare(path: &Path, connection: rusqlite::Result<Connection>) -> Result<Self, StoreError> {
+        let open = || -> Result<Connection, StoreError> {
+            let mut connection = connection?;
+            connection.busy_timeout(BUSY)?;
+            schema::prepare(&mut connection, path)?;
+            Ok(connection)
+        };
+        match open() {
+            Ok(connection) => Ok(Store {
+                path: path.to_owned(),
+                connection: Mutex::new(connection),
+            }),
+            Err(StoreError::Database(error)) => Err(StoreError::Open {
+                path: path.to_owned(),
+                error,
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A panic rolls the transaction at hand back; the connection stays usable.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `work` in a transaction that is alone in writing from its first statement on.
+    fn write<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let value = work(&transaction)?;
+        transaction.commit()?;
+        Ok(value)
+    }
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
