@@ -10,6 +10,10 @@ use crate::action::Service;
 use crate::probe::Probe;
 use crate::version::Scheme;
 
+/// Name of the probe that every profile has without saying so: the process of [`Profile::service`], asked for its version
+/// as [`Versions`] says.
+pub const PROCESS_PROBE: &str = "process";
+
 /// A product profile.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -42,7 +46,7 @@ pub struct Profile {
     /// How many servers may be down at once.
     #[serde(default)]
     pub capacity: Capacity,
-    /// Named observations, used by checks, proofs and facts.
+    /// Named observations, used by checks, proofs and facts. `process` is there without being written: the service's process.
     #[serde(default)]
     pub probes: BTreeMap<String, Probe>,
     /// Expression over one host's facts that holds for the server to be upgraded last (a leader).

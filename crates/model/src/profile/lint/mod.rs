@@ -12,7 +12,7 @@ use std::ops::Range;
 use regex::Regex;
 
 use self::names::Names;
-use super::Profile;
+use super::{PROCESS_PROBE, Profile};
 use crate::diagnostic::{Mistake, Node, instead};
 use crate::expr::{ExprError, Expression, FUNCTIONS};
 use crate::template;
@@ -275,7 +275,7 @@ impl<'a> Linter<'a> {
             "probes" => {
                 self.used.insert(member.to_owned());
                 self.early.insert(member.to_owned());
-                self.profile.probes.keys().cloned().collect()
+                self.probe_names().map(str::to_owned).collect()
             }
             "host" => names::HOST_FIELDS.map(str::to_owned).to_vec(),
             "target" | "variant" => self.parts.iter().cloned().collect(),
@@ -291,14 +291,20 @@ impl<'a> Linter<'a> {
         }
     }
 
+    /// The probes that may be named.
+    fn probe_names(&self) -> impl Iterator<Item = &'a str> + Clone + use<'a> {
+        let unwritten = (!self.profile.probes.contains_key(PROCESS_PROBE)).then_some(PROCESS_PROBE);
+        self.profile.probes.keys().map(String::as_str).chain(unwritten)
+    }
+
     /// The name of a probe.
     fn probe(&mut self, at: Spot<'_>, name: &str, early: bool) {
         self.used.insert(name.to_owned());
         if early {
             self.early.insert(name.to_owned());
         }
-        if !self.profile.probes.contains_key(name) {
-            let fix = instead(name, self.profile.probes.keys().map(String::as_str));
+        if !self.probe_names().any(|known| known == name) {
+            let fix = instead(name, self.probe_names());
             self.error(at.0.range.clone(), format!("there is no probe `{name}`"), fix);
         }
     }

@@ -16,7 +16,7 @@ pub(super) struct Names {
 pub(super) const FACTS: Names = Names {
     place: "a condition over one server's facts",
     roots: &[
-        "node", "places", "variant", "target", "probes", "host", "version", "from", "to",
+        "node", "name", "places", "variant", "target", "probes", "host", "version", "leader", "from", "to",
     ],
 };
 
@@ -98,6 +98,7 @@ pub(super) const RUN_PROBE: Names = Names {
         "want",
         "run",
         "hop",
+        "let",
     ],
 };
 

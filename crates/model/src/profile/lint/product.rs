@@ -299,7 +299,10 @@ impl Linter<'_> {
             } else {
                 &RUN_PROBE
             };
-            self.templates(at, name, names, empty());
+            // A probe is observed for the verbs that name it, and sees what they bind.
+            let verbs = self.profile.verbs.values().flatten();
+            let bindings = verbs.flat_map(|verb| verb.bindings.keys().map(String::as_str));
+            self.templates(at, name, names, bindings);
             if !self.used.contains(name) {
                 let message = format!("nothing uses the probe `{name}`");
                 self.warning(
