@@ -1,3 +1,53 @@
-//! Project tasks.
+//! Project tasks: `cargo xtask test | sim | bench | ci`.
 
-fn main() {}
+mod bench;
+mod ci;
+mod count;
+mod run;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+Usage: cargo xtask TASK
+
+Tasks:
+  test [NAME…]              every test, or only the end-to-end tests of the named products
+                            (etcd, lab); closes with `N passed, N failed, N skipped`
+  sim [--seeds N] [--seed S]   the simulator; see docs/simulation.md
+  bench NAME                one benchmark: ssh-steps, rolling, distribute, plan; ends with one JSON line
+  ci                        formatting, lints, documentation, then every test
+  mutants [ARGUMENTS…]      how many planted faults the tests of `plan` and `run` catch (needs cargo-mutants)";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (task, rest) = match arguments.split_first() {
+        Some((task, rest)) => (task.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    let outcome = match task {
+        "test" => test::main(rest),
+        "sim" => run::sim(rest),
+        "bench" => bench::main(rest),
+        "ci" => ci::main(),
+        "mutants" => run::mutants(rest),
+        "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        other => Err(run::TaskError::Usage(format!(
+            "there is no task `{other}`\n\n{USAGE}"
+        ))),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(run::TaskError::Usage(text)) => {
+            eprintln!("error: {text}");
+            ExitCode::from(2)
+        }
+        Err(run::TaskError::Failed(text)) => {
+            eprintln!("error: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -256,18 +256,20 @@ fn to_cel(value: &Value) -> cel::Value {
             (None, None) => cel::Value::Float(number.as_f64().unwrap_or(f64::NAN)),
         },
         Value::Array(items) => cel::Value::List(Arc::new(items.iter().map(to_cel).collect())),
-        Value::Object(entries) => {
-            let map: BTreeMap<Key, cel::Value> = entries
-                .iter()
-                .map(|(name, value)| (Key::String(Arc::new(name.clone())), to_cel(value)))
-                .collect();
-            cel::Value::Map(
-                map.into_iter()
-                    .collect::<std::collections::HashMap<_, _>>()
-                    .into(),
-            )
-        }
+        Value::Object(entries) => map_to_cel(entries),
     }
+}
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "the expression library's map is made of one; it is looked up in and quantified over, never listed"
+)]
+fn map_to_cel(entries: &serde_json::Map<String, Value>) -> cel::Value {
+    let map: std::collections::HashMap<Key, cel::Value> = entries
+        .iter()
+        .map(|(name, value)| (Key::String(Arc::new(name.clone())), to_cel(value)))
+        .collect();
+    cel::Value::Map(map.into())
 }
 
 #[cfg(test)]

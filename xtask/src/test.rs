@@ -1,0 +1,94 @@
+//! `cargo xtask test`: every test, with one closing line.
+
+use std::time::Instant;
+
+use crate::count::{Count, run_and_count};
+use crate::run::{TaskError, cargo};
+
+/// Products with end-to-end tests: the name, which is also the name of the test target in `e2e/tests`.
+pub const PRODUCTS: [&str; 2] = ["etcd", "lab"];
+/// Seeds that the test command simulates.
+const SEEDS: &str = "2000";
+
+/// Everything, or the end-to-end tests of some products.
+pub fn main(names: &[String]) -> Result<(), TaskError> {
+    if let Some(unknown) = names.iter().find(|name| !PRODUCTS.contains(&name.as_str())) {
+        let known = PRODUCTS.join(", ");
+        return Err(TaskError::Usage(format!(
+            "there are no end-to-end tests of `{unknown}`; there are: {known}"
+        )));
+    }
+    let began = Instant::now();
+    let mut count = Count::default();
+    if names.is_empty() {
+        count.add(run_and_count(cargo(&[
+            "test",
+            "--workspace",
+            "--exclude",
+            "upshift-e2e",
+            "--no-fail-fast",
+        ]))?);
+        count.add(simulate()?);
+    }
+    let chosen = PRODUCTS
+        .iter()
+        .filter(|product| names.is_empty() || names.iter().any(|name| name == *product));
+    count.add(end_to_end(chosen.copied())?);
+    println!("took {} s", began.elapsed().as_secs());
+    println!(
+        "{} passed, {} failed, {} skipped",
+        count.passed, count.failed, count.skipped
+    );
+    if count.failed == 0 {
+        Ok(())
+    } else {
+        Err(TaskError::Failed(format!("{} tests failed", count.failed)))
+    }
+}
+
+/// One test: all seeds keep all promises.
+fn simulate() -> Result<Count, TaskError> {
+    let mut command = cargo(&[
+        "run",
+        "--quiet",
+        "--package",
+        "upshift-sim",
+        "--bin",
+        "upshift-sim",
+        "--",
+    ]);
+    command.args(["--seeds", SEEDS]);
+    let count = run_and_count(command)?;
+    Ok(if count.failed == 0 {
+        Count {
+            passed: count.passed + 1,
+            ..count
+        }
+    } else {
+        count
+    })
+}
+
+/// The programs are built first, as a user would have them; the tests run them as processes.
+fn end_to_end<'a>(products: impl Iterator<Item = &'a str>) -> Result<Count, TaskError> {
+    let bins = [
+        "build",
+        "--bins",
+        "--package",
+        "upshift",
+        "--package",
+        "upshift-node",
+        "--package",
+        "upshift-lab",
+    ];
+    let mut build = cargo(&bins);
+    build.args(["--features", "upshift/failpoints,upshift-node/failpoints"]);
+    crate::run::pass_through(build)?;
+    let mut count = Count::default();
+    for product in products {
+        let mut command = cargo(&["test", "--package", "upshift-e2e", "--test", product]);
+        command.args(["--", "--nocapture", "--test-threads=1"]);
+        count.add(run_and_count(command)?);
+    }
+    Ok(count)
+}
