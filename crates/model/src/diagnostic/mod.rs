@@ -55,6 +55,7 @@ impl Diagnostic {
         message: String,
         fix: Option<String>,
     ) -> Self {
+        let (message, fix) = (visible(&message), fix.as_deref().map(visible));
         let range = on_boundaries(text, range);
         let (line, column) = position(text, range.start);
         let snippet = render(severity, file, text, range, &message, fix.as_deref());
@@ -177,6 +178,22 @@ pub(crate) fn instead<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clo
     }
 }
 
+/// The text with everything written out that a terminal would not show, or would show in another order.
+fn visible(text: &str) -> String {
+    let hidden = |character: char| {
+        character.is_control()
+            || matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    let mut written = String::with_capacity(text.len());
+    for character in text.chars() {
+        match hidden(character) {
+            true => written.extend(character.escape_default()),
+            false => written.push(character),
+        }
+    }
+    written
+}
+
 /// The range, moved inward to where characters begin, and never outside of the text.
 fn on_boundaries(text: &str, range: Range<usize>) -> Range<usize> {
     let start = text.floor_char_boundary(range.start.min(text.len()));
@@ -215,4 +232,65 @@ fn render(
         group = group.element(Level::HELP.message(fix));
     }
     Renderer::plain().render(&[group]).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str, range: Range<usize>) -> Diagnostic {
+        Diagnostic::new(
+            Severity::Error,
+            "file.yaml",
+            text,
+            range,
+            "wrong".to_owned(),
+            None,
+        )
+    }
+
+    #[test]
+    fn places_are_counted_in_lines_and_characters() {
+        for (text, byte, expected) in [
+            ("", 0, (1, 1)),
+            ("abc", 3, (1, 4)),
+            ("a\nbc", 3, (2, 2)),
+            ("äö: x", 4, (1, 3)),
+            ("a\n", 2, (2, 1)),
+            ("a", 99, (1, 2)),
+        ] {
+            let found = at(text, byte..byte + 1);
+            assert_eq!((found.line, found.column), expected, "{text:?} {byte}");
+        }
+    }
+
+    #[test]
+    fn a_range_within_a_character_is_widened_to_it() {
+        let found = at("ä: 1", 1..1);
+        assert_eq!(found.column, 1);
+        assert!(found.to_string().contains("^"), "{found}");
+    }
+
+    #[test]
+    fn what_a_terminal_would_not_show_is_written_out() {
+        let message = "a\tb\u{202e}c\u{1b}[31m".to_owned();
+        let found = Diagnostic::new(Severity::Warning, "file.yaml", "x", 0..1, message, None);
+        assert_eq!(found.message, "a\\tb\\u{202e}c\\u{1b}[31m");
+        assert!(found.snippet.contains(&found.message));
+    }
+
+    #[test]
+    fn the_nearest_name_is_near() {
+        let known = ["pattern", "versions", "defaults", "on"];
+        for (name, expected) in [
+            ("patern", Some("pattern")),
+            ("pattern_", Some("pattern")),
+            ("version", Some("versions")),
+            ("no", Some("on")),
+            ("completely", None),
+            ("x", None),
+        ] {
+            assert_eq!(nearest(name, known), expected, "{name}");
+        }
+    }
 }
