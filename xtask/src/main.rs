@@ -1,7 +1,6 @@
 //! Project tasks: `cargo xtask test | sim | bench | ci`.
 
 mod bench;
-mod ci;
 mod count;
 mod run;
 mod test;
@@ -16,7 +15,6 @@ Tasks:
                             (etcd, lab); closes with `N passed, N failed, N skipped`
   sim [--seeds N] [--seed S]   the simulator; see docs/simulation.md
   bench NAME                one benchmark: ssh-steps, rolling, distribute, plan; ends with one JSON line
-  ci                        formatting, lints, documentation, then every test
   mutants [ARGUMENTS…]      how many planted faults the tests of `plan` and `run` catch (needs cargo-mutants)";
 
 fn main() -> ExitCode {
@@ -29,7 +27,6 @@ fn main() -> ExitCode {
         "test" => test::main(rest),
         "sim" => run::sim(rest),
         "bench" => bench::main(rest),
-        "ci" => ci::main(),
         "mutants" => run::mutants(rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");

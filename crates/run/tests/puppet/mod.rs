@@ -76,6 +76,7 @@ impl Builder {
         let node = |name: &str| PlanNode {
             name: name.to_owned(),
             version: "1.0.0".to_owned(),
+            stamp: upshift_plan::NodeStamp::default(),
             leader: false,
             failure_domain: None,
             state_directory: format!("/state/{name}"),
