@@ -5,9 +5,14 @@ mod ask;
 mod commands;
 mod exit;
 mod files;
+mod fleets;
+mod moment;
 mod output;
+mod packages;
 mod profiles;
 mod report;
+mod runs;
+mod setting;
 mod suggest;
 mod table;
 

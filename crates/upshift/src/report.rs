@@ -190,6 +190,7 @@ pub fn ending(outcome: Option<&Outcome>) -> (&'static str, Option<String>, Vec<S
     match outcome {
         None => ("running", None, Vec::new()),
         Some(Outcome::Upgraded) => ("upgraded", None, Vec::new()),
+        Some(Outcome::Prepared) => ("prepared", None, Vec::new()),
         Some(Outcome::Finalized) => ("finalized", None, Vec::new()),
         Some(Outcome::Refused { reason }) => ("refused", Some(reason.clone()), Vec::new()),
         Some(Outcome::Reverted { reason, .. }) => ("reverted", Some(reason.clone()), Vec::new()),

@@ -8,7 +8,7 @@ use upshift_model::diagnostic::{Diagnostic, Severity};
 use upshift_model::profile::{self, Profile, Strategy};
 
 use crate::args::{Output, ProfileCommand};
-use crate::exit::{Exit, Failure, Problem};
+use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::output::Printer;
 use crate::profiles;

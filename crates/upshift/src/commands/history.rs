@@ -1,0 +1,116 @@
+//! `upshift history`, `show` and `report`: what was run.
+
+use std::io::Write;
+
+use serde::Serialize;
+use upshift_store::RunRecord;
+
+use crate::args::{Global, HistoryArgs, Output, ReportArgs, ShowArgs};
+use crate::exit::{Exit, Failure};
+use crate::moment;
+use crate::output::Printer;
+use crate::report::{self, Report};
+use crate::runs;
+use crate::table::Table;
+
+/// A run in the list.
+#[derive(Serialize)]
+struct Listed {
+    run: String,
+    fleet: String,
+    product: String,
+    from: String,
+    to: String,
+    began: String,
+    by: String,
+    outcome: String,
+}
+
+/// `upshift history`.
+pub fn history(arguments: &HistoryArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
+    printer.only(&[Output::Table, Output::Json])?;
+    let store = runs::look(global)?;
+    let fleet = if arguments.all { None } else { runs::fleet_name(global)? };
+    let records = store.runs(fleet.as_deref()).map_err(|error| runs::failure(error, &[]))?;
+    let mut listed = Vec::with_capacity(records.len());
+    for record in &records {
+        let plan = store.plan(&record.id).map_err(|error| runs::failure(error, &[]))?;
+        listed.push(Listed {
+            run: record.id.clone(),
+            fleet: record.fleet.clone(),
+            product: record.product.clone(),
+            from: plan.hops.first().map(|hop| hop.from.clone()).unwrap_or_default(),
+            to: plan.request.to,
+            began: moment::text(record.created_ms),
+            by: record.created_by.clone(),
+            outcome: outcome_word(record),
+        });
+    }
+    printer.result(&listed, || table(&listed))?;
+    Ok(Exit::Done)
+}
+
+fn outcome_word(record: &RunRecord) -> String {
+    report::ending(record.outcome.as_ref()).0.to_owned()
+}
+
+fn table(listed: &[Listed]) -> String {
+    if listed.is_empty() {
+        return "no runs yet".to_owned();
+    }
+    let mut table = Table::new(["RUN", "FLEET", "FROM", "TO", "BEGAN", "BY", "OUTCOME"]);
+    for run in listed {
+        table.row([
+            run.run.clone(),
+            run.fleet.clone(),
+            run.from.clone(),
+            run.to.clone(),
+            run.began.clone(),
+            run.by.clone(),
+            run.outcome.clone(),
+        ]);
+    }
+    table.to_string()
+}
+
+/// `upshift show`.
+pub fn show(arguments: &ShowArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
+    printer.only(&[Output::Table, Output::Json])?;
+    let store = runs::look(global)?;
+    let record = runs::pick(&store, Some(&arguments.run), global)?;
+    if arguments.journal {
+        let mut out = std::io::stdout().lock();
+        store.export(&record.id, &mut out).map_err(|error| runs::failure(error, &[]))?;
+        out.flush()?;
+        return Ok(Exit::Done);
+    }
+    let report = Report::of(&runs::state(&store, &record.id)?);
+    printer.result(&report, || {
+        let head = format!("began {} by {}\n{}\n\n", moment::text(record.created_ms), record.created_by, report.sentence());
+        let mut table = Table::new(["BEGAN", "TOOK", "HOST", "STEP", "RESULT"]);
+        for step in &report.steps {
+            table.row([
+                report::seconds(step.began),
+                step.ended.map(|ended| report::seconds(ended.minus(step.began))).unwrap_or_default(),
+                step.host.clone(),
+                step.title.clone(),
+                step.stage.clone(),
+            ]);
+        }
+        format!("{head}{table}")
+    })?;
+    Ok(Exit::Done)
+}
+
+/// `upshift report`.
+pub fn report(arguments: &ReportArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
+    printer.only(&[Output::Table, Output::Json, Output::Markdown])?;
+    let store = runs::look(global)?;
+    let record = runs::pick(&store, Some(&arguments.run), global)?;
+    let report = Report::of(&runs::state(&store, &record.id)?);
+    match printer.form() {
+        Output::Markdown => printer.text(&report.markdown())?,
+        _ => printer.result(&report, || report.text())?,
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,91 @@
+//! The package files at hand.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use upshift_model::action::Artifact;
+use upshift_model::package::PackageRules;
+use upshift_model::profile::Profile;
+use upshift_wire::binary::identify;
+
+use crate::exit::{Failure, Problem};
+
+/// The package files of a directory that the profile's patterns read.
+#[derive(Clone, Debug, Default)]
+pub struct Packages {
+    /// The directory.
+    pub directory: PathBuf,
+    /// What is in it, by digest: the artifact and its file.
+    pub found: BTreeMap<String, (Artifact, PathBuf)>,
+    /// Names of files that no pattern reads.
+    pub strangers: Vec<String>,
+}
+
+impl Packages {
+    /// Reads a directory. One that does not exist has no packages: the planner says which are missing.
+    pub fn read(directory: &Path, profile: &Profile) -> Result<Self, Failure> {
+        let rules = PackageRules::parse(profile.versions.scheme, &profile.packages)
+            .context("the profile's package patterns cannot be read")?;
+        let mut packages = Packages {
+            directory: directory.to_owned(),
+            ..Packages::default()
+        };
+        for path in files(directory)? {
+            let name = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
+            match rules.read(&name) {
+                Some((_, package)) => {
+                    let identity = identify(&path).map_err(|error| unreadable(&path, &error))?;
+                    let artifact = Artifact {
+                        file_name: name,
+                        version: package.version.as_str().to_owned(),
+                        variant: package.parts,
+                        sha256: identity.sha256.clone(),
+                        size: identity.size,
+                    };
+                    packages.found.insert(identity.sha256, (artifact, path));
+                }
+                None => packages.strangers.push(name),
+            }
+        }
+        Ok(packages)
+    }
+
+    /// The artifacts, for the planner.
+    pub fn artifacts(&self) -> Vec<Artifact> {
+        self.found
+            .values()
+            .map(|(artifact, _)| artifact.clone())
+            .collect()
+    }
+}
+
+/// The plain files of a directory, in the order of their names.
+fn files(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(directory, &error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| unreadable(directory, &error))?.path();
+        if path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::Usage(
+        Problem::new("cannot read the packages")
+            .at(path.display())
+            .because(error)
+            .next("name the directory of the package files with --packages"),
+    )
+}
