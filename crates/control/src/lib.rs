@@ -1,1 +1,18 @@
-//! Upshift: control.
+//! Performs what the engine decides: talks to agents, keeps the journal, shows progress. Decides nothing itself.
+//!
+//! [`gather()`] observes a fleet, [`Runner`] carries a run: it appends every event to the journal, hands it to the engine,
+//! and performs the effects. [`recall()`] shows a run from its journal.
+
+mod clock;
+mod gather;
+mod hosts;
+mod recall;
+mod runner;
+
+pub mod progress;
+
+pub use gather::{Gathered, gather};
+pub use hosts::Hosts;
+pub use progress::Progress;
+pub use recall::{recall, reverted_versions};
+pub use runner::{Artifacts, ControlError, Ended, Handle, Runner, Setup};

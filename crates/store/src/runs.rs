@@ -49,11 +49,11 @@ pub struct RunRecord {
 const COLUMNS: &str = "id, fleet, product, fingerprint, setting, created_ms, created_by, outcome, outcome_ms";
 
 impl Store {
-    /// A name for a new run of a fleet that no run has yet: `etcd-20261120-041530`.
+    /// A name for a new run of a fleet that no run has yet: `20261120-0415-etcd`.
     pub fn fresh_run_id(&self, fleet: &str) -> Result<String, StoreError> {
         let connection = self.lock();
         let stamp: String =
-            connection.query_row("SELECT strftime('%Y%m%d-%H%M%S', 'now')", [], |row| row.get(0))?;
+            connection.query_row("SELECT strftime('%Y%m%d-%H%M', 'now')", [], |row| row.get(0))?;
         let fleet: String = fleet
             .chars()
             .map(|c| {
@@ -71,7 +71,7 @@ impl Store {
             } else {
                 format!("-{number}")
             };
-            let id = format!("{fleet}-{stamp}{suffix}");
+            let id = format!("{stamp}-{fleet}{suffix}");
             let taken: bool =
                 connection.query_row("SELECT EXISTS (SELECT 1 FROM runs WHERE id = ?1)", [&id], |row| {
                     row.get(0)

@@ -233,7 +233,7 @@ fn names_of_runs_are_not_taken_twice() {
     let store = Place::new().open();
     let lease = begin(&store);
     let first = store.fresh_run_id("my Fleet").unwrap();
-    assert!(first.starts_with("my-fleet-20"), "{first}");
+    assert!(first.starts_with("20") && first.ends_with("-my-fleet"), "{first}");
     create(&store, &lease, &first);
     assert_ne!(store.fresh_run_id("my Fleet").unwrap(), first);
 }

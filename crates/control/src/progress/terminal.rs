@@ -1,0 +1,202 @@
+//! Lines that move, for people at a terminal: one per server, with the current step, the time it has taken and has left, and
+//! what it waits for. What is over scrolls away above as plain lines; what matters now stays.
+
+use std::collections::BTreeMap;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use upshift_model::Millis;
+use upshift_run::{NodeView, Pause, State, View};
+use upshift_wire::session::LinkState;
+
+use super::changes::{Change, Changes};
+use super::lines::sentence;
+use super::{Progress, readable};
+use crate::runner::Ended;
+
+/// The most servers that have a line of their own; of more, those have one that are being worked on.
+const MOST_LINES: usize = 24;
+/// How often the screen is drawn at most, per second.
+const FRAMES: u8 = 15;
+
+/// Shows a run at a terminal.
+pub struct Terminal {
+    screen: MultiProgress,
+    head: ProgressBar,
+    lines: BTreeMap<String, ProgressBar>,
+    changes: Changes,
+    /// The last look, and when that was in the run's time.
+    seen: Option<View>,
+    trouble: BTreeMap<String, String>,
+    transfers: BTreeMap<String, (u64, u64)>,
+    width: usize,
+}
+
+impl Default for Terminal {
+    fn default() -> Self {
+        Terminal::new()
+    }
+}
+
+impl Terminal {
+    /// On standard error.
+    pub fn new() -> Self {
+        Terminal::on(ProgressDrawTarget::stderr_with_hz(FRAMES))
+    }
+
+    fn on(target: ProgressDrawTarget) -> Self {
+        let screen = MultiProgress::with_draw_target(target);
+        let head = screen.add(ProgressBar::no_length().with_style(plain()));
+        Terminal {
+            screen,
+            head,
+            lines: BTreeMap::new(),
+            changes: Changes::new(),
+            seen: None,
+            trouble: BTreeMap::new(),
+            transfers: BTreeMap::new(),
+            width: 0,
+        }
+    }
+
+    fn draw(&mut self, now: Millis) {
+        let Some(view) = self.seen.clone() else { return };
+        let later = now.minus(view.elapsed);
+        self.head.set_message(headline(&view, now));
+        self.width = view
+            .nodes
+            .iter()
+            .map(|node| node.name.chars().count())
+            .max()
+            .unwrap_or(0);
+        let many = view.nodes.len() > MOST_LINES;
+        let mut shown = 0;
+        for node in &view.nodes {
+            let wanted = shown < MOST_LINES && (!many || node.step.is_some());
+            if !wanted {
+                if let Some(line) = self.lines.remove(&node.name) {
+                    line.finish_and_clear();
+                }
+                continue;
+            }
+            shown += 1;
+            let trouble = self.trouble.get(&node.name);
+            let transfer = self.transfers.get(&node.name).copied();
+            let text = node_line(node, self.width, later, trouble.map(String::as_str), transfer);
+            let screen = &self.screen;
+            self.lines
+                .entry(node.name.clone())
+                .or_insert_with(|| screen.add(ProgressBar::no_length().with_style(plain())))
+                .set_message(text);
+        }
+    }
+}
+
+impl Progress for Terminal {
+    fn view(&mut self, view: &View, state: &State) {
+        for change in self.changes.since(view, state) {
+            if let Change::Ended { host, .. } = &change {
+                self.transfers.remove(host);
+            }
+            let passing = matches!(change, Change::Began { .. } | Change::Waiting { .. });
+            if let Some(text) = sentence(&change).filter(|_| !passing) {
+                // Where the terminal is gone, the run goes on.
+                let _gone = self
+                    .screen
+                    .println(format!("[{:>6}] {text}", readable(view.elapsed)));
+            }
+        }
+        self.seen = Some(view.clone());
+        self.draw(view.elapsed);
+    }
+
+    fn tick(&mut self, now: Millis) {
+        self.draw(now);
+    }
+
+    fn transfer(&mut self, host: &str, received: u64, size: u64) {
+        self.transfers.insert(host.to_owned(), (received, size));
+    }
+
+    fn link(&mut self, host: &str, state: &LinkState) {
+        match state {
+            LinkState::Failing(error) => {
+                self.trouble.insert(host.to_owned(), error.to_string());
+            }
+            LinkState::Connected | LinkState::Idle => {
+                self.trouble.remove(host);
+            }
+        }
+    }
+
+    fn ended(&mut self, _: &Ended, _: &State) {
+        for line in self.lines.values() {
+            line.finish_and_clear();
+        }
+        self.head.finish_and_clear();
+    }
+}
+
+/// A line that is nothing but its text, cut where the terminal ends.
+fn plain() -> ProgressStyle {
+    // The template is constant and valid; without it the default would show.
+    ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+fn headline(view: &View, now: Millis) -> String {
+    let (done, all) = view.progress;
+    let pause = match view.pause {
+        Pause::No => "",
+        Pause::Asked => " · pausing at the next safe point",
+        Pause::Reached => " · paused",
+    };
+    let doubt = if view.in_doubt { " · in doubt" } else { "" };
+    let why = view
+        .why
+        .iter()
+        .find(|why| why.host.is_none())
+        .map(|why| format!(" · {}", why.what))
+        .unwrap_or_default();
+    format!(
+        "{} {} → {} · {} · {done}/{all} steps · {}{pause}{doubt}{why}",
+        view.product,
+        view.from,
+        view.to,
+        view.phase,
+        readable(now)
+    )
+}
+
+/// The line of a server; `later` is the time since it was looked at.
+fn node_line(
+    node: &NodeView,
+    width: usize,
+    later: Millis,
+    trouble: Option<&str>,
+    transfer: Option<(u64, u64)>,
+) -> String {
+    let mark = if node.done {
+        '✓'
+    } else if node.step.is_some() {
+        '▸'
+    } else {
+        '·'
+    };
+    let mut text = format!("  {mark} {:<width$}  {:<10}", node.name, node.version);
+    if let Some(step) = &node.step {
+        let since = readable(step.since.plus(later));
+        let left = readable(step.remaining.minus(later));
+        text.push_str(&format!(" {} · {since}, {left} left", step.title));
+        if let Some((received, size)) = transfer.filter(|(received, size)| received < size) {
+            let share = received.saturating_mul(100) / size.max(1);
+            text.push_str(&format!(" · {share}% of {} MB", size / 1_000_000));
+        } else if !step.waiting.is_empty() {
+            text.push_str(&format!(" · {}", step.waiting));
+        }
+    } else if let Some(disturbed) = node.disturbed.filter(|_| node.done) {
+        text.push_str(&format!(" done, disturbed for {}", readable(disturbed)));
+    }
+    if let Some(trouble) = trouble {
+        text.push_str(&format!(" · {trouble}"));
+    }
+    text
+}
