@@ -219,7 +219,8 @@ pub struct SavePaths {
     pub paths: Vec<String>,
 }
 
-/// What is put back.
+/// What is put back. Where nothing has been saved under the name, nothing is changed: a guard that fires before its host's files
+/// were copied aside takes the same way back as one that fires later. That the files are what they were is for the proof to show.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RestorePaths {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use upshift_model::action::Artifact;
 use upshift_model::facts::NodeFacts;
+use upshift_model::package::PackageRules;
 use upshift_model::profile::Slot;
-use upshift_model::version::{Range, Version};
 
 use crate::layout::Leg;
 use crate::refusal::Refusals;
@@ -59,15 +59,7 @@ pub(crate) fn assign<'a>(
         match choose(&candidates, server.facts) {
             Choice::One(artifact) => assignment.packages.push((*index, artifact)),
             Choice::None => refuse_platform(server, version, &candidates, refusals),
-            Choice::Several(several) => refusals.add_host(
-                "ambiguous-package",
-                server.name,
-                format!(
-                    "there are several packages of {version} that fit: {}",
-                    several.join(", ")
-                ),
-                "give only one of them",
-            ),
+            Choice::Several(several) => refuse_several(server, version, &several, refusals),
         }
     }
     assignment
@@ -88,7 +80,7 @@ pub(crate) fn for_server<'a>(
 enum Choice<'a> {
     One(&'a Artifact),
     None,
-    Several(Vec<&'a str>),
+    Several(Vec<&'a Artifact>),
 }
 
 /// The packages built for the host; of several the one that has most in common with what runs.
@@ -114,7 +106,7 @@ fn choose<'a>(candidates: &[&'a Artifact], facts: &NodeFacts) -> Choice<'a> {
         .collect();
     match best[..] {
         [only] => Choice::One(only),
-        _ => Choice::Several(best.iter().map(|artifact| artifact.file_name.as_str()).collect()),
+        _ => Choice::Several(best),
     }
 }
 
@@ -142,6 +134,29 @@ fn canonical_arch(arch: &str) -> &str {
         "aarch64" => "arm64",
         other => other,
     }
+}
+
+fn refuse_several(server: &Server<'_>, version: &str, several: &[&Artifact], refusals: &mut Refusals) {
+    if several
+        .iter()
+        .all(|artifact| artifact.variant == several[0].variant)
+    {
+        // Said once for all servers; see `check`.
+        return;
+    }
+    let names: Vec<&str> = several
+        .iter()
+        .map(|artifact| artifact.file_name.as_str())
+        .collect();
+    refusals.add_host(
+        "ambiguous-package",
+        server.name,
+        format!(
+            "there are several packages of {version} that fit: {}",
+            names.join(", ")
+        ),
+        "give only the one that is meant",
+    );
 }
 
 fn refuse_platform(server: &Server<'_>, version: &str, candidates: &[&Artifact], refusals: &mut Refusals) {
@@ -189,22 +204,13 @@ pub(crate) fn check(survey: &Survey<'_>, refusals: &mut Refusals) {
     }
 }
 
-/// How many leading directories of a package's archive are dropped.
+/// How many leading directories of a package's archive are dropped: as the rule says that its name was read by.
 pub(crate) fn strip(survey: &Survey<'_>, artifact: &Artifact) -> u32 {
-    let scheme = survey.scheme();
-    let version = Version::parse(scheme, &artifact.version).ok();
-    let applies = |range: &Option<String>| match (range, &version) {
-        (None, _) => true,
-        (Some(range), Some(version)) => {
-            Range::parse(scheme, range).is_ok_and(|range| range.contains(version))
-        }
-        (Some(_), None) => false,
-    };
-    survey
-        .profile
-        .packages
-        .iter()
-        .find(|rule| applies(&rule.versions))
+    let rules = &survey.profile.packages;
+    let read = PackageRules::parse(survey.scheme(), rules)
+        .ok()
+        .and_then(|read| read.read(&artifact.file_name));
+    read.and_then(|(rule, _)| rules.get(rule))
         .map_or(0, |rule| rule.strip)
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Survey<'a> {
     pub fleet: &'a Fleet,
     pub facts: &'a Facts,
     pub request: &'a Request,
+    /// How many servers the fleet has, known or not.
+    pub total: usize,
     /// The servers of which everything is known that planning needs, in the order of their names.
     pub servers: Vec<Server<'a>>,
 }
@@ -43,9 +45,9 @@ impl<'a> Survey<'a> {
     ) -> Self {
         let group = group_of(profile);
         let mut servers: Vec<Server<'a>> = Vec::new();
-        let mut any = false;
+        let mut total = 0;
         for (name, host) in fleet.hosts.iter().filter(|(_, host)| is_server(host, group)) {
-            any = true;
+            total += 1;
             if let Some((facts, version)) = known(profile, name, facts, refusals) {
                 let index = NodeIndex(servers.len() as u32);
                 servers.push(Server {
@@ -57,7 +59,7 @@ impl<'a> Survey<'a> {
                 });
             }
         }
-        if !any {
+        if total == 0 {
             refusals.add(
                 "no-servers",
                 format!(
@@ -73,6 +75,7 @@ impl<'a> Survey<'a> {
             fleet,
             facts,
             request,
+            total,
             servers,
         }
     }
@@ -80,6 +83,19 @@ impl<'a> Survey<'a> {
     /// How versions order.
     pub fn scheme(&self) -> Scheme {
         self.profile.versions.scheme
+    }
+
+    /// Whether everything is known of every server; otherwise nothing can be said of the cluster as a whole.
+    pub fn is_complete(&self) -> bool {
+        self.total > 0 && self.servers.len() == self.total
+    }
+
+    /// Whether the fleet has a server of this name, known or not.
+    pub fn has_server(&self, name: &str) -> bool {
+        self.fleet
+            .hosts
+            .get(name)
+            .is_some_and(|host| is_server(host, group_of(self.profile)))
     }
 
     /// The versions that run, the oldest first, each once.

@@ -65,7 +65,7 @@ fn batch(survey: &Survey<'_>, refusals: &mut Refusals) {
 fn spare(survey: &Survey<'_>, refusals: &mut Refusals) {
     const SKIP: &str = "or accept an outage with `--skip capacity`";
     let capacity = &survey.profile.capacity;
-    let servers = survey.servers.len() as u32;
+    let servers = survey.total as u32;
     if servers < capacity.min_servers {
         let message = format!(
             "{} has {}, and a rolling upgrade takes at least {}",

@@ -56,7 +56,7 @@ fn request(survey: &Survey<'_>, legs: &[Leg<'_>], refusals: &mut Refusals) {
         );
     }
     if let Some(canary) = &survey.request.canary
-        && !survey.servers.iter().any(|server| server.name == canary)
+        && !survey.has_server(canary)
     {
         let names: Vec<&str> = survey.servers.iter().take(5).map(|server| server.name).collect();
         refusals.add(

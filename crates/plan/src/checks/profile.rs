@@ -52,6 +52,9 @@ pub(super) fn check(
             let text = |version: Option<&Version>| version.map(ToString::to_string).unwrap_or_default();
             let (from, to) = (text(subject.from), text(subject.to));
             let about = About { from: &from, to: &to };
+            if check.cluster && !survey.is_complete() {
+                continue;
+            }
             if check.cluster {
                 whole(check, judge, about, refusals);
             } else {

@@ -2,7 +2,7 @@
 
 use upshift_model::action::Action;
 use upshift_model::probe::Probe;
-use upshift_model::profile::Slot;
+use upshift_model::profile::{Slot, Strategy};
 
 use super::verbs::{Verbs, Way};
 use super::{Builder, Leg, defaults, hop};
@@ -30,7 +30,7 @@ pub(super) fn lay_out(
             groups.push(verbs.builder.group(recipe, leg.servers.iter().copied()));
             notes.push(format!("remove the release {} from {on}", leg.from));
         }
-        if !defaults::saved_paths(&mut verbs).is_empty() {
+        if leg.edge.strategy != Strategy::Hot && !defaults::saved_paths(&mut verbs).is_empty() {
             let recipe = remove_saved(&verbs);
             let recipe = verbs.builder.recipe(recipe);
             groups.push(verbs.builder.group(recipe, leg.servers.iter().copied()));

@@ -146,7 +146,7 @@ pub(crate) fn uses(expression: &str, name: &str) -> bool {
 }
 
 /// The expression with another name in the place of one.
-fn rename(expression: &str, name: &str, other: &str) -> String {
+pub(crate) fn rename(expression: &str, name: &str, other: &str) -> String {
     words(expression)
         .map(|(word, is_name)| if is_name && word == name { other } else { word })
         .collect()

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use upshift_model::Millis;
-use upshift_model::profile::{At, NoReturn, On, Slot, Strategy};
+use upshift_model::profile::{NoReturn, On, Slot, Strategy};
 
 use super::verbs::{Line, Verbs, Way};
 use super::{Builder, Leg, hot, rebuild, rolling, switch, without_empty};
 use crate::order;
 use crate::refusal::Refusals;
 use crate::survey::Survey;
-use crate::types::{Group, Hop, NoReturnPlan, NodeIndex, PlanProof, SoakPlan, Window};
+use crate::types::{Group, Hop, NoReturnPlan, NodeIndex, SoakPlan, Window};
 
 /// The windows of a hop, and by how much each guard fires later.
 #[derive(Debug, Default)]
@@ -94,41 +94,38 @@ fn make_permanent(verbs: &mut Verbs<'_, '_>, order: &[NodeIndex]) -> Vec<Group> 
 /// Before anything is disturbed: the whole cluster is healthy, then snapshots are taken and proven.
 fn protect(verbs: &mut Verbs<'_, '_>, order: &[NodeIndex]) -> Vec<Group> {
     let everybody: Vec<NodeIndex> = verbs.survey.servers.iter().map(|server| server.index).collect();
-    let mut all = Vec::new();
-    for line in verbs.lines(Way::Forward, Slot::Gate) {
-        all.extend(health(verbs, line, &everybody, order));
-    }
+    let first = order.first().copied();
+    let mut all = gate(verbs, Way::Forward, &everybody, first, first);
     all.extend(groups(verbs, Slot::Protect, &everybody, order));
     all
 }
 
-/// The gate for the whole cluster. What looks at all servers is looked at from one of them, not from each: that would be the
-/// square of their number.
-fn health(verbs: &mut Verbs<'_, '_>, line: Line, nodes: &[NodeIndex], order: &[NodeIndex]) -> Vec<Group> {
-    let recipe = verbs.builder.recipes[line.recipe.0 as usize].clone();
-    let whole = recipe.action.is_some() || recipe.only_if.is_some() || line.on != On::Each;
-    if whole {
-        return vec![verbs.builder.group(line.recipe, targets(line, nodes, order))];
-    }
-    let (own, cluster): (Vec<PlanProof>, Vec<PlanProof>) = recipe
-        .proof
-        .iter()
-        .cloned()
-        .partition(|proof| proof.at == At::Node);
+/// The gate for some servers: each verb on each of them. What looks at other servers, too, is looked at from one of them, not from
+/// each: that would be the square of their number.
+pub(super) fn gate(
+    verbs: &mut Verbs<'_, '_>,
+    way: Way,
+    nodes: &[NodeIndex],
+    one: Option<NodeIndex>,
+    other: Option<NodeIndex>,
+) -> Vec<Group> {
     let mut groups = Vec::new();
-    for (proof, nodes) in [(own, nodes), (cluster, order.get(..1).unwrap_or_default())] {
-        if !proof.is_empty() {
-            let index = match proof.len() == recipe.proof.len() {
-                true => line.recipe,
-                false => verbs.builder.recipe(crate::types::Recipe {
-                    proof,
-                    ..recipe.clone()
-                }),
-            };
-            groups.push(verbs.builder.group(index, nodes.iter().copied()));
+    for line in verbs.lines(way, Slot::Gate) {
+        match line.on {
+            On::One => groups.push(verbs.builder.group(line.recipe, one)),
+            On::OneOther => groups.push(verbs.builder.group(line.recipe, other)),
+            On::Each if nodes.len() < 2 => {
+                groups.push(verbs.builder.group(line.recipe, nodes.iter().copied()))
+            }
+            On::Each => {
+                let (own, cluster) = verbs.split(line.recipe);
+                groups.extend(own.map(|recipe| verbs.builder.group(recipe, nodes.iter().copied())));
+                groups
+                    .extend(cluster.map(|recipe| verbs.builder.group(recipe, nodes.iter().copied().take(1))));
+            }
         }
     }
-    groups
+    without_empty(groups)
 }
 
 fn soak(verbs: &mut Verbs<'_, '_>) -> SoakPlan {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use upshift_model::Millis;
 use upshift_model::probe::Probe;
-use upshift_model::profile::{On, Proof, Slot, Verb};
+use upshift_model::profile::{At, On, Proof, Slot, Verb};
 use upshift_model::version::{Range, Version};
 
 use super::{Builder, Leg, defaults};
@@ -33,6 +33,7 @@ pub(super) struct Verbs<'a, 'b> {
     pub builder: &'b mut Builder,
     pub refusals: &'b mut Refusals,
     lines: BTreeMap<(Way, Slot), Vec<Line>>,
+    splits: BTreeMap<RecipeIndex, (Option<RecipeIndex>, Option<RecipeIndex>)>,
 }
 
 impl<'a, 'b> Verbs<'a, 'b> {
@@ -48,6 +49,7 @@ impl<'a, 'b> Verbs<'a, 'b> {
             builder,
             refusals,
             lines: BTreeMap::new(),
+            splits: BTreeMap::new(),
         }
     }
 
@@ -67,6 +69,38 @@ impl<'a, 'b> Verbs<'a, 'b> {
             .collect();
         self.lines.insert((way, slot), lines.clone());
         lines
+    }
+
+    /// The part of a recipe that looks at its own server, and the part that looks at others. One that does something, or only under
+    /// a condition, stays whole.
+    pub fn split(&mut self, index: RecipeIndex) -> (Option<RecipeIndex>, Option<RecipeIndex>) {
+        if let Some(split) = self.splits.get(&index) {
+            return *split;
+        }
+        let recipe = self.builder.recipes[index.0 as usize].clone();
+        let (own, cluster): (Vec<PlanProof>, Vec<PlanProof>) = recipe
+            .proof
+            .iter()
+            .cloned()
+            .partition(|proof| proof.at == At::Node);
+        let whole = recipe.action.is_some() || recipe.only_if.is_some();
+        let split = match (own.is_empty(), cluster.is_empty()) {
+            _ if whole => (Some(index), None),
+            (_, true) => (Some(index), None),
+            (true, false) => (None, Some(index)),
+            (false, false) => {
+                let part = |proof| Recipe {
+                    proof,
+                    ..recipe.clone()
+                };
+                (
+                    Some(self.builder.recipe(part(own))),
+                    Some(self.builder.recipe(part(cluster))),
+                )
+            }
+        };
+        self.splits.insert(index, split);
+        split
     }
 
     /// The profile's own verbs of a slot that apply to this hop.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use upshift_model::profile::{On, Slot};
 
 use super::verbs::{Line, Verbs, Way};
-use super::without_empty;
+use super::{hop, without_empty};
 use crate::order;
 use crate::types::{Group, NodeIndex, RecipeIndex, StepId, Window};
 
@@ -112,13 +112,7 @@ impl<'w, 'a, 'b> WindowLayout<'w, 'a, 'b> {
     }
 
     fn gate_on(&mut self, way: Way, nodes: &[NodeIndex]) -> Vec<Group> {
-        let lines = self.verbs.lines(way, Slot::Gate);
-        let groups = lines.into_iter().map(|line| {
-            let targets = self.targets(line.on, nodes);
-            self.verbs.builder.group(line.recipe, targets)
-        });
-        let groups: Vec<Group> = groups.collect();
-        without_empty(groups)
+        hop::gate(self.verbs, way, nodes, Some(self.first), self.other)
     }
 
     fn targets(&self, on: On, nodes: &[NodeIndex]) -> Vec<NodeIndex> {

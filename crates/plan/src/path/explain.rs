@@ -168,29 +168,30 @@ fn refuse_unknown(
             let ranges = listed(rules.edges.iter().map(|rule| rule.edge.from.as_str()));
             (
                 format!("no known way leads out of {title} {from}"),
-                format!("ways lead out of: {ranges}"),
+                format!("ways lead out of {ranges}: get there as the vendor's documentation says"),
             )
         }
         (true, false) => {
             let ranges = listed(rules.edges.iter().map(|rule| rule.edge.to.as_str()));
             (
                 format!("no known way leads to {title} {to}"),
-                format!("ways lead to: {ranges}"),
+                format!("ways lead to {ranges}: choose one of these versions"),
             )
         }
         (true, true) => {
             let next = rules.edges.iter().filter(|rule| rule.from.contains(from));
             let ranges = listed(next.map(|rule| rule.edge.to.as_str()));
             let message = format!("no known way leads from {title} {from} to {to}");
-            (message, format!("from {from} ways lead to: {ranges}"))
+            (
+                message,
+                format!("from {from} ways lead to {ranges}: choose one of these versions"),
+            )
         }
     };
     refusals.add(
         "no-path",
         format!("{message}; what is not known to work is not tried"),
-        format!(
-            "{ranges}. Choose one of these, or ask the vendor and add the path to the profile with its source"
-        ),
+        format!("{ranges}, or ask the vendor and add the path to the profile with its source"),
     );
 }
 

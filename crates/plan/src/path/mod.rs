@@ -74,13 +74,16 @@ fn leg<'a>(survey: &Survey<'a>, hop: Hop<'a>) -> Leg<'a> {
 fn target(survey: &Survey<'_>, refusals: &mut Refusals) -> Option<Version> {
     Version::parse(survey.scheme(), &survey.request.to)
         .map_err(|error| {
-            let examples: Vec<&str> = survey
+            let at_hand = survey
                 .request
                 .artifacts
                 .iter()
-                .map(|artifact| artifact.version.as_str())
-                .collect();
-            let remedy = match examples.first() {
+                .map(|artifact| artifact.version.as_str());
+            let running = survey.servers.iter().map(|server| server.version.as_str());
+            let mut readable = at_hand
+                .chain(running)
+                .filter(|text| Version::parse(survey.scheme(), text).is_ok());
+            let remedy = match readable.next() {
                 Some(example) => format!("write the version as its package does, such as {example}"),
                 None => "write the version as the vendor does".to_owned(),
             };

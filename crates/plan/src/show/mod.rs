@@ -1,6 +1,27 @@
 //! Plans and refusals for people: tables, Markdown, and a picture of the phases.
 
+mod markdown;
+mod picture;
+mod refusals;
+mod sheet;
+mod table;
+
 use upshift_model::profile::Strategy;
+
+pub use markdown::markdown;
+pub use picture::{picture, svg};
+pub use refusals::refusals;
+pub use table::table;
+
+use crate::types::Plan;
+
+/// The plan as JSON, for machines; it reads back as the same plan.
+///
+/// # Errors
+/// A variable of the fleet that has no JSON form.
+pub fn json(plan: &Plan) -> Result<String, serde_json::Error> {
+    serde_json::to_string_pretty(plan)
+}
 
 /// The word for a strategy.
 pub fn strategy_word(strategy: Strategy) -> &'static str {

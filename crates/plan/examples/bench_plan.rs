@@ -1,0 +1,97 @@
+//! How long planning takes and how much memory it needs, for fleets of 100 to 10,000 servers. Prints one line of JSON.
+//!
+//! `cargo run --release -p upshift-plan --example bench_plan`. Each size is planned in a process of its own (this one, run again),
+//! so that its peak of resident memory is its own. `ratio` is the time per server for 10,000 servers over that for 1,000: 1 is linear,
+//! 1.33 would be n log n.
+
+use std::error::Error;
+use std::process::Command;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use upshift_plan::{plan, testing};
+
+const SIZES: [usize; 5] = [100, 300, 1000, 3000, 10_000];
+/// The best of so many runs counts: the others were disturbed.
+const RUNS: usize = 5;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    if let Some(size) = std::env::args().nth(1) {
+        println!("{}", measure(size.parse()?)?);
+        return Ok(());
+    }
+    let program = std::env::current_exe()?;
+    let mut sizes = Vec::new();
+    for size in SIZES {
+        let output = Command::new(&program).arg(size.to_string()).output()?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+        }
+        sizes.push(serde_json::from_slice::<Value>(&output.stdout)?);
+    }
+    let per_server = |servers: usize| {
+        let of_size = sizes.iter().find(|size| size["servers"] == servers);
+        of_size
+            .and_then(|size| size["seconds"].as_f64())
+            .map(|seconds| seconds / servers as f64)
+    };
+    let ratio = per_server(10_000)
+        .zip(per_server(1000))
+        .map(|(large, small)| large / small);
+    let largest = sizes.last().cloned().unwrap_or_default();
+    println!(
+        "{}",
+        json!({
+            "bench": "plan",
+            "servers": largest["servers"],
+            "seconds": largest["seconds"],
+            "peak_mb": largest["peak_mb"],
+            "ratio": ratio,
+            "sizes": sizes,
+        })
+    );
+    Ok(())
+}
+
+/// Plans a rolling hop over so many servers.
+fn measure(servers: usize) -> Result<Value, Box<dyn Error>> {
+    let (profile, fleet) = (testing::profile(), testing::fleet(servers));
+    let (facts, request) = (testing::facts(servers, "1.0.0"), testing::request("1.1.0", &[]));
+    let before = peak()?;
+    let mut best = f64::INFINITY;
+    let (mut steps, mut peak_after_one) = (0, 0.0);
+    for run in 0..RUNS {
+        let began = Instant::now();
+        let plan =
+            plan(&profile, "bench", &fleet, &facts, &request).map_err(|refusals| format!("{refusals:?}"))?;
+        best = best.min(began.elapsed().as_secs_f64());
+        if run == 0 {
+            peak_after_one = peak()?;
+            steps = plan
+                .hops
+                .iter()
+                .flat_map(|hop| &hop.windows)
+                .flat_map(|window| window.gate.iter().chain(&window.forward).chain(&window.revert))
+                .map(|group| group.steps.len())
+                .sum();
+        }
+    }
+    Ok(json!({
+        "servers": servers,
+        "seconds": best,
+        "peak_mb": peak_after_one,
+        "facts_mb": before,
+        "steps_in_windows": steps,
+    }))
+}
+
+/// The most memory that this process has had, in megabytes.
+fn peak() -> Result<f64, Box<dyn Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .ok_or("no VmHWM")?;
+    let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok((kilobytes / 100.0).round() / 10.0)
+}

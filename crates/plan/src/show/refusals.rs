@@ -1,0 +1,44 @@
+//! Reasons against, for people.
+
+use super::count;
+use super::table::paragraph;
+use crate::types::Refusal;
+
+/// More hosts than this are not named one by one.
+const HOSTS_NAMED: usize = 6;
+
+/// All the reasons why there is no plan, or why one is not executed, each with what to do about it.
+pub fn refusals(refusals: &[Refusal]) -> String {
+    let mut out = format!(
+        "Refused, for {}. Nothing was changed.\n",
+        count(refusals.len(), "reason")
+    );
+    for (position, refusal) in refusals.iter().enumerate() {
+        out.push('\n');
+        let label = format!("{:>3}. ", position + 1);
+        let hosts = if refusal.hosts.is_empty() {
+            String::new()
+        } else {
+            format!("{}: ", hosts(&refusal.hosts))
+        };
+        paragraph(
+            &mut out,
+            &label,
+            &format!("{hosts}{} [{}]", refusal.message, refusal.code),
+        );
+        paragraph(&mut out, "     what to do: ", &refusal.remedy);
+        if let Some(link) = &refusal.link {
+            paragraph(&mut out, "     see: ", link);
+        }
+    }
+    out
+}
+
+fn hosts(hosts: &[String]) -> String {
+    match hosts.get(..HOSTS_NAMED) {
+        Some(first) if hosts.len() > HOSTS_NAMED => {
+            format!("{} and {} more", first.join(", "), hosts.len() - HOSTS_NAMED)
+        }
+        _ => hosts.join(", "),
+    }
+}

@@ -1,0 +1,127 @@
+//! A plan as text for a terminal.
+
+use std::fmt::Write;
+
+use super::sheet::{Row, Sheet};
+use crate::types::Plan;
+
+/// Columns of the text: what, where, proof, way back, time.
+const WIDTHS: [usize; 5] = [30, 14, 42, 24, 5];
+const HEADINGS: [&str; 5] = ["step", "where", "done when", "taken back by", "limit"];
+
+/// The plan as text, with lines of at most 125 characters.
+pub fn table(plan: &Plan) -> String {
+    let sheet = Sheet::of(plan);
+    let mut out = String::new();
+    line(&mut out, &sheet.title);
+    for (name, value) in &sheet.summary {
+        line(&mut out, &format!("  {name:<10} {value}"));
+    }
+    for warning in &sheet.warnings {
+        paragraph(&mut out, "  note       ", warning);
+    }
+    if !sheet.prepare.is_empty() {
+        line(&mut out, "");
+        line(&mut out, "Prepare: nothing that runs is changed");
+        grid(&mut out, &sheet.prepare);
+    }
+    for hop in &sheet.hops {
+        line(&mut out, "");
+        line(&mut out, &hop.heading);
+        if let Some(text) = &hop.no_return {
+            paragraph(&mut out, "  POINT OF NO RETURN  ", text);
+        }
+        line(&mut out, "  Windows");
+        for window in &hop.windows {
+            line(&mut out, &format!("    {window}"));
+        }
+        for section in &hop.sections {
+            line(&mut out, &format!("  {}", section.heading));
+            grid(&mut out, &section.rows);
+        }
+        paragraph(&mut out, "  Watched  ", &hop.watch);
+    }
+    line(&mut out, "");
+    line(
+        &mut out,
+        "Finalize, when you say so; from then on going back needs a snapshot",
+    );
+    for note in &sheet.finalize {
+        line(&mut out, &format!("    {note}"));
+    }
+    out
+}
+
+fn line(out: &mut String, text: &str) {
+    out.push_str(text.trim_end());
+    out.push('\n');
+}
+
+/// A text behind a label, wrapped, with the lines after the first one indented as far as the label is long.
+pub(super) fn paragraph(out: &mut String, label: &str, text: &str) {
+    let indent = label.chars().count();
+    for (position, piece) in wrapped(text, 120 - indent).iter().enumerate() {
+        let lead = if position == 0 {
+            label.to_owned()
+        } else {
+            " ".repeat(indent)
+        };
+        line(out, &format!("{lead}{piece}"));
+    }
+}
+
+fn grid(out: &mut String, rows: &[Row]) {
+    cells(out, &HEADINGS.map(|heading| vec![heading.to_owned()]));
+    for row in rows {
+        let proof = row
+            .proof
+            .iter()
+            .flat_map(|proof| wrapped(proof, WIDTHS[2]))
+            .collect();
+        cells(
+            out,
+            &[
+                wrapped(&row.what, WIDTHS[0]),
+                wrapped(&row.place, WIDTHS[1]),
+                proof,
+                wrapped(&row.back, WIDTHS[3]),
+                vec![row.within.clone()],
+            ],
+        );
+    }
+}
+
+fn cells(out: &mut String, cells: &[Vec<String>; 5]) {
+    let height = cells.iter().map(Vec::len).max().unwrap_or(0);
+    for row in 0..height {
+        let mut text = "   ".to_owned();
+        for (cell, width) in cells.iter().zip(WIDTHS) {
+            // Writing to a text cannot fail.
+            let _ = write!(text, " {:<width$}", cell.get(row).map_or("", String::as_str));
+        }
+        line(out, &text);
+    }
+}
+
+/// A text broken into lines between words; a word that is longer than a line is cut.
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut current = String::new();
+    for word in text.split_whitespace() {
+        let mut word: Vec<char> = word.chars().collect();
+        if !current.is_empty() && current.chars().count() + 1 + word.len() > width {
+            lines.push(std::mem::take(&mut current));
+        }
+        while word.len() > width {
+            let rest = word.split_off(width);
+            lines.push(word.into_iter().collect());
+            word = rest;
+        }
+        if !current.is_empty() {
+            current.push(' ');
+        }
+        current.extend(word);
+    }
+    lines.push(current);
+    lines
+}
