@@ -16,6 +16,7 @@ pub mod path;
 mod refusal;
 pub mod render;
 pub mod show;
+mod standing;
 mod survey;
 pub mod testing;
 pub mod types;
@@ -26,6 +27,7 @@ use upshift_model::profile::{Profile, Strategy};
 
 pub use fingerprint::verify_unchanged;
 pub use render::{Names, context, render_action, render_probe, scope};
+pub use standing::{Standing, standing};
 pub use types::*;
 
 use judge::Judge;

@@ -2,10 +2,14 @@
 
 mod args;
 mod ask;
+mod carry;
+mod cluster;
 mod commands;
 mod exit;
 mod files;
 mod fleets;
+mod hosts;
+mod lease;
 mod moment;
 mod output;
 mod packages;

@@ -1,9 +1,9 @@
 //! The runs that were begun from this machine.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use upshift_run::{State, replay};
+use upshift_control::recall;
+use upshift_run::{Outcome, State};
 use upshift_store::{RunRecord, Store, StoreError};
 
 use crate::args::Global;
@@ -42,6 +42,16 @@ pub fn look(global: &Global) -> Result<Store, Failure> {
     Store::open_existing(&store_file(global)?).map_err(|error| failure(error, &[]))
 }
 
+/// The store, made where there is none.
+pub fn open(global: &Global) -> Result<Store, Failure> {
+    Store::open(&store_file(global)?).map_err(|error| failure(error, &[]))
+}
+
+/// Whether a run has neither ended nor been given up: it goes on, is held, or has lost its controller.
+pub fn is_open(run: &RunRecord) -> bool {
+    matches!(run.outcome, None | Some(Outcome::Held { .. } | Outcome::Superseded { .. }))
+}
+
 /// The run that is meant: the named one, or the newest of the fleet.
 pub fn pick(store: &Store, run: Option<&str>, global: &Global) -> Result<RunRecord, Failure> {
     if let Some(id) = run {
@@ -70,10 +80,7 @@ pub fn fleet_name(global: &Global) -> Result<Option<String>, Failure> {
 
 /// The state of a run: its journal, replayed.
 pub fn state(store: &Store, run: &str) -> Result<State, Failure> {
-    let plan = store.plan(run).map_err(|error| failure(error, &[]))?;
-    let events = store.events(run, 1).map_err(|error| failure(error, &[]))?;
-    let beginning = State::new(Arc::new(plan), run.to_owned());
-    Ok(replay(beginning, events.into_iter().map(|recorded| recorded.event)))
+    recall(store, run).map_err(|error| failure(error, &[]))
 }
 
 /// What the store says, in the operator's words and with the right exit status.

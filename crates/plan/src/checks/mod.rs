@@ -31,6 +31,18 @@ pub(crate) fn all(
     profile::check(survey, legs, judge, refusals, warnings);
 }
 
+/// The checks that need no target.
+pub(crate) fn without_target(
+    survey: &Survey<'_>,
+    judge: &mut Judge<'_, '_>,
+    refusals: &mut Refusals,
+    warnings: &mut Vec<String>,
+) {
+    hosts::places(survey, refusals);
+    hosts::clocks(survey, warnings);
+    profile::check(survey, &[], judge, refusals, warnings);
+}
+
 /// Whether what was asked for makes sense for this fleet.
 fn request(survey: &Survey<'_>, legs: &[Leg<'_>], refusals: &mut Refusals) {
     let title = &survey.profile.title;

@@ -1,10 +1,14 @@
 //! The commands, one module each.
 
+mod check;
 mod generate;
 mod history;
 mod init;
+mod operate;
 mod profile;
-mod why;
+mod status;
+mod upgrade;
+pub mod why;
 
 use crate::args::{Cli, Command};
 use crate::exit::{Exit, Failure};
@@ -14,6 +18,16 @@ use crate::output::Printer;
 pub fn run(cli: &Cli, printer: Printer) -> Result<Exit, Failure> {
     let global = &cli.global;
     match &cli.command {
+        Command::Check(arguments) => check::run(arguments, global, printer),
+        Command::Status(arguments) => status::run(arguments, global, printer),
+        Command::Plan(arguments) => upgrade::plan(arguments, global, printer),
+        Command::Prepare(arguments) => upgrade::prepare(arguments, global, printer),
+        Command::Upgrade(arguments) => upgrade::upgrade(arguments, global, printer),
+        Command::Pause(arguments) => operate::pause(arguments, global, printer),
+        Command::Resume(arguments) => operate::resume(arguments, global, printer),
+        Command::Abort(arguments) => operate::abort(arguments, global, printer),
+        Command::Revert(arguments) => operate::revert(arguments, global, printer),
+        Command::Finalize(arguments) => operate::finalize(arguments, global, printer),
         Command::Why(arguments) => why::run(arguments, global, printer),
         Command::History(arguments) => history::history(arguments, global, printer),
         Command::Show(arguments) => history::show(arguments, global, printer),

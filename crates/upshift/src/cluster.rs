@@ -1,0 +1,48 @@
+//! Reaching the hosts of a fleet.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use anyhow::Context;
+use upshift_control::{Gathered, Hosts, gather, reverted_versions};
+use upshift_model::fleet::Fleet;
+use upshift_store::Store;
+use upshift_wire::binary::AgentBinary;
+
+use crate::exit::Failure;
+use crate::fleets;
+use crate::runs;
+use crate::setting::Setting;
+
+/// Runs what waits for hosts.
+pub fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the threads that talk to hosts")?;
+    let result = runtime.block_on(work);
+    // An ssh that does not answer is not waited for.
+    runtime.shutdown_background();
+    result
+}
+
+/// The ways to the servers of the setting's product.
+pub fn hosts(fleet: &Fleet, group: &str) -> Result<Hosts, Failure> {
+    let binary = Arc::new(AgentBinary::find()?);
+    Ok(Hosts::servers(fleet, group, &binary))
+}
+
+/// Observes all servers. What earlier runs went back from is taken from the store, where there is one.
+pub async fn observe(setting: &Setting, hosts: &Hosts, store: Option<&Store>) -> Result<Gathered, Failure> {
+    let mut gathered = gather(hosts, &setting.fleet, &setting.profile, &|_, _| {}).await;
+    if let Some(store) = store {
+        gathered.facts.reverted =
+            reverted_versions(store, &setting.fleet.name).map_err(|error| runs::failure(error, &[]))?;
+    }
+    Ok(gathered)
+}
+
+/// The ways to the servers of a setting.
+pub fn hosts_of(setting: &Setting) -> Result<Hosts, Failure> {
+    hosts(&setting.fleet, fleets::group(&setting.profile))
+}

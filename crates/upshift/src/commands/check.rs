@@ -1,0 +1,72 @@
+//! `upshift check`: reach every host, read facts, run all checks; change nothing.
+
+use serde_json::json;
+use upshift_plan::{Refusal, standing};
+
+use crate::args::{CheckArgs, Global, Output};
+use crate::cluster;
+use crate::commands::upgrade;
+use crate::exit::{Exit, Failure, refusals_text};
+use crate::hosts;
+use crate::output::Printer;
+use crate::runs;
+use crate::setting::Setting;
+
+/// Does what was typed.
+pub fn run(arguments: &CheckArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
+    printer.only(&[Output::Table, Output::Json])?;
+    let setting = Setting::read(global)?;
+    let facts = cluster::wait(async {
+        let hosts = cluster::hosts_of(&setting)?;
+        Ok(cluster::observe(&setting, &hosts, runs::look(global).ok().as_ref()).await?.facts)
+    })?;
+    let found = match &arguments.to {
+        None => {
+            let standing = standing(&setting.profile, &setting.fleet, &facts);
+            Found { refusals: standing.troubles, warnings: standing.warnings, way: Vec::new() }
+        }
+        Some(to) => match upgrade::make(&setting, &facts, &setting.request(to, &arguments.target)) {
+            Ok(plan) => {
+                let first = plan.hops.first().map(|hop| hop.from.clone());
+                let way = first.into_iter().chain(plan.hops.into_iter().map(|hop| hop.to)).collect();
+                Found { refusals: Vec::new(), warnings: plan.warnings, way }
+            }
+            Err(Failure::Refusals(refusals)) => Found { refusals, ..Found::default() },
+            Err(other) => return Err(other),
+        },
+    };
+    let observed = hosts::observed(&facts);
+    let value = json!({
+        "fleet": setting.fleet.name,
+        "product": setting.profile.product,
+        "hosts": observed,
+        "refusals": found.refusals,
+        "warnings": found.warnings,
+        "way": found.way,
+    });
+    printer.result(&value, || format!("{}\n{}", hosts::table(&observed), found.text()))?;
+    Ok(if found.refusals.is_empty() { Exit::Done } else { Exit::Refused })
+}
+
+/// What was found.
+#[derive(Default)]
+struct Found {
+    refusals: Vec<Refusal>,
+    warnings: Vec<String>,
+    /// The versions that the way leads through.
+    way: Vec<String>,
+}
+
+impl Found {
+    fn text(&self) -> String {
+        let mut text: String = self.warnings.iter().map(|warning| format!("note: {warning}\n")).collect();
+        if !self.refusals.is_empty() {
+            return text + &refusals_text(&self.refusals);
+        }
+        text.push_str("all checks passed");
+        if !self.way.is_empty() {
+            text.push_str(&format!("; the way is {}", self.way.join(" → ")));
+        }
+        text
+    }
+}

@@ -1,0 +1,196 @@
+//! `upshift pause`, `resume`, `abort`, `revert` and `finalize`: an operator speaks to a run.
+
+use std::path::Path;
+
+use upshift_control::{Artifacts, Runner, Setup};
+use upshift_model::action::{Action, Artifact};
+use upshift_model::fleet::Fleet;
+use upshift_plan::Plan;
+use upshift_run::{OperatorCommand, Outcome};
+use upshift_store::{RunRecord, Store};
+
+use crate::args::{AbortArgs, FinalizeArgs, Global, Output, PauseArgs, ResumeArgs, RevertArgs};
+use crate::ask::{Question, confirm};
+use crate::carry::{self, Asked};
+use crate::cluster;
+use crate::commands::upgrade::Kept;
+use crate::exit::{Exit, Failure, Problem};
+use crate::fleets;
+use crate::lease::{self, HeldLease};
+use crate::output::Printer;
+use crate::report;
+use crate::runs;
+
+/// Something said to a run.
+struct Said<'a> {
+    run: Option<&'a str>,
+    commands: Vec<OperatorCommand>,
+    asked: Asked,
+    take_over: bool,
+}
+
+/// `upshift pause`.
+pub fn pause(arguments: &PauseArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
+    printer.only(&[Output::Table, Output::Json])?;
+    let store = runs::look(global)?;
+    let record = runs::pick(&store, arguments.run.as_deref(), global)?;
+    refuse_ended(&record, "paused")?;
+    if lease::carrier(&store, &record.fleet, &record.id)?.is_none() {
+        return Err(Failure::Refused(
+            Problem::new(format!("nobody carries the run {} just now, so it cannot be paused", record.id))
+                .next(format!("`upshift why {0}` says where it is; `upshift resume {0}` goes on", record.id)),
+        ));
+    }
+    tell(&store, &record, &[OperatorCommand::Pause], printer)
+}
+
+/// `upshift resume`.
+pub fn resume(arguments: &ResumeArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
+    let store = runs::look(global)?;
+    let record = runs::pick(&store, arguments.run.as_deref(), global)?;
+    refuse_ended(&record, "resumed")?;
+    let consent = arguments.accept_no_return.then_some(OperatorCommand::Consent);
+    let said = Said {
+        run: Some(&record.id),
+        commands: consent.into_iter().chain([OperatorCommand::Resume]).collect(),
+        asked: Asked::Forward,
+        take_over: arguments.take_over,
+    };
+    speak(&said, global, printer)
+}
+
+/// `upshift abort`.
+pub fn abort(arguments: &AbortArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
+    let store = runs::look(global)?;
+    let record = runs::pick(&store, arguments.run.as_deref(), global)?;
+    refuse_ended(&record, "aborted")?;
+    let text = format!("Take back what the current hop of {} has changed, and end the run?", record.id);
+    confirm(Question { text: &text, answer: "y", option: "--yes" }, arguments.yes, printer)?;
+    let said = Said {
+        run: Some(&record.id),
+        commands: vec![OperatorCommand::Abort],
+        asked: Asked::Back,
+        take_over: arguments.take_over,
+    };
+    speak(&said, global, printer)
+}
+
+/// `upshift revert`.
+pub fn revert(arguments: &RevertArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
+    let store = runs::look(global)?;
+    let record = runs::pick(&store, arguments.run.as_deref(), global)?;
+    if let Some(outcome @ (Outcome::Finalized | Outcome::Reverted { .. } | Outcome::Refused { .. } | Outcome::Prepared)) =
+        &record.outcome
+    {
+        return Err(ended(&record, outcome, "reverted"));
+    }
+    let text = format!("Take every server back to what it ran before {}?", record.id);
+    confirm(Question { text: &text, answer: "y", option: "--yes" }, arguments.yes, printer)?;
+    let said =
+        Said { run: Some(&record.id), commands: vec![OperatorCommand::Revert], asked: Asked::Back, take_over: false };
+    speak(&said, global, printer)
+}
+
+/// `upshift finalize`.
+pub fn finalize(arguments: &FinalizeArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
+    let store = runs::look(global)?;
+    let record = runs::pick(&store, arguments.run.as_deref(), global)?;
+    match &record.outcome {
+        Some(Outcome::Upgraded) => {}
+        Some(outcome) => return Err(self::ended(&record, outcome, "finalized")),
+        None => {
+            return Err(Failure::Refused(
+                Problem::new(format!("the run {} has not ended, so it cannot be finalized", record.id))
+                    .next(format!("`upshift why {}` says what it waits for", record.id)),
+            ));
+        }
+    }
+    let plan = store.plan(&record.id).map_err(|error| runs::failure(error, &[]))?;
+    let notes: Vec<String> = plan.finalize_notes.iter().map(|note| format!("\n  - {note}")).collect();
+    let text = format!("Finalize {}?{}\nAfterwards going back needs a snapshot.", record.id, notes.concat());
+    confirm(Question { text: &text, answer: "y", option: "--yes" }, arguments.yes, printer)?;
+    let said = Said {
+        run: Some(&record.id),
+        commands: vec![OperatorCommand::Finalize],
+        asked: Asked::Forward,
+        take_over: false,
+    };
+    speak(&said, global, printer)
+}
+
+fn refuse_ended(record: &RunRecord, verb: &str) -> Result<(), Failure> {
+    match &record.outcome {
+        Some(Outcome::Held { .. } | Outcome::Superseded { .. }) | None => Ok(()),
+        Some(outcome) => Err(ended(record, outcome, verb)),
+    }
+}
+
+fn ended(record: &RunRecord, outcome: &Outcome, verb: &str) -> Failure {
+    let (word, _, _) = report::ending(Some(outcome));
+    let problem = Problem::new(format!("the run {} has ended ({word}) and cannot be {verb}", record.id));
+    Failure::Refused(match outcome {
+        Outcome::Upgraded => problem.next(format!("`upshift revert {0}` goes back, `upshift finalize {0}` cleans up", record.id)),
+        _ => problem.next(format!("`upshift report {}` says what it did", record.id)),
+    })
+}
+
+/// Leaves word for the controller that carries the run.
+fn tell(store: &Store, record: &RunRecord, commands: &[OperatorCommand], printer: Printer) -> Result<Exit, Failure> {
+    for command in commands {
+        store.say(&record.id, &lease::who(), command).map_err(|error| runs::failure(error, &[]))?;
+    }
+    printer.result(&serde_json::json!({"run": record.id, "told": commands}), || {
+        format!("told the controller of {}; watch it with `upshift status --watch`", record.id)
+    })?;
+    Ok(Exit::Done)
+}
+
+/// Tells the controller that carries the run or, where nobody does, carries it from here.
+fn speak(said: &Said<'_>, global: &Global, printer: Printer) -> Result<Exit, Failure> {
+    printer.only(&[Output::Table, Output::Json])?;
+    let store = runs::open(global)?;
+    let record = runs::pick(&store, said.run, global)?;
+    if !said.take_over && lease::carrier(&store, &record.fleet, &record.id)?.is_some() {
+        return tell(&store, &record, &said.commands, printer);
+    }
+    let kept: Kept = serde_json::from_value(record.setting.clone())?;
+    let fleet = fleet_now(&kept, global)?;
+    cluster::wait(async {
+        let lease = HeldLease::take(&store, &record.fleet, said.take_over)?;
+        let plan = store.plan(&record.id).map_err(|error| runs::failure(error, &[]))?;
+        let hosts = cluster::hosts(&fleet, &kept.group)?;
+        for command in &said.commands {
+            store.say(&record.id, &lease::who(), command).map_err(|error| runs::failure(error, &[]))?;
+        }
+        let Some(lease) = lease.hand_over() else {
+            return Err(anyhow::anyhow!("the lease of the fleet is gone").into());
+        };
+        let setup = Setup { store: &store, lease, hosts, artifacts: artifacts(&plan, &kept), who: lease::who() };
+        let runner = Runner::resume(setup, &record.id)?;
+        carry::carry(runner, &store, said.asked, printer).await
+    })
+}
+
+/// The hosts as the fleet file has them now, where it is of the same fleet (an address may have changed); else as they were.
+fn fleet_now(kept: &Kept, global: &Global) -> Result<Fleet, Failure> {
+    if Path::new(&global.fleet).exists() {
+        let fleet = fleets::read(&global.fleet)?;
+        if fleet.name == kept.fleet.name {
+            return Ok(fleet);
+        }
+    }
+    Ok(kept.fleet.clone())
+}
+
+fn artifacts(plan: &Plan, kept: &Kept) -> Artifacts {
+    let mut artifacts = Artifacts::new();
+    for recipe in &plan.recipes {
+        if let Some(Action::Distribute(artifact)) = &recipe.action {
+            let artifact: &Artifact = artifact;
+            if let Some(path) = kept.packages.get(&artifact.sha256) {
+                artifacts.add(artifact, path);
+            }
+        }
+    }
+    artifacts
+}

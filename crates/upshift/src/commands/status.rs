@@ -1,0 +1,146 @@
+//! `upshift status`: what was observed just now, and a run in progress.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use upshift_control::Hosts;
+use upshift_plan::standing;
+use upshift_run::View;
+use upshift_store::{RunRecord, Store};
+
+use crate::args::{Global, Output, StatusArgs};
+use crate::cluster;
+use crate::exit::{Exit, Failure};
+use crate::hosts::{self, Observed};
+use crate::lease;
+use crate::moment;
+use crate::output::Printer;
+use crate::report::seconds;
+use crate::runs;
+use crate::setting::Setting;
+
+/// One look.
+#[derive(Serialize)]
+struct Status {
+    fleet: String,
+    product: String,
+    hosts: Vec<Observed>,
+    /// Whether servers of several versions run.
+    mixed: bool,
+    /// What is wrong, by the checks of the profile.
+    troubles: Vec<String>,
+    run: Option<RunStatus>,
+}
+
+/// The newest run.
+#[derive(Serialize)]
+struct RunStatus {
+    run: String,
+    began: String,
+    /// Who carries it just now.
+    carried_by: Option<String>,
+    view: View,
+}
+
+/// Does what was typed.
+pub fn run(arguments: &StatusArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
+    printer.only(&[Output::Table, Output::Json])?;
+    let setting = Setting::read(global)?;
+    let store = runs::look(global).ok();
+    cluster::wait(async {
+        let hosts = cluster::hosts_of(&setting)?;
+        loop {
+            let status = look(&setting, &hosts, store.as_ref()).await?;
+            if arguments.watch && !printer.json() {
+                // Home, and clear what is below: anstream leaves both out where nobody looks.
+                printer.text(&format!("\u{1b}[H\u{1b}[2J{}", status.text()))?;
+            } else {
+                printer.result(&status, || status.text())?;
+            }
+            if !arguments.watch {
+                return Ok(Exit::Done);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(arguments.every.0)) => {}
+                _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),
+            }
+        }
+    })
+}
+
+async fn look(setting: &Setting, hosts: &Hosts, store: Option<&Store>) -> Result<Status, Failure> {
+    let facts = cluster::observe(setting, hosts, store).await?.facts;
+    let observed = hosts::observed(&facts);
+    let versions: std::collections::BTreeSet<&String> = observed.iter().filter_map(|host| host.version.as_ref()).collect();
+    let standing = standing(&setting.profile, &setting.fleet, &facts);
+    let run = match store {
+        Some(store) => {
+            let newest = store.runs(Some(&setting.fleet.name)).map_err(|error| runs::failure(error, &[]))?;
+            newest.first().map(|record| run_status(store, record)).transpose()?
+        }
+        None => None,
+    };
+    Ok(Status {
+        fleet: setting.fleet.name.clone(),
+        product: setting.profile.product.clone(),
+        mixed: versions.len() > 1,
+        hosts: observed,
+        troubles: standing.troubles.into_iter().map(|trouble| trouble.message).collect(),
+        run,
+    })
+}
+
+fn run_status(store: &Store, record: &RunRecord) -> Result<RunStatus, Failure> {
+    let carrier = lease::carrier(store, &record.fleet, &record.id)?;
+    Ok(RunStatus {
+        run: record.id.clone(),
+        began: moment::text(record.created_ms),
+        carried_by: carrier.map(|lease| format!("{} (process {} on {})", lease.holder.who, lease.holder.pid, lease.holder.host)),
+        view: runs::state(store, &record.id)?.view(),
+    })
+}
+
+impl Status {
+    fn text(&self) -> String {
+        let mut text = format!("{} on the fleet {}\n\n{}", self.product, self.fleet, hosts::table(&self.hosts));
+        if self.mixed {
+            text.push_str("\nservers of several versions run side by side\n");
+        }
+        match self.troubles.as_slice() {
+            [] => text.push_str("\nhealthy: every check of the profile holds\n"),
+            troubles => {
+                text.push('\n');
+                for trouble in troubles {
+                    text.push_str(&format!("not well: {trouble}\n"));
+                }
+            }
+        }
+        if let Some(run) = &self.run {
+            text.push_str(&format!("\n{}", run.text()));
+        }
+        text
+    }
+}
+
+impl RunStatus {
+    fn text(&self) -> String {
+        let view = &self.view;
+        let mut text = format!(
+            "newest run {}, begun {}: {} {} → {}: {}, {} of {} steps\n",
+            self.run, self.began, view.product, view.from, view.to, view.phase, view.progress.0, view.progress.1
+        );
+        if view.outcome.is_none() {
+            match &self.carried_by {
+                Some(who) => text.push_str(&format!("carried by {who}\n")),
+                None => text.push_str(&format!(
+                    "nobody carries it: `upshift resume {0}` goes on, `upshift abort {0}` goes back\n",
+                    self.run
+                )),
+            }
+            for node in view.nodes.iter().filter_map(|node| Some((&node.name, node.step.as_ref()?))) {
+                text.push_str(&format!("  {}: {} for {}\n", node.0, node.1.title, seconds(node.1.since)));
+            }
+        }
+        text
+    }
+}

@@ -1,0 +1,251 @@
+//! `upshift plan`, `prepare` and `upgrade`: make a plan, show it, ask, do it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use upshift_control::{Artifacts, Hosts, Runner, Setup};
+use upshift_model::action::{Action, Artifact};
+use upshift_model::facts::Facts;
+use upshift_model::fleet::Fleet;
+use upshift_plan::{PLAN_FORMAT, Plan, Refusal, Request, show};
+use upshift_run::OperatorCommand;
+use upshift_store::Store;
+
+use crate::args::{Global, Output, PlanArgs, PrepareArgs, UpgradeArgs};
+use crate::ask::{Question, confirm};
+use crate::carry::{self, Asked};
+use crate::cluster;
+use crate::exit::{Exit, Failure, Problem};
+use crate::files;
+use crate::lease::{self, HeldLease};
+use crate::output::Printer;
+use crate::runs;
+use crate::setting::Setting;
+
+/// What a run needs to be taken up again, kept with it in the store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Kept {
+    /// The hosts.
+    pub fleet: Fleet,
+    /// The group of the fleet whose hosts are the servers.
+    pub group: String,
+    /// Where the packages lie, by digest.
+    pub packages: BTreeMap<String, PathBuf>,
+}
+
+/// `upshift plan`.
+pub fn plan(arguments: &PlanArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
+    let setting = Setting::read(global)?;
+    let request = setting.request(&arguments.to, &arguments.target);
+    let plan = cluster::wait(async {
+        let hosts = cluster::hosts_of(&setting)?;
+        let facts = cluster::observe(&setting, &hosts, runs::look(global).ok().as_ref()).await?.facts;
+        make(&setting, &facts, &request)
+    })?;
+    let rendered = match printer.form() {
+        Output::Markdown => Some(show::markdown(&plan)),
+        Output::Svg => Some(show::svg(&plan)),
+        Output::Table | Output::Json => None,
+    };
+    if let Some(file) = &arguments.file {
+        let text = rendered.clone().map_or_else(|| show::json(&plan), Ok)?;
+        std::fs::write(file, text).map_err(|error| unwritable(file, &error))?;
+        printer.note(&format!("written to {}", file.display()));
+        if rendered.is_some() {
+            return Ok(Exit::Done);
+        }
+    }
+    match rendered {
+        Some(rendered) => printer.text(&rendered)?,
+        None => printer.result(&plan, || table(&plan, arguments.picture))?,
+    }
+    Ok(Exit::Done)
+}
+
+fn unwritable(file: &Path, error: &std::io::Error) -> Failure {
+    Failure::Usage(
+        Problem::new("cannot write the plan").at(file.display()).because(error).next("name another file with -o"),
+    )
+}
+
+fn table(plan: &Plan, picture: bool) -> String {
+    let mut text = show::table(plan);
+    if picture {
+        text.push_str(&format!("\n{}", show::picture(plan)));
+    }
+    text
+}
+
+/// A plan, or all the reasons why not.
+pub fn make(setting: &Setting, facts: &Facts, request: &Request) -> Result<Plan, Failure> {
+    upshift_plan::plan(&setting.profile, &setting.fleet.name, &setting.fleet, facts, request).map_err(Failure::Refusals)
+}
+
+/// `upshift prepare`.
+pub fn prepare(arguments: &PrepareArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
+    printer.only(&[Output::Table, Output::Json])?;
+    let setting = Setting::read(global)?;
+    let request = Request { prepare_only: true, ..setting.request(&arguments.to, &arguments.target) };
+    let store = runs::open(global)?;
+    cluster::wait(async {
+        let begun = Begun::take(&store, &setting)?;
+        let facts = cluster::observe(&setting, &begun.hosts, Some(&store)).await?.facts;
+        let plan = make(&setting, &facts, &request)?;
+        begun.execute(plan, &setting, false, printer).await
+    })
+}
+
+/// `upshift upgrade`.
+pub fn upgrade(arguments: &UpgradeArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
+    printer.only(&[Output::Table, Output::Json])?;
+    let setting = Setting::read(global)?;
+    let kept = arguments.plan.as_deref().map(read_plan).transpose()?;
+    let store = runs::open(global)?;
+    cluster::wait(async {
+        let begun = Begun::take(&store, &setting)?;
+        let facts = cluster::observe(&setting, &begun.hosts, Some(&store)).await?.facts;
+        let plan = match (kept, &arguments.to) {
+            (Some(plan), _) => {
+                upshift_plan::verify_unchanged(&plan, &setting.profile, &setting.fleet, &facts)
+                    .map_err(Failure::Refusals)?;
+                plan
+            }
+            (None, Some(to)) => make(&setting, &facts, &setting.request(to, &arguments.target))?,
+            (None, None) => return Err(Failure::Usage(Problem::new("upgrade to which version?").next("say so with --to"))),
+        };
+        if printer.json() {
+            printer.line(&serde_json::json!({"type": "plan", "plan": plan}).to_string())?;
+        } else {
+            printer.text(&show::table(&plan))?;
+        }
+        let consent = ask(&plan, arguments, printer)?;
+        begun.execute(plan, &setting, consent, printer).await
+    })
+}
+
+/// Asks for the yes to the plan, and for another one to each point of no return. Yields whether that was given.
+fn ask(plan: &Plan, arguments: &UpgradeArgs, printer: Printer) -> Result<bool, Failure> {
+    let points: Vec<_> = plan.hops.iter().filter_map(|hop| Some((hop, hop.no_return.as_ref()?))).collect();
+    if arguments.yes && !arguments.accept_no_return && let Some((hop, point)) = points.first() {
+        return Err(Failure::Refused(
+            Problem::new(format!("the hop {} → {} has a point of no return, and --yes alone does not cross it", hop.from, hop.to))
+                .because(&point.description)
+                .next(format!("read the way back, then give --accept-no-return, too. The way back: {}", point.way_back)),
+        ));
+    }
+    confirm(Question { text: "Do this?", answer: "y", option: "--yes" }, arguments.yes, printer)?;
+    for (hop, point) in &points {
+        let text = format!(
+            "\nThe hop {} → {} has a point of no return: {}\nThe way back after it: {}\nCross it?",
+            hop.from, hop.to, point.description, point.way_back
+        );
+        confirm(Question { text: &text, answer: "yes", option: "--accept-no-return" }, arguments.accept_no_return, printer)?;
+    }
+    Ok(!points.is_empty())
+}
+
+/// Reads a plan that `upshift plan -o` wrote.
+fn read_plan(path: &Path) -> Result<Plan, Failure> {
+    let text = files::read_text(path, "plan")?;
+    let wrong = |why: String| {
+        Failure::Usage(
+            Problem::new("this is not a plan of this program")
+                .at(path.display())
+                .because(why)
+                .next("make it anew with `upshift plan -o`"),
+        )
+    };
+    let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let format = value.get("format").and_then(serde_json::Value::as_u64);
+    if format != Some(u64::from(PLAN_FORMAT)) {
+        let found = format.map_or_else(|| "it says no format".to_owned(), |found| format!("it has format {found}"));
+        return Err(wrong(format!("{found}, this program knows format {PLAN_FORMAT}")));
+    }
+    serde_json::from_value(value).map_err(|error| wrong(error.to_string()))
+}
+
+/// The fleet is ours, and nothing else runs on it.
+struct Begun<'s> {
+    store: &'s Store,
+    lease: HeldLease<'s>,
+    hosts: Hosts,
+}
+
+impl<'s> Begun<'s> {
+    fn take(store: &'s Store, setting: &Setting) -> Result<Self, Failure> {
+        let lease = HeldLease::take(store, &setting.fleet.name, false)?;
+        refuse_unfinished(store, &setting.fleet.name)?;
+        Ok(Begun { store, lease, hosts: cluster::hosts_of(setting)? })
+    }
+
+    async fn execute(self, plan: Plan, setting: &Setting, consent: bool, printer: Printer) -> Result<Exit, Failure> {
+        let (artifacts, packages) = at_hand(&plan, setting)?;
+        let kept = Kept {
+            fleet: setting.fleet.clone(),
+            group: crate::fleets::group(&setting.profile).to_owned(),
+            packages,
+        };
+        let run = self.store.fresh_run_id(&setting.fleet.name).map_err(|error| runs::failure(error, &[]))?;
+        let Some(lease) = self.lease.hand_over() else {
+            return Err(anyhow::anyhow!("the lease of the fleet is gone").into());
+        };
+        let who = lease::who();
+        let setup = Setup { store: self.store, lease, hosts: self.hosts, artifacts, who: who.clone() };
+        let runner = Runner::begin(setup, &run, Arc::new(plan), &serde_json::to_value(&kept)?)?;
+        if consent {
+            self.store.say(&run, &who, &OperatorCommand::Consent).map_err(|error| runs::failure(error, &[]))?;
+        }
+        carry::carry(runner, self.store, Asked::Forward, printer).await
+    }
+}
+
+/// A run that has not ended comes first: its guards may still stand.
+fn refuse_unfinished(store: &Store, fleet: &str) -> Result<(), Failure> {
+    let runs = store.runs(Some(fleet)).map_err(|error| runs::failure(error, &[]))?;
+    let Some(open) = runs.iter().find(|run| runs::is_open(run)) else { return Ok(()) };
+    let what = match &open.outcome {
+        Some(_) => "is held: an operator must decide",
+        None => "has not ended",
+    };
+    Err(Failure::Refused(
+        Problem::new(format!("the run {} on the fleet `{fleet}` {what}", open.id))
+            .next(format!("`upshift why {0}` says why; `upshift resume {0}` goes on, `upshift abort {0}` goes back", open.id)),
+    ))
+}
+
+/// The files of all packages that the plan distributes.
+fn at_hand(plan: &Plan, setting: &Setting) -> Result<(Artifacts, BTreeMap<String, PathBuf>), Failure> {
+    let needed = plan.recipes.iter().filter_map(|recipe| match &recipe.action {
+        Some(Action::Distribute(artifact)) => Some(artifact),
+        _ => None,
+    });
+    let (mut artifacts, mut paths, mut missing) = (Artifacts::new(), BTreeMap::new(), Vec::new());
+    for artifact in needed {
+        match setting.packages.found.get(&artifact.sha256) {
+            Some((_, path)) => {
+                let path = std::path::absolute(path)?;
+                artifacts.add(artifact, &path);
+                paths.insert(artifact.sha256.clone(), path);
+            }
+            None => missing.push(gone(artifact, setting)),
+        }
+    }
+    if missing.is_empty() { Ok((artifacts, paths)) } else { Err(Failure::Refusals(missing)) }
+}
+
+fn gone(artifact: &Artifact, setting: &Setting) -> Refusal {
+    Refusal {
+        code: "package-changed".to_owned(),
+        hosts: Vec::new(),
+        message: format!(
+            "the plan was made with {} of digest {}…, which is not in {}",
+            artifact.file_name,
+            artifact.sha256.get(..12).unwrap_or(&artifact.sha256),
+            setting.packages.directory.display()
+        ),
+        remedy: "put that file back, or make the plan anew".to_owned(),
+        link: None,
+    }
+}
