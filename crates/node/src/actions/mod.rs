@@ -1,0 +1,65 @@
+//! What a host can be ordered to do. Every action is "make it so": doing it twice ends as doing it once.
+
+mod edit_config;
+mod relink;
+mod unpack;
+
+use serde_json::{Value, json};
+use upshift_model::action::{Action, Artifact};
+
+use crate::error::Result;
+use crate::failpoint;
+use crate::guard;
+use crate::host::Host;
+use crate::process::command::{Keep, perform as perform_command};
+use crate::process::service;
+use crate::{packages, saved, store};
+
+/// For whom an action is done.
+#[derive(Clone, Debug)]
+pub struct Errand<'a> {
+    /// The host.
+    pub host: &'a Host,
+    /// The run.
+    pub run: &'a str,
+    /// Position of the hop.
+    pub hop: u32,
+    /// Name of the fleet.
+    pub fleet: &'a str,
+    /// Marks the processes of the attempt; see [`crate::process::command::MARK`].
+    pub mark: &'a str,
+}
+
+/// Does one thing; what it returns is the `output` of the report.
+///
+/// # Errors
+/// Where it was not done.
+pub fn perform(errand: &Errand<'_>, action: &Action) -> Result<Value> {
+    failpoint::hit("action-begin");
+    let layout = &errand.host.layout;
+    let done = match action {
+        Action::Distribute(artifact) => distribute(errand, artifact),
+        Action::Unpack(order) => unpack::unpack(layout, order),
+        Action::Switch(order) => store::switch(layout, &order.release),
+        Action::Stop(order) => service::stop(layout, order, errand.mark),
+        Action::Start(order) => service::start(layout, order, errand.mark),
+        Action::Save(order) => saved::save(layout, errand.run, order),
+        Action::Restore(order) => saved::restore(layout, errand.run, &order.name),
+        Action::EditConfig(order) => edit_config::check(order).and_then(|()| edit_config::edit(order)),
+        Action::Relink(order) => relink::relink(order),
+        Action::Command(order) => perform_command(order, errand.mark, Keep::Memory),
+        Action::RemoveRelease(version) => store::remove(layout, version),
+        Action::RemoveSaved(name) => saved::remove(layout, errand.run, name),
+        Action::ArmGuard(recipe) => guard::arm(errand, recipe),
+        Action::DisarmGuard => guard::disarm(layout, errand.run, errand.hop).map(|status| json!(status)),
+    };
+    failpoint::hit("action-end");
+    done
+}
+
+fn distribute(errand: &Errand<'_>, artifact: &Artifact) -> Result<Value> {
+    match packages::verify(&errand.host.layout, artifact)? {
+        true => Ok(json!({ "sha256": artifact.sha256, "size": artifact.size })),
+        false => Err(unpack::not_sent(artifact)),
+    }
+}

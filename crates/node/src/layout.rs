@@ -1,0 +1,179 @@
+//! Where things lie under the state directory.
+//!
+//! ```text
+//! store/packages/<sha256>        distributed files
+//! store/releases/<version>/      unpacked releases
+//! store/manifests/<version>.json what was unpacked from which file
+//! store/staging/                 being unpacked; removed by the next unpacking
+//! store/current                  link to releases/<version>
+//! saved/<run>/<name>/            copied aside
+//! services/<name>.json           processes that the agent started
+//! logs/<name>.log                what they print
+//! records/host.json              the attempt in progress, the newest sequence of each run
+//! records/fences.json            the newest fencing token of each fleet
+//! records/runs/<run>/            reports of finished attempts; where logs stood when the run began
+//! records/guards/                guards
+//! records/orders.lock            held while an order is performed, or a guard reverts
+//! records/records.lock           held for a moment while fences and guards are read and written
+//! ```
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, NodeError, Result};
+
+/// The state directory of a host.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// Makes the state directory where it does not exist. Records and saved files are for the agent's user alone.
+    ///
+    /// # Errors
+    /// Where a directory cannot be made.
+    pub fn open(root: &Path) -> Result<Self> {
+        make_directory(root, 0o755)?;
+        let root = root
+            .canonicalize()
+            .context(|| format!("cannot open {}", root.display()))?;
+        let layout = Layout { root };
+        for path in [
+            layout.packages(),
+            layout.releases(),
+            layout.manifests(),
+            layout.logs(),
+        ] {
+            make_directory(&path, 0o755)?;
+        }
+        for path in [
+            layout.saved_root(),
+            layout.services(),
+            layout.runs(),
+            layout.guards(),
+        ] {
+            make_directory(&path, 0o700)?;
+        }
+        let records = layout.records();
+        fs::set_permissions(&records, fs::Permissions::from_mode(0o700))
+            .context(|| format!("cannot protect {}", records.display()))?;
+        Ok(layout)
+    }
+
+    /// The state directory itself, absolute.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.root.join("store")
+    }
+
+    pub(crate) fn packages(&self) -> PathBuf {
+        self.root.join("store/packages")
+    }
+
+    pub(crate) fn releases(&self) -> PathBuf {
+        self.root.join("store/releases")
+    }
+
+    pub(crate) fn manifests(&self) -> PathBuf {
+        self.root.join("store/manifests")
+    }
+
+    pub(crate) fn staging(&self) -> PathBuf {
+        self.root.join("store/staging")
+    }
+
+    pub(crate) fn current(&self) -> PathBuf {
+        self.root.join("store/current")
+    }
+
+    pub(crate) fn saved_root(&self) -> PathBuf {
+        self.root.join("saved")
+    }
+
+    pub(crate) fn saved(&self, run: &str, name: &str) -> Result<PathBuf> {
+        Ok(self.saved_root().join(component(run)?).join(component(name)?))
+    }
+
+    pub(crate) fn services(&self) -> PathBuf {
+        self.root.join("services")
+    }
+
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
+    pub(crate) fn records(&self) -> PathBuf {
+        self.root.join("records")
+    }
+
+    pub(crate) fn runs(&self) -> PathBuf {
+        self.root.join("records/runs")
+    }
+
+    pub(crate) fn run(&self, run: &str) -> Result<PathBuf> {
+        Ok(self.runs().join(component(run)?))
+    }
+
+    pub(crate) fn guards(&self) -> PathBuf {
+        self.root.join("records/guards")
+    }
+
+    pub(crate) fn orders_lock(&self) -> PathBuf {
+        self.root.join("records/orders.lock")
+    }
+
+    pub(crate) fn records_lock(&self) -> PathBuf {
+        self.root.join("records/records.lock")
+    }
+}
+
+/// Makes a directory and those above it; one that exists is left as it is.
+pub(crate) fn make_directory(path: &Path, mode: u32) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .context(|| format!("cannot make the directory {}", path.display()))
+}
+
+/// A name that is used as one component of a path: never a way out of the directory.
+pub(crate) fn component(name: &str) -> Result<&str> {
+    let plain = !name.is_empty()
+        && name.len() <= 200
+        && !name.starts_with('.')
+        && !name.contains(|c: char| c == '/' || c.is_control());
+    plain
+        .then_some(name)
+        .ok_or_else(|| NodeError::refused(format!("`{name}` cannot be the name of a file")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_lead_out_are_refused() {
+        for name in ["", ".", "..", "../x", "a/b", "/etc", "a\0b", ".hidden"] {
+            assert!(component(name).is_err(), "{name:?}");
+        }
+        assert_eq!(
+            component("RELEASE.2024-01-11T07-46-16Z").unwrap(),
+            "RELEASE.2024-01-11T07-46-16Z"
+        );
+    }
+
+    #[test]
+    fn records_are_for_the_agent_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::open(&directory.path().join("deep/state")).unwrap();
+        let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(layout.records()), 0o700);
+        assert_eq!(mode(layout.saved_root()), 0o700);
+        assert_eq!(mode(layout.releases()), 0o755);
+    }
+}

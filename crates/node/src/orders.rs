@@ -1,0 +1,178 @@
+//! Orders: fenced, done one at a time on a host, each attempt at most once.
+//!
+//! The lock on orders is held across processes from before an attempt is written down as begun until after it is written
+//! down as ended. So whoever holds it and finds an attempt begun but not ended knows that its agent is dead, and whoever
+//! asks for an attempt that another agent is still busy with waits for that agent. The guard takes the same lock.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use upshift_model::action::{Action, Report, Service};
+use upshift_wire::protocol::ExecuteOrder;
+
+use crate::actions::{Errand, perform};
+use crate::clock;
+use crate::durable::Lock;
+use crate::error::Result;
+use crate::failpoint;
+use crate::guard;
+use crate::host::Host;
+use crate::layout::Layout;
+use crate::process::command::MARK;
+use crate::process::{self, ProcessId};
+use crate::records::{self, Attempt, Begun, HostRecord, Place};
+
+/// Added to the time that a program is allowed, before a later agent kills what is left of it.
+const MARGIN: u64 = 1000;
+
+/// Does what an order says, or says why not.
+///
+/// # Errors
+/// Where the host cannot keep its records: nothing was done then.
+pub fn execute(host: &Host, order: &ExecuteOrder) -> Result<Report> {
+    let layout = &host.layout;
+    let attempt = Attempt::of(order);
+    // Raised at once, also while an older controller's order is still being done, so that its next one is refused.
+    if let Some(token) = records::fence(layout, &order.fleet, order.token)? {
+        return Ok(Report::Fenced { token });
+    }
+    if let Some(report) = records::report(layout, &attempt)? {
+        return Ok(report);
+    }
+    let lock = Lock::take(&layout.orders_lock())?;
+    let report = execute_locked(host, order, &attempt);
+    drop(lock);
+    report
+}
+
+fn execute_locked(host: &Host, order: &ExecuteOrder, attempt: &Attempt) -> Result<Report> {
+    let layout = &host.layout;
+    let mut record = settle(layout)?;
+    if let Some(report) = records::report(layout, attempt)? {
+        return Ok(report);
+    }
+    if let Some(token) = records::fence(layout, &order.fleet, order.token)? {
+        return Ok(Report::Fenced { token });
+    }
+    let place = Place {
+        token: order.token,
+        sequence: order.sequence,
+    };
+    let newest = record.runs.get(&order.run).copied().unwrap_or_default();
+    if place < newest {
+        return Ok(Report::Fenced { token: newest.token });
+    }
+    if order.forward && guard::has_fired(layout, &order.run, order.hop)? {
+        return Ok(Report::GuardFired);
+    }
+    failpoint::hit("before-begun");
+    record.runs.insert(order.run.clone(), place);
+    record.begun = Some(begin(attempt, &order.action));
+    if let Err(error) = records::begun(layout, &record) {
+        // The way back is made of actions that can be done twice: a full disk must not close it.
+        if order.forward || !error.is_full() {
+            return Err(error);
+        }
+    }
+    failpoint::hit("after-begun");
+    let report = perform_order(host, order, &attempt.mark());
+    failpoint::hit("before-ended");
+    if let Err(error) = records::ended(layout, attempt, order.action.word(), &report)
+        && (order.forward || !error.is_full())
+    {
+        return Err(error);
+    }
+    failpoint::hit("after-ended");
+    Ok(report)
+}
+
+fn begin(attempt: &Attempt, action: &Action) -> Begun {
+    let own = ProcessId::of(std::process::id());
+    Begun {
+        attempt: attempt.clone(),
+        action: action.word().to_owned(),
+        session: own.as_ref().and_then(process::session).unwrap_or(0),
+        boot: clock::boot_id().to_owned(),
+        until: clock::since_boot()
+            .saturating_add(allowed(action))
+            .saturating_add(MARGIN),
+    }
+}
+
+/// How long the programs that an action runs may take, in milliseconds.
+fn allowed(action: &Action) -> u64 {
+    match action {
+        Action::Command(command) => command.timeout.0,
+        Action::Start(Service::Commands(service)) => service.start.timeout.0,
+        Action::Stop(stop) => match &stop.service {
+            Service::Commands(service) => service.stop.timeout.0,
+            Service::Systemd(_) | Service::Supervised(_) => 0,
+        },
+        _ => 0,
+    }
+}
+
+fn perform_order(host: &Host, order: &ExecuteOrder, mark: &str) -> Report {
+    let errand = Errand {
+        host,
+        run: &order.run,
+        hop: order.hop,
+        fleet: &order.fleet,
+        mark,
+    };
+    // A defect in one action must neither end the agent nor leave the attempt without an end.
+    match catch_unwind(AssertUnwindSafe(|| perform(&errand, &order.action))) {
+        Ok(Ok(output)) => Report::Done { output },
+        Ok(Err(error)) => error.report(),
+        Err(_) => Report::Failed {
+            reason: "the agent has a defect: see its standard error".to_owned(),
+        },
+    }
+}
+
+/// Brings the records in order after an agent that died while it did something: its programs have ended, and the attempt has
+/// an end on record. Only called while orders are locked.
+pub fn settle(layout: &Layout) -> Result<HostRecord> {
+    let record = records::host(layout)?;
+    let Some(begun) = &record.begun else {
+        return Ok(record);
+    };
+    if records::report(layout, &begun.attempt)?.is_some() {
+        return Ok(record);
+    }
+    if begun.boot == clock::boot_id() {
+        outlast(begun);
+    }
+    records::ended(layout, &begun.attempt, &begun.action, &Report::Interrupted)?;
+    Ok(record)
+}
+
+/// Waits for the programs that a dead agent has left, and kills them when their time is over. Those that have made a session
+/// of their own, as daemons do, are what the action was to start: they stay.
+fn outlast(begun: &Begun) {
+    let mark = begun.attempt.mark();
+    let left = || -> Vec<ProcessId> {
+        let marked = |process: &ProcessId| {
+            process.environment().get(MARK) == Some(&mark) && process::session(process) == Some(begun.session)
+        };
+        process::all()
+            .into_iter()
+            .filter_map(ProcessId::of)
+            .filter(marked)
+            .collect()
+    };
+    let begin = Instant::now();
+    let patience = Duration::from_millis(begun.until.saturating_sub(clock::since_boot()));
+    while let Some(process) = left().first() {
+        let over = begin.elapsed() >= patience;
+        if over {
+            // Best effort: what does not end now is found again by the next order.
+            let _ = process.signal(Signal::KILL);
+        }
+        process.wait_for_end(Duration::from_millis(200));
+        if over && begin.elapsed() > patience + Duration::from_secs(30) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Lines of a log since a run began.
+//!
+//! Where the log stood is written down when the run first asks for it. A log that was rotated since is read on in the file that
+//! has taken its place, after the rest of the one that was moved to `NAME.1`.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use regex::RegexSet;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use upshift_model::probe::LogProbe;
+
+use crate::error::{Context, NodeError, Result};
+use crate::layout::{Layout, make_directory};
+use crate::{digest, durable};
+
+/// The most lines that are shown; all are counted.
+const SHOWN: usize = 50;
+/// The longest line that is looked at whole.
+const LINE: u64 = 64 * 1024;
+/// The most characters of a line that are shown.
+const WIDTH: usize = 500;
+
+/// Where a log stood.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Mark {
+    inode: u64,
+    offset: u64,
+}
+
+pub fn look(layout: &Layout, run: Option<&str>, probe: &LogProbe) -> Result<Value> {
+    let patterns = RegexSet::new(&probe.patterns).map_err(|error| NodeError::refused(error.to_string()))?;
+    let path = Path::new(&probe.path);
+    let mark = match run {
+        Some(run) => mark(layout, run, path)?,
+        None => Mark::default(),
+    };
+    let mut found = Found::default();
+    for (file, offset) in files(path, mark).context(|| format!("cannot read {}", probe.path))? {
+        search(file, offset, &patterns, &mut found).context(|| format!("cannot read {}", probe.path))?;
+    }
+    Ok(json!({ "matches": found.shown, "count": found.count }))
+}
+
+/// Where the log stood when the run first asked. A log that did not exist then is read from its beginning.
+fn mark(layout: &Layout, run: &str, path: &Path) -> Result<Mark> {
+    let directory = layout.run(run)?.join("logs");
+    let record: PathBuf = directory.join(format!(
+        "{}.json",
+        digest::of_bytes(path.as_os_str().as_encoded_bytes())
+    ));
+    if let Some(mark) = durable::read_json(&record)? {
+        return Ok(mark);
+    }
+    let mark = match fs::metadata(path) {
+        Ok(metadata) => Mark {
+            inode: metadata.ino(),
+            offset: metadata.len(),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Mark::default(),
+        Err(error) => return Err(error).context(|| format!("cannot read {}", path.display())),
+    };
+    make_directory(&directory, 0o700)?;
+    durable::write_json(&record, &mark)?;
+    Ok(mark)
+}
+
+/// The files to be searched, and from where.
+fn files(path: &Path, mark: Mark) -> io::Result<Vec<(File, u64)>> {
+    let open = |path: &Path| match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    };
+    let mut files = Vec::new();
+    let now = open(path)?;
+    let is_marked = |file: &File| file.metadata().is_ok_and(|metadata| metadata.ino() == mark.inode);
+    if !now.as_ref().is_some_and(is_marked) && mark.inode != 0 {
+        let mut rotated = path.as_os_str().to_owned();
+        rotated.push(".1");
+        files.extend(
+            open(Path::new(&rotated))?
+                .filter(is_marked)
+                .map(|file| (file, mark.offset)),
+        );
+    }
+    if let Some(now) = now {
+        let grown = is_marked(&now) && now.metadata()?.len() >= mark.offset;
+        files.push((now, if grown { mark.offset } else { 0 }));
+    }
+    Ok(files)
+}
+
+#[derive(Default)]
+struct Found {
+    shown: Vec<String>,
+    count: u64,
+}
+
+fn search(mut file: File, offset: u64, patterns: &RegexSet, found: &mut Found) -> io::Result<()> {
+    file.seek(SeekFrom::Start(offset))?;
+    let mut reader = BufReader::new(file);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if reader.by_ref().take(LINE).read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end_matches(['\n', '\r']);
+        if patterns.is_match(text) {
+            found.count += 1;
+            if found.shown.len() < SHOWN {
+                found.shown.push(text.chars().take(WIDTH).collect());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn append(path: &Path, text: &str) {
+        fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
+    }
+
+    #[test]
+    fn only_lines_since_the_run_began_count_also_over_a_rotation() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::open(&directory.path().join("state")).unwrap();
+        let path = directory.path().join("server.log");
+        let probe = LogProbe {
+            path: path.to_str().unwrap().to_owned(),
+            patterns: vec!["panic".to_owned(), "^FATAL".to_owned()],
+        };
+        let count = |run: Option<&str>| look(&layout, run, &probe).unwrap()["count"].as_u64().unwrap();
+        append(&path, "FATAL before\n");
+        assert_eq!(count(Some("r1")), 0);
+        append(&path, "all is well\nFATAL during\nnot FATAL\ngoroutine panic\n");
+        assert_eq!(
+            look(&layout, Some("r1"), &probe).unwrap()["matches"],
+            json!(["FATAL during", "goroutine panic"])
+        );
+        assert_eq!(count(Some("r2")), 0);
+        assert_eq!(count(None), 3);
+        fs::rename(&path, directory.path().join("server.log.1")).unwrap();
+        append(&path, "FATAL after\n");
+        assert_eq!(count(Some("r1")), 3);
+        fs::write(&path, "").unwrap();
+        append(&path, "FATAL\n");
+        assert_eq!(
+            count(Some("r1")),
+            3,
+            "a log that was cut off is read from its beginning"
+        );
+    }
+
+    #[test]
+    fn a_log_that_comes_later_is_read_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::open(&directory.path().join("state")).unwrap();
+        let path = directory.path().join("new.log");
+        let probe = LogProbe {
+            path: path.to_str().unwrap().to_owned(),
+            patterns: vec!["x".to_owned()],
+        };
+        assert_eq!(
+            look(&layout, Some("r"), &probe).unwrap(),
+            json!({"matches": [], "count": 0})
+        );
+        append(&path, "x\n");
+        assert_eq!(look(&layout, Some("r"), &probe).unwrap()["count"], 1);
+    }
+}

@@ -1,0 +1,46 @@
+//! What can be observed on a host. A probe changes nothing.
+
+mod file;
+mod http;
+mod log;
+mod process;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use upshift_model::probe::{Observation, Probe, ProbeFailure};
+
+use crate::error::{NodeError, Result};
+use crate::host::{self, Host};
+use crate::process::command;
+use crate::{filesystem, guard, saved, store};
+
+/// Observes one thing. `run` is the run that asks, where one does.
+pub fn observe(host: &Host, run: Option<&str>, probe: &Probe) -> Observation {
+    look(host, run, probe).map_err(|error| ProbeFailure::Failed(error.to_string()))
+}
+
+fn look(host: &Host, run: Option<&str>, probe: &Probe) -> Result<Value> {
+    let layout = &host.layout;
+    let asking = || run.ok_or_else(|| NodeError::refused("this can only be asked by a run"));
+    match probe {
+        Probe::Process(probe) => process::look(layout, probe),
+        Probe::Command(command) => command::observe(command),
+        Probe::Http(probe) => http::look(probe),
+        Probe::File(path) => file::look(path),
+        Probe::Releases => {
+            Ok(json!({ "current": store::current(layout)?, "releases": store::statuses(layout)? }))
+        }
+        Probe::Saved(name) => saved::probe(layout, asking()?, name),
+        Probe::Guard => value(&guard::status(layout, asking()?)?),
+        Probe::Disk(path) => {
+            let space = filesystem::space(path.as_ref())?;
+            Ok(json!({ "free": space.free, "total": space.total }))
+        }
+        Probe::Log(probe) => log::look(layout, run, probe),
+        Probe::Host => value(&host::facts(host)?),
+    }
+}
+
+fn value(item: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(item).map_err(|error| NodeError::refused(error.to_string()))
+}

@@ -1,0 +1,174 @@
+//! A service, whoever runs it: its process, its start and its stop.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use upshift_model::action::{CommandService, Service, StopService};
+
+use super::command::{Keep, perform};
+use super::{ProcessId, supervised, systemd};
+use crate::digest;
+use crate::error::{NodeError, Result};
+use crate::layout::Layout;
+use crate::store;
+
+/// How long a start command's process may take to write its number down.
+const APPEARS: Duration = Duration::from_secs(10);
+
+/// The process of a service; nothing where it does not run.
+pub fn find(layout: &Layout, service: &Service) -> Result<Option<ProcessId>> {
+    match service {
+        Service::Systemd(service) => systemd::find(&service.unit),
+        Service::Supervised(service) => supervised::find(layout, service),
+        Service::Commands(service) => Ok(from_pid_file(&service.pid_file)),
+    }
+}
+
+/// A process that lives under the number in the file. A number that is used again is taken for the service's, because
+/// taking a running server for a stopped one would be worse.
+fn from_pid_file(path: &str) -> Option<ProcessId> {
+    let text = std::fs::read_to_string(path).ok()?;
+    text.split_ascii_whitespace()
+        .next()?
+        .parse()
+        .ok()
+        .and_then(ProcessId::of)
+}
+
+/// The release that a process runs: that of its executable, or of the files that the kernel says it has mapped or open, for
+/// programs that an interpreter or a virtual machine runs.
+pub fn release(layout: &Layout, process: &ProcessId) -> Option<String> {
+    let in_store = |path: PathBuf| store::release_of(layout, &path);
+    if let Some(release) = process.executable().and_then(in_store) {
+        return Some(release);
+    }
+    let directory = PathBuf::from(format!("/proc/{}", process.pid));
+    let links = |name: &str| {
+        std::fs::read_dir(directory.join(name))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+    };
+    let mapped = std::fs::read_to_string(directory.join("maps")).unwrap_or_default();
+    let mapped = mapped
+        .lines()
+        .filter_map(|line| line.find('/').map(|begin| PathBuf::from(&line[begin..])));
+    let mut releases: Vec<String> = mapped.chain(links("fd")).filter_map(in_store).collect();
+    if releases.is_empty() {
+        releases.extend(std::fs::read_link(directory.join("cwd")).ok().and_then(in_store));
+    }
+    releases.dedup();
+    match releases.as_slice() {
+        [release] => Some(release.clone()),
+        _ => None,
+    }
+}
+
+/// Starts a service. Running already, from the current release: done. Running another release: refused.
+pub fn start(layout: &Layout, service: &Service, mark: &str) -> Result<Value> {
+    if let Some(process) = find(layout, service)? {
+        return already(layout, service, &process);
+    }
+    let process = match service {
+        Service::Systemd(service) => systemd::start(&service.unit)?,
+        Service::Supervised(service) => Some(supervised::start(layout, service)?),
+        Service::Commands(service) => start_by_command(layout, service, mark)?,
+    };
+    let release = process.as_ref().and_then(|process| release(layout, process));
+    Ok(json!({ "pid": process.map(|process| process.pid), "release": release, "already": false }))
+}
+
+fn already(layout: &Layout, service: &Service, process: &ProcessId) -> Result<Value> {
+    let current = store::current(layout)?;
+    let running = match release(layout, process) {
+        Some(release) => Some(release),
+        None => recorded_release(layout, service, process)?,
+    };
+    match (&current, &running) {
+        (Some(current), Some(running)) if current != running => Err(NodeError::refused(format!(
+            "process {} runs release {running}, and {current} is the current one; it must be stopped first",
+            process.pid
+        ))),
+        _ => Ok(json!({ "pid": process.pid, "release": running, "already": true })),
+    }
+}
+
+fn recorded_release(layout: &Layout, service: &Service, process: &ProcessId) -> Result<Option<String>> {
+    let Service::Supervised(service) = service else {
+        return Ok(None);
+    };
+    let record = supervised::record(layout, service)?.filter(|record| record.process == *process);
+    Ok(record.and_then(|record| record.release))
+}
+
+fn start_by_command(layout: &Layout, service: &CommandService, mark: &str) -> Result<Option<ProcessId>> {
+    let log = layout.logs().join(format!(
+        "start-{}.log",
+        &digest::of_bytes(service.pid_file.as_bytes())[..12]
+    ));
+    perform(&service.start, mark, Keep::Log(&log))?;
+    let deadline = Instant::now() + APPEARS;
+    loop {
+        let process = from_pid_file(&service.pid_file);
+        if process.is_some() || Instant::now() > deadline {
+            return Ok(process);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Stops a service. Stopped already: done. It has stopped when its process has ended, whatever a command says.
+pub fn stop(layout: &Layout, stop: &StopService, mark: &str) -> Result<Value> {
+    let begin = Instant::now();
+    let patience = Duration::from_millis(stop.patience.0);
+    let process = find(layout, &stop.service)?;
+    let stopped = match (&stop.service, &process) {
+        // Asked even without a main process: a unit that restarts by itself has none between two tries.
+        (Service::Systemd(service), _) => Some(systemd::stop(&service.unit, process.as_ref(), patience)?),
+        (_, None) => None,
+        (Service::Supervised(service), Some(process)) => Some(supervised::stop(service, process, patience)?),
+        (Service::Commands(service), Some(process)) => {
+            Some(stop_by_command(service, process, patience, mark)?)
+        }
+    };
+    if let Some(survivor) = find(layout, &stop.service)? {
+        return Err(NodeError::Transient(format!(
+            "the service runs again, as process {}",
+            survivor.pid
+        )));
+    }
+    Ok(json!({
+        "pid": process.map(|process| process.pid),
+        "already": stopped.is_none(),
+        "killed": stopped.is_some_and(|stopped| stopped.killed),
+        "took_ms": u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+    }))
+}
+
+fn stop_by_command(
+    service: &CommandService,
+    process: &ProcessId,
+    patience: Duration,
+    mark: &str,
+) -> Result<supervised::Stopped> {
+    let begin = Instant::now();
+    let said = perform(&service.stop, mark, Keep::Memory);
+    let left = patience.saturating_sub(begin.elapsed());
+    if process.wait_for_end(left) {
+        return supervised::end(
+            process,
+            Duration::ZERO.max(patience.saturating_sub(begin.elapsed())),
+        );
+    }
+    match said {
+        // The command could not even be run: nobody has asked the product to end, so it is not killed.
+        Err(error @ NodeError::Io { .. }) if !Path::new(&service.stop.argv[0]).exists() => Err(error),
+        _ => {
+            process.signal(Signal::TERM)?;
+            supervised::end(process, Duration::from_secs(1))
+        }
+    }
+}

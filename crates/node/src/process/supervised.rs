@@ -1,0 +1,140 @@
+//! Processes that the agent starts itself.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+use upshift_model::action::SupervisedService;
+
+use super::{ProcessId, all, arguments, members, signal_named};
+use crate::detach::{self, Detached};
+use crate::durable;
+use crate::error::{NodeError, Result};
+use crate::layout::{Layout, component};
+use crate::store;
+
+/// A process that was started for a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceRecord {
+    /// Which.
+    pub process: ProcessId,
+    /// Its program and arguments.
+    pub argv: Vec<String>,
+    /// The release that was current when it was started.
+    pub release: Option<String>,
+}
+
+fn record_path(layout: &Layout, service: &SupervisedService) -> Result<PathBuf> {
+    Ok(layout
+        .services()
+        .join(format!("{}.json", component(&service.name)?)))
+}
+
+/// What is written down of a service, whether it still runs or not.
+pub fn record(layout: &Layout, service: &SupervisedService) -> Result<Option<ServiceRecord>> {
+    durable::read_json(&record_path(layout, service)?)
+}
+
+/// The process of a service: the one on record, or else one that somebody else started with the very same arguments.
+pub fn find(layout: &Layout, service: &SupervisedService) -> Result<Option<ProcessId>> {
+    let recorded = record(layout, service)?
+        .map(|record| record.process)
+        .filter(ProcessId::lives);
+    Ok(recorded.or_else(|| adopted(service)))
+}
+
+fn adopted(service: &SupervisedService) -> Option<ProcessId> {
+    if service.argv.is_empty() {
+        return None;
+    }
+    let mut same = all()
+        .into_iter()
+        .filter(|pid| arguments(*pid) == service.argv)
+        .filter_map(ProcessId::of);
+    let found = same.next()?;
+    // Where there are several, none of them is known to be the one.
+    same.next().is_none().then_some(found)
+}
+
+/// Starts the process, and writes it down before its program begins.
+pub fn start(layout: &Layout, service: &SupervisedService) -> Result<ProcessId> {
+    let log = match &service.log {
+        Some(log) => PathBuf::from(log),
+        None => layout.logs().join(format!("{}.log", component(&service.name)?)),
+    };
+    let directory = service
+        .directory
+        .as_ref()
+        .map_or_else(|| layout.root().to_owned(), PathBuf::from);
+    let release = store::current(layout)?;
+    detach::start(&Detached {
+        argv: service.argv.iter().map(Into::into).collect(),
+        env: service
+            .env
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+        directory,
+        log,
+        record: Some((record_path(layout, service)?, release)),
+        own: false,
+    })?;
+    record(layout, service)?
+        .map(|record| record.process)
+        .ok_or_else(|| {
+            NodeError::refused(format!(
+                "the service {} left no record of its process",
+                service.name
+            ))
+        })
+}
+
+/// How a process ended that was to be stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Whether it had to be killed.
+    pub killed: bool,
+}
+
+/// Asks a process to end, waits, and kills what is left of its session.
+pub fn stop(service: &SupervisedService, process: &ProcessId, patience: Duration) -> Result<Stopped> {
+    process.signal(signal_named(&service.stop_signal)?)?;
+    end(process, patience)
+}
+
+/// Waits for the end of a process and of everything in its group and session, then kills what is left.
+///
+/// # Errors
+/// Where something survives even that: a process that the kernel cannot end just now.
+pub fn end(process: &ProcessId, patience: Duration) -> Result<Stopped> {
+    let deadline = Instant::now() + patience;
+    let mut killed = !process.wait_for_end(patience);
+    if killed {
+        process.signal(Signal::KILL)?;
+    }
+    // Only a leader's number names a group; otherwise the group is somebody else's, the login's for instance.
+    let leads = |member: &ProcessId| member.pid != std::process::id();
+    let left = || -> Vec<ProcessId> {
+        members(process.pid, process.started)
+            .into_iter()
+            .filter(leads)
+            .collect()
+    };
+    while let Some(one) = left().first().filter(|_| Instant::now() < deadline) {
+        one.wait_for_end(Duration::from_millis(100));
+    }
+    for one in left() {
+        killed = true;
+        one.signal(Signal::KILL)?;
+    }
+    for one in left().iter().chain([process]) {
+        if !one.wait_for_end(Duration::from_secs(30)) {
+            return Err(NodeError::Transient(format!(
+                "process {} does not end, though it was killed; it may be waiting for a disk or a network file system",
+                one.pid
+            )));
+        }
+    }
+    Ok(Stopped { killed })
+}

@@ -1,0 +1,167 @@
+//! Services that systemd runs, through `systemctl`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use upshift_model::Millis;
+use upshift_model::action::{Command, OutputFormat};
+
+use super::ProcessId;
+use super::command::{Ended, Keep, run};
+use super::supervised::{Stopped, end};
+use crate::error::{NodeError, Result};
+
+/// How long systemd may take to begin a start or a stop.
+const BEGIN: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Whether systemd is the init system.
+pub fn runs() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
+/// Runs `systemctl`, and yields its output.
+///
+/// # Errors
+/// Where it fails; with what it says.
+pub fn systemctl(arguments: &[&str]) -> Result<String> {
+    let mut argv = vec!["systemctl".to_owned(), "--no-ask-password".to_owned()];
+    argv.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    let command = Command {
+        argv,
+        env: BTreeMap::new(),
+        directory: None,
+        timeout: Millis::seconds(90),
+        exit: BTreeMap::new(),
+        output: OutputFormat::Text,
+    };
+    let finished = run(&command, None, Keep::Memory)?;
+    if finished.ended != Ended::Status(0) {
+        return Err(NodeError::refused(format!(
+            "systemctl {} failed: {}",
+            arguments.join(" "),
+            finished.stderr
+        )));
+    }
+    Ok(String::from_utf8_lossy(&finished.stdout).into_owned())
+}
+
+/// What systemd says of a unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Unit {
+    loaded: bool,
+    active: String,
+    pid: u32,
+    reload: bool,
+}
+
+fn unit(name: &str) -> Result<Unit> {
+    let text = systemctl(&[
+        "show",
+        "--property=LoadState,ActiveState,MainPID,NeedDaemonReload",
+        "--",
+        name,
+    ])?;
+    Ok(parse(&text))
+}
+
+fn parse(text: &str) -> Unit {
+    let mut unit = Unit::default();
+    for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {
+        match name {
+            "LoadState" => unit.loaded = value == "loaded",
+            "ActiveState" => value.clone_into(&mut unit.active),
+            "MainPID" => unit.pid = value.parse().unwrap_or(0),
+            "NeedDaemonReload" => unit.reload = value == "yes",
+            _ => {}
+        }
+    }
+    unit
+}
+
+/// The main process of a unit.
+pub fn find(name: &str) -> Result<Option<ProcessId>> {
+    let unit = unit(name)?;
+    Ok(Some(unit.pid).filter(|pid| *pid != 0).and_then(ProcessId::of))
+}
+
+/// Starts a unit; it has begun when it has a main process, or is active without one.
+pub fn start(name: &str) -> Result<Option<ProcessId>> {
+    let before = unit(name)?;
+    if !before.loaded {
+        return Err(NodeError::refused(format!("systemd knows no unit {name}")));
+    }
+    if before.reload {
+        systemctl(&["daemon-reload"])?;
+    }
+    if before.active == "failed" {
+        systemctl(&["reset-failed", "--", name])?;
+    }
+    systemctl(&["start", "--no-block", "--", name])?;
+    let deadline = Instant::now() + BEGIN;
+    loop {
+        let now = unit(name)?;
+        let process = Some(now.pid).filter(|pid| *pid != 0).and_then(ProcessId::of);
+        match now.active.as_str() {
+            "active" => return Ok(process),
+            "activating" if process.is_some() => return Ok(process),
+            "failed" => {
+                return Err(NodeError::Transient(format!(
+                    "systemd says that {name} has failed to start"
+                )));
+            }
+            state if Instant::now() > deadline => {
+                return Err(NodeError::Transient(format!("{name} is still {state} after 60s")));
+            }
+            _ => std::thread::sleep(LOOK),
+        }
+    }
+}
+
+/// Stops a unit, and kills what is left of it after `patience`.
+pub fn stop(name: &str, process: Option<&ProcessId>, patience: Duration) -> Result<Stopped> {
+    systemctl(&["stop", "--no-block", "--", name])?;
+    let deadline = Instant::now() + patience;
+    let ended = || -> Result<bool> {
+        let unit = unit(name)?;
+        Ok(matches!(unit.active.as_str(), "inactive" | "failed") && unit.pid == 0)
+    };
+    let mut killed = false;
+    while !ended()? {
+        if Instant::now() > deadline + BEGIN {
+            return Err(NodeError::Transient(format!(
+                "systemd does not stop {name}, though it was killed"
+            )));
+        }
+        if Instant::now() > deadline && !killed {
+            killed = true;
+            systemctl(&["kill", "--signal=KILL", "--", name])?;
+        }
+        std::thread::sleep(LOOK);
+    }
+    if let Some(process) = process {
+        killed |= end(process, Duration::ZERO)?.killed;
+    }
+    Ok(Stopped { killed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_of_a_unit_are_read() {
+        let text = "MainPID=4711\nLoadState=loaded\nActiveState=active\nNeedDaemonReload=yes\nOther=1\n";
+        assert_eq!(
+            parse(text),
+            Unit {
+                loaded: true,
+                active: "active".to_owned(),
+                pid: 4711,
+                reload: true
+            }
+        );
+        assert_eq!(parse(""), Unit::default());
+    }
+}

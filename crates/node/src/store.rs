@@ -1,0 +1,262 @@
+//! The release store: unpacked releases, and the link to the current one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use upshift_model::facts::ReleaseStatus;
+
+use crate::durable;
+use crate::error::{Context, NodeError, Result};
+use crate::layout::{Layout, component};
+use crate::process::{ProcessId, all};
+
+/// What was unpacked from which file. Written before the release gets its name, so that a release without one is a left-over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Digest of the file.
+    pub sha256: String,
+    /// Leading directories that were dropped.
+    pub strip: u32,
+    /// Bytes unpacked.
+    pub bytes: u64,
+    /// Files, directories and links unpacked.
+    pub entries: u64,
+    /// Whether the link has ever pointed at it.
+    pub used: bool,
+}
+
+/// Directory of a release.
+pub fn directory(layout: &Layout, version: &str) -> Result<PathBuf> {
+    Ok(layout.releases().join(component(version)?))
+}
+
+fn manifest_path(layout: &Layout, version: &str) -> Result<PathBuf> {
+    Ok(layout.manifests().join(format!("{}.json", component(version)?)))
+}
+
+/// What is known of an unpacked release; nothing where it is not unpacked, or not to its end.
+pub fn manifest(layout: &Layout, version: &str) -> Result<Option<Manifest>> {
+    if !directory(layout, version)?.is_dir() {
+        return Ok(None);
+    }
+    durable::read_json(&manifest_path(layout, version)?)
+}
+
+/// Gives a completely unpacked staging directory its name.
+pub fn publish(layout: &Layout, version: &str, staged: &Path, manifest: &Manifest) -> Result<()> {
+    let release = directory(layout, version)?;
+    if release.exists() {
+        if current(layout)?.as_deref() == Some(version) {
+            return Err(NodeError::refused(format!(
+                "release {version} is the current one, and was unpacked from another file; give the new file another version"
+            )));
+        }
+        discard(layout, &release)?;
+    }
+    durable::write_json(&manifest_path(layout, version)?, manifest)?;
+    fs::rename(staged, &release).context(|| format!("cannot move the release to {}", release.display()))?;
+    durable::sync_parent(&release)
+}
+
+/// The version that the link points at.
+pub fn current(layout: &Layout) -> Result<Option<String>> {
+    match fs::read_link(layout.current()) {
+        Ok(target) => Ok(target.file_name().map(|name| name.to_string_lossy().into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).context(|| format!("cannot read the link {}", layout.current().display())),
+    }
+}
+
+/// Points the link at a release.
+pub fn switch(layout: &Layout, version: &str) -> Result<Value> {
+    let Some(manifest) = manifest(layout, version)? else {
+        return Err(NodeError::refused(format!(
+            "release {version} is not unpacked on this host"
+        )));
+    };
+    let previous = current(layout)?;
+    if !manifest.used {
+        durable::write_json(
+            &manifest_path(layout, version)?,
+            &Manifest {
+                used: true,
+                ..manifest
+            },
+        )?;
+    }
+    if previous.as_deref() != Some(version) {
+        point(&layout.current(), &Path::new("releases").join(version))?;
+    }
+    Ok(json!({ "previous": previous, "current": version }))
+}
+
+/// Makes a link, or changes where it points, in one step.
+pub fn point(link: &Path, target: &Path) -> Result<()> {
+    let temporary = durable::temporary_beside(link);
+    let made = symlink(target, &temporary).and_then(|()| fs::rename(&temporary, link));
+    if made.is_err() {
+        // Best effort: the name is never used again.
+        let _ = fs::remove_file(&temporary);
+    }
+    made.context(|| format!("cannot point {} at {}", link.display(), target.display()))?;
+    durable::sync_parent(link)
+}
+
+/// Removes a release; the current one, and one that a process runs, is refused.
+pub fn remove(layout: &Layout, version: &str) -> Result<Value> {
+    let release = directory(layout, version)?;
+    if current(layout)?.as_deref() == Some(version) {
+        return Err(NodeError::refused(format!(
+            "release {version} is the current one; it is not removed"
+        )));
+    }
+    if let Some(process) = running().into_iter().find(|(_, path)| path.starts_with(&release)) {
+        return Err(NodeError::refused(format!(
+            "process {} runs release {version}; it is not removed",
+            process.0
+        )));
+    }
+    let existed = release.exists();
+    if existed {
+        discard(layout, &release)?;
+    }
+    durable::remove(&manifest_path(layout, version)?)?;
+    Ok(json!({ "removed": existed }))
+}
+
+/// Takes a directory's name away first, so that nobody finds half of it.
+fn discard(layout: &Layout, directory: &Path) -> Result<()> {
+    let staging = layout.staging();
+    crate::layout::make_directory(&staging, 0o700)?;
+    let doomed = durable::temporary_beside(&staging.join("discarded"));
+    fs::rename(directory, &doomed).context(|| format!("cannot move {} away", directory.display()))?;
+    durable::sync_parent(directory)?;
+    fs::remove_dir_all(&doomed).context(|| format!("cannot remove {}", doomed.display()))
+}
+
+fn running() -> Vec<(u32, PathBuf)> {
+    all()
+        .into_iter()
+        .filter_map(|pid| Some((pid, ProcessId::of(pid)?.executable()?)))
+        .collect()
+}
+
+/// The release that a path lies in, with links in the path followed.
+pub fn release_of(layout: &Layout, path: &Path) -> Option<String> {
+    let below = path.strip_prefix(layout.releases()).ok()?;
+    below
+        .components()
+        .next()
+        .map(|name| name.as_os_str().to_string_lossy().into_owned())
+}
+
+/// All releases and what they are. The one that the link points at will be in use after a restart, too. One that only a
+/// process still runs is current until then.
+pub fn statuses(layout: &Layout) -> Result<BTreeMap<String, ReleaseStatus>> {
+    let permanent = current(layout)?;
+    let in_use: Vec<String> = running()
+        .iter()
+        .filter_map(|(_, path)| release_of(layout, path))
+        .collect();
+    let entries = fs::read_dir(layout.releases()).context(|| "cannot list the release store")?;
+    let mut statuses = BTreeMap::new();
+    for entry in entries.flatten() {
+        let version = entry.file_name().to_string_lossy().into_owned();
+        let Some(manifest) = component(&version)
+            .ok()
+            .and_then(|version| manifest(layout, version).ok().flatten())
+        else {
+            continue;
+        };
+        let status = if permanent.as_deref() == Some(&version) {
+            ReleaseStatus::Permanent
+        } else if in_use.contains(&version) {
+            ReleaseStatus::Current
+        } else if manifest.used {
+            ReleaseStatus::Old
+        } else {
+            ReleaseStatus::Unpacked
+        };
+        statuses.insert(version, status);
+    }
+    Ok(statuses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unpacked(layout: &Layout, version: &str, used: bool) {
+        let staged = layout.staging().join(version);
+        fs::create_dir_all(&staged).unwrap();
+        let manifest = Manifest {
+            sha256: String::new(),
+            strip: 0,
+            bytes: 0,
+            entries: 0,
+            used,
+        };
+        publish(layout, version, &staged, &manifest).unwrap();
+    }
+
+    #[test]
+    fn releases_are_switched_listed_and_removed() {
+        let state = tempfile::tempdir().unwrap();
+        let layout = Layout::open(state.path()).unwrap();
+        assert_eq!(current(&layout).unwrap(), None);
+        assert!(
+            switch(&layout, "1.0")
+                .unwrap_err()
+                .to_string()
+                .contains("not unpacked")
+        );
+        for version in ["1.0", "2.0", "3.0"] {
+            unpacked(&layout, version, false);
+        }
+        assert_eq!(
+            switch(&layout, "1.0").unwrap(),
+            json!({"previous": null, "current": "1.0"})
+        );
+        assert_eq!(
+            switch(&layout, "2.0").unwrap(),
+            json!({"previous": "1.0", "current": "2.0"})
+        );
+        assert_eq!(
+            switch(&layout, "2.0").unwrap(),
+            json!({"previous": "2.0", "current": "2.0"})
+        );
+        assert_eq!(
+            fs::read_link(layout.current()).unwrap(),
+            Path::new("releases/2.0")
+        );
+        let statuses = statuses(&layout).unwrap();
+        assert_eq!(statuses["1.0"], ReleaseStatus::Old);
+        assert_eq!(statuses["2.0"], ReleaseStatus::Permanent);
+        assert_eq!(statuses["3.0"], ReleaseStatus::Unpacked);
+        assert!(
+            remove(&layout, "2.0")
+                .unwrap_err()
+                .to_string()
+                .contains("current")
+        );
+        assert_eq!(remove(&layout, "1.0").unwrap(), json!({"removed": true}));
+        assert_eq!(remove(&layout, "1.0").unwrap(), json!({"removed": false}));
+        assert!(remove(&layout, "../records").is_err());
+    }
+
+    #[test]
+    fn a_directory_without_a_manifest_is_no_release() {
+        let state = tempfile::tempdir().unwrap();
+        let layout = Layout::open(state.path()).unwrap();
+        fs::create_dir_all(layout.releases().join("1.0/bin")).unwrap();
+        assert!(statuses(&layout).unwrap().is_empty());
+        assert!(switch(&layout, "1.0").is_err());
+        unpacked(&layout, "1.0", false);
+        assert!(!layout.releases().join("1.0/bin").exists());
+    }
+}
