@@ -1,0 +1,259 @@
+//! The guard: it brings its host back when nobody renews it, and only then.
+
+mod support;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use support::{
+    Agent, World, action, eventually, install, kill, order, process, service, start, stop, switch,
+};
+use upshift_model::action::{Action, GuardStatus, Report};
+
+/// A world in which 1.0 runs and 2.0 is unpacked.
+fn serving() -> (World, Agent) {
+    let world = World::new();
+    let mut agent = world.agent();
+    install(&mut agent, 1, "1.0");
+    install(&mut agent, 3, "2.0");
+    agent.done(5, switch("1.0"));
+    agent.done(6, start(&world));
+    (world, agent)
+}
+
+fn runs(release: &str, world: &World) -> Value {
+    json!({"probe": {"process": {"service": service(world)}}, "expect": format!("value.release == '{release}'")})
+}
+
+fn recipe(world: &World, lease: &str, more: Value) -> Action {
+    let mut recipe = json!({
+        "scheme": "semver",
+        "scope": {"from": "1.0", "to": "2.0"},
+        "lease": lease,
+        "stagger": "0s",
+        "revert": [
+            {"stop": {"service": service(world), "patience": "10s"}},
+            {"switch": {"release": "1.0"}},
+            {"start": service(world)},
+        ],
+        "proof": [{"probe": {"process": {"service": service(world)}}, "expect": "value.release == from"}],
+    });
+    recipe
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    action(json!({"arm_guard": recipe}))
+}
+
+fn upgrade(agent: &mut Agent, world: &World) {
+    agent.done(20, stop(world));
+    agent.done(21, switch("2.0"));
+    agent.done(22, start(world));
+    assert_eq!(agent.observe(process(world))["release"], "2.0");
+}
+
+fn status(world: &World) -> GuardStatus {
+    world.agent().guard()
+}
+
+#[test]
+fn a_guard_that_nobody_renews_brings_the_old_version_back() {
+    let (world, mut agent) = serving();
+    agent.done(10, recipe(&world, "2s", json!({})));
+    assert!(matches!(agent.guard(), GuardStatus::Armed { .. }));
+    upgrade(&mut agent, &world);
+    agent.kill();
+    eventually("the guard has reverted", || {
+        status(&world) == GuardStatus::Reverted
+    });
+    let mut agent = world.agent();
+    assert_eq!(agent.observe(process(&world))["release"], "1.0");
+    assert_eq!(
+        fs::read_link(world.state().join("store/current"))
+            .unwrap()
+            .to_str(),
+        Some("releases/1.0")
+    );
+    assert_eq!(
+        agent.order(&order(30, switch("2.0"))),
+        Report::GuardFired,
+        "forward is refused"
+    );
+    assert_eq!(agent.renew(1), Ok(GuardStatus::Reverted));
+    assert_eq!(agent.disarm(1), Ok(GuardStatus::Reverted));
+    let mut next_hop = order(31, switch("2.0"));
+    next_hop.hop = 1;
+    assert!(
+        matches!(agent.order(&next_hop), Report::Done { .. }),
+        "another hop has another guard"
+    );
+    let mut back = order(32, switch("1.0"));
+    back.forward = false;
+    assert!(
+        matches!(agent.order(&back), Report::Done { .. }),
+        "back is allowed"
+    );
+    eventually("its process has ended", || world.processes().len() == 2);
+}
+
+#[test]
+fn a_guard_that_is_renewed_waits_and_one_that_is_disarmed_is_gone() {
+    let (world, mut agent) = serving();
+    assert_eq!(agent.renew(1), Ok(GuardStatus::Absent));
+    agent.done(10, recipe(&world, "1500ms", json!({})));
+    upgrade(&mut agent, &world);
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(4) {
+        assert!(matches!(agent.renew(1), Ok(GuardStatus::Armed { .. })));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(agent.disarm(1), Ok(GuardStatus::Disarmed));
+    assert_eq!(agent.disarm(1), Ok(GuardStatus::Disarmed));
+    assert_eq!(
+        agent.renew(1),
+        Ok(GuardStatus::Disarmed),
+        "a guard that is disarmed stays so"
+    );
+    eventually("its process has ended", || world.processes().len() == 2);
+    assert_eq!(agent.observe(process(&world))["release"], "2.0");
+    assert_eq!(agent.guard(), GuardStatus::Disarmed);
+}
+
+#[test]
+fn past_the_point_of_no_return_the_guard_changes_nothing() {
+    let (world, mut agent) = serving();
+    let crossed = json!({"stand_down_if": runs("2.0", &world)});
+    agent.done(10, recipe(&world, "1500ms", crossed));
+    upgrade(&mut agent, &world);
+    let pid = agent.observe(process(&world))["pid"].clone();
+    agent.kill();
+    eventually("the guard has stood down", || {
+        status(&world) == GuardStatus::StoodDown
+    });
+    let mut agent = world.agent();
+    assert_eq!(agent.observe(process(&world))["pid"], pid);
+    assert!(
+        matches!(agent.order(&order(30, switch("2.0"))), Report::Done { .. }),
+        "forward is the only way left"
+    );
+}
+
+#[test]
+fn a_host_that_serves_waits_for_the_others() {
+    let (world, mut agent) = serving();
+    let wait = json!({
+        "serving_if": runs("2.0", &world),
+        "wait_until": {"probe": {"file": world.text("others-serve")}, "expect": "value.exists"},
+    });
+    agent.done(10, recipe(&world, "1s", wait));
+    upgrade(&mut agent, &world);
+    eventually("the guard fires", || agent.guard() == GuardStatus::Firing);
+    assert_eq!(agent.order(&order(30, switch("2.0"))), Report::GuardFired);
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(2) {
+        assert_eq!(
+            agent.observe(process(&world))["release"],
+            "2.0",
+            "it still serves"
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    fs::write(world.path("others-serve"), "").unwrap();
+    eventually("the guard has reverted", || {
+        agent.guard() == GuardStatus::Reverted
+    });
+    assert_eq!(agent.observe(process(&world))["release"], "1.0");
+}
+
+#[test]
+fn a_host_that_does_not_serve_waits_for_nobody() {
+    let (world, mut agent) = serving();
+    let wait = json!({
+        "serving_if": runs("2.0", &world),
+        "wait_until": {"probe": {"file": world.text("never")}, "expect": "value.exists"},
+        // Cannot be seen while the server is down.
+        "stand_down_if": {"probe": {"http": {"url": "http://127.0.0.1:1/"}}, "expect": "true"},
+    });
+    agent.done(10, recipe(&world, "1s", wait));
+    agent.done(20, stop(&world));
+    agent.done(21, switch("2.0"));
+    eventually("the guard has reverted", || {
+        agent.guard() == GuardStatus::Reverted
+    });
+    assert_eq!(agent.observe(process(&world))["release"], "1.0");
+}
+
+#[test]
+fn a_guard_that_was_killed_is_started_again_by_whoever_comes() {
+    let (world, mut agent) = serving();
+    agent.done(10, recipe(&world, "60s", json!({})));
+    let guards = |world: &World, agent: &Agent, server: u64| -> Vec<u32> {
+        world
+            .processes()
+            .into_iter()
+            .filter(|pid| *pid != agent.pid() && u64::from(*pid) != server)
+            .collect()
+    };
+    let server = agent.observe(process(&world))["pid"].as_u64().unwrap();
+    let first = guards(&world, &agent, server);
+    assert_eq!(first.len(), 1);
+    kill(first[0]);
+    eventually("it is dead", || guards(&world, &agent, server).is_empty());
+    agent.hello();
+    let second = guards(&world, &agent, server);
+    assert_eq!(second.len(), 1, "a new session starts it again");
+    kill(second[0]);
+    eventually("it is dead", || guards(&world, &agent, server).is_empty());
+    agent.renew(1).unwrap();
+    assert_eq!(guards(&world, &agent, server).len(), 1, "so does a renewal");
+}
+
+#[test]
+fn a_guard_that_dies_while_it_reverts_goes_on_when_it_comes_back() {
+    for failpoint in ["guard-before-firing=abort", "guard-action=abort"] {
+        let (world, mut agent) = serving();
+        agent.close();
+        let mut agent = world.failing(failpoint);
+        agent.done(10, recipe(&world, "1s", json!({})));
+        upgrade(&mut agent, &world);
+        let before = agent.observe(process(&world))["pid"].as_u64().unwrap();
+        eventually("the guard has died", || world.processes().len() == 2);
+        assert_eq!(agent.observe(process(&world))["pid"], before, "{failpoint}");
+        agent.close();
+        let mut agent = world.agent();
+        agent.hello();
+        eventually("the guard has reverted", || {
+            agent.guard() == GuardStatus::Reverted
+        });
+        assert_eq!(agent.observe(process(&world))["release"], "1.0", "{failpoint}");
+    }
+}
+
+#[test]
+fn a_revert_that_cannot_be_done_is_reported_and_not_repeated() {
+    let (world, mut agent) = serving();
+    let broken = json!({"revert": [{"switch": {"release": "0.9"}}]});
+    agent.done(10, recipe(&world, "1s", broken));
+    eventually("the guard has failed", || {
+        matches!(agent.guard(), GuardStatus::Failed { .. })
+    });
+    let GuardStatus::Failed { reason } = agent.guard() else {
+        panic!()
+    };
+    assert!(reason.contains("release 0.9 is not unpacked"), "{reason}");
+    assert_eq!(agent.order(&order(30, switch("2.0"))), Report::GuardFired);
+    eventually("its process has ended", || world.processes().len() == 2);
+}
+
+#[test]
+fn the_guard_waits_for_an_order_that_is_being_done() {
+    let (world, mut agent) = serving();
+    agent.done(10, recipe(&world, "1s", json!({})));
+    let text = format!("sleep 2.5; touch {}", world.text("finished"));
+    agent.done(11, support::shell(&text));
+    assert!(world.path("finished").exists());
+    eventually("the guard has reverted", || {
+        agent.guard() == GuardStatus::Reverted
+    });
+}

@@ -1,0 +1,236 @@
+//! Services: started so that they outlive everything, stopped so that nothing is left, and told apart by their process.
+
+mod support;
+
+use std::fs;
+
+use serde_json::json;
+use support::{
+    World, action, eventually, install, kill, lives, order, probe, process, service, start, stop, switch,
+};
+use upshift_model::action::Report;
+use upshift_wire::protocol::{Request, Response};
+
+fn two_releases(world: &World) -> support::Agent {
+    let mut agent = world.agent();
+    install(&mut agent, 1, "1.0");
+    install(&mut agent, 3, "2.0");
+    agent.done(5, switch("1.0"));
+    agent
+}
+
+#[test]
+fn a_service_outlives_its_agent_and_names_its_release() {
+    let world = World::new();
+    let mut agent = two_releases(&world);
+    assert_eq!(agent.observe(process(&world))["running"], false);
+    let started = agent.done(10, start(&world));
+    assert_eq!(
+        (&started["already"], &started["release"]),
+        (&json!(false), &json!("1.0"))
+    );
+    agent.kill();
+    let mut agent = world.agent();
+    let seen = agent.observe(process(&world));
+    assert_eq!(seen["pid"], started["pid"]);
+    assert_eq!(seen["release"], "1.0");
+    assert_eq!(
+        seen["exe"],
+        json!(
+            world
+                .state()
+                .canonicalize()
+                .unwrap()
+                .join("store/releases/1.0/bin/server")
+        )
+    );
+    assert!(seen["uptime_ms"].as_u64().unwrap() < 60_000);
+    let pid = u32::try_from(seen["pid"].as_u64().unwrap()).unwrap();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let session: u32 = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_ascii_whitespace()
+        .nth(3)
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert_eq!(session, pid, "it leads a session of its own");
+    assert_eq!(agent.done(11, start(&world))["already"], true);
+    agent.done(12, switch("2.0"));
+    assert_eq!(
+        agent.observe(process(&world))["release"],
+        "1.0",
+        "read from the process, not from the link"
+    );
+    let refused = agent.order(&order(13, start(&world)));
+    assert!(
+        matches!(&refused, Report::Failed { reason } if reason.contains("runs release 1.0")),
+        "{refused:?}"
+    );
+    let removal = agent.order(&order(14, action(json!({"remove_release": "1.0"}))));
+    assert!(
+        matches!(&removal, Report::Failed { reason } if reason.contains("runs release 1.0")),
+        "{removal:?}"
+    );
+    let stopped = agent.done(15, stop(&world));
+    assert_eq!(
+        (&stopped["killed"], &stopped["already"]),
+        (&json!(false), &json!(false))
+    );
+    assert!(!lives(pid));
+    assert_eq!(agent.done(16, stop(&world))["already"], true);
+    assert_eq!(agent.done(17, start(&world))["release"], "2.0");
+}
+
+#[test]
+fn the_version_is_asked_of_the_running_file_even_when_it_was_removed() {
+    let world = World::new();
+    let mut agent = two_releases(&world);
+    agent.done(10, start(&world));
+    fs::remove_file(world.state().join("store/releases/1.0/bin/server")).unwrap();
+    let seen = agent.observe(probe(json!({"process": {
+        "service": service(&world), "version_arguments": ["--version"], "version_pattern": r"coreutils\) (\S+)"
+    }})));
+    assert_eq!(seen["release"], "1.0");
+    assert!(
+        seen["version"]
+            .as_str()
+            .unwrap()
+            .starts_with(|c: char| c.is_ascii_digit()),
+        "{seen}"
+    );
+}
+
+#[test]
+fn a_process_that_does_not_listen_is_killed_with_its_children() {
+    let world = World::new();
+    let mut agent = world.agent();
+    let deaf = json!({"supervised": {
+        "name": "deaf",
+        "argv": ["sh", "-c", format!("trap '' TERM; sleep 3600 & echo $! > {}; while :; do sleep 1; done", world.text("child"))],
+        "env": {"WORLD": world.text("")},
+    }});
+    agent.done(1, action(json!({"start": deaf})));
+    eventually("it has a child", || {
+        fs::read_to_string(world.path("child")).is_ok_and(|text| !text.is_empty())
+    });
+    let stopped = agent.done(2, action(json!({"stop": {"service": deaf, "patience": "200ms"}})));
+    assert_eq!(stopped["killed"], true);
+    eventually("only the agent is left", || world.processes() == [agent.pid()]);
+}
+
+#[test]
+fn a_program_that_cannot_be_run_is_named_and_leaves_no_process() {
+    let world = World::new();
+    let mut agent = world.agent();
+    let missing = action(json!({"start": {"supervised": {"name": "x", "argv": ["/no/such/server"]}}}));
+    let report = agent.order(&order(1, missing));
+    assert!(
+        matches!(&report, Report::Failed { reason } if reason.contains("/no/such/server")),
+        "{report:?}"
+    );
+    assert_eq!(world.processes(), [agent.pid()]);
+}
+
+#[test]
+fn a_service_that_somebody_else_started_is_found_by_its_arguments() {
+    let world = World::new();
+    let mut agent = two_releases(&world);
+    let program = world.state().join("store/current/bin/server");
+    let mut child = std::process::Command::new(program).arg("3600").spawn().unwrap();
+    eventually("it runs its program", || {
+        agent.observe(process(&world))["pid"] == json!(child.id())
+    });
+    assert_eq!(agent.observe(process(&world))["release"], "1.0");
+    agent.done(10, stop(&world));
+    assert!(!lives(child.id()));
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_product_with_commands_of_its_own_is_judged_by_its_process() {
+    let world = World::new();
+    let mut agent = two_releases(&world);
+    let pid_file = world.text("pid");
+    let server = world.state().join("store/current/bin/server");
+    let start = format!(
+        "setsid {} 3600 & echo $! > {pid_file}; echo started",
+        server.display()
+    );
+    let lying = json!({"commands": {
+        "start": {"argv": ["sh", "-c", start], "env": {"WORLD": world.text("")}},
+        "stop": {"argv": ["sh", "-c", "echo stopped; exit 0"]},
+        "pid_file": pid_file,
+    }});
+    let started = agent.done(10, action(json!({"start": lying})));
+    let seen = probe(json!({"process": {"service": lying}}));
+    eventually("it runs its program", || {
+        agent.observe(seen.clone())["release"] == "1.0"
+    });
+    let pid = u32::try_from(started["pid"].as_u64().unwrap()).unwrap();
+    let stopped = agent.done(
+        11,
+        action(json!({"stop": {"service": lying, "patience": "200ms"}})),
+    );
+    assert_eq!(stopped["already"], false);
+    assert!(
+        !lives(pid),
+        "the stop command says that it worked, but only the process counts"
+    );
+    assert_eq!(
+        agent.done(
+            12,
+            action(json!({"stop": {"service": lying, "patience": "200ms"}}))
+        )["already"],
+        true
+    );
+}
+
+#[test]
+fn the_log_and_the_environment_are_those_of_the_service() {
+    let world = World::new();
+    let mut agent = world.agent();
+    let chatty = json!({"supervised": {
+        "name": "chatty",
+        "argv": ["sh", "-c", "echo out $WORLD; echo err >&2; exec sleep 3600"],
+        "env": {"WORLD": world.text("")},
+        "directory": world.text(""),
+        "log": world.text("chatty.log"),
+    }});
+    agent.done(1, action(json!({"start": chatty})));
+    let expected = format!("out {}\nerr\n", world.text(""));
+    eventually("it has written its log", || {
+        fs::read_to_string(world.path("chatty.log")).unwrap_or_default() == expected
+    });
+    let places = json!({
+        "world": {"description": "", "sources": [{"environment": "WORLD"}]},
+        "log": {"description": "", "sources": [{"argument": "--log"}, {"default": "{{ places.world }}/log"}]},
+    });
+    let request = Request::Locate {
+        places: serde_json::from_value(places).unwrap(),
+        service: Box::new(serde_json::from_value(chatty).unwrap()),
+        context: json!({}),
+    };
+    let Response::Places(found) = agent.call(request).unwrap() else {
+        panic!()
+    };
+    assert_eq!(found["world"].value, world.text(""));
+    assert_eq!(found["world"].source, "environment variable WORLD of the process");
+    assert_eq!(found["log"].value, format!("{}/log", world.text("")));
+}
+
+#[test]
+fn a_service_killed_by_somebody_is_started_again() {
+    let world = World::new();
+    let mut agent = two_releases(&world);
+    let first = agent.done(10, start(&world))["pid"].as_u64().unwrap();
+    kill(u32::try_from(first).unwrap());
+    eventually("it is gone", || {
+        agent.observe(process(&world))["running"] == false
+    });
+    let second = agent.done(11, start(&world));
+    assert_eq!(second["already"], false);
+    assert_ne!(second["pid"], first);
+}
