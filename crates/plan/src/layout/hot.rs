@@ -51,7 +51,8 @@ pub(super) fn lay_out(
 }
 
 fn require(verbs: &mut Verbs<'_, '_>) {
-    if verbs.own(Slot::Install).is_empty() {
+    // A profile that has no verbs at all says so once.
+    if verbs.survey.profile.verbs_missing.is_none() && verbs.own(Slot::Install).is_empty() {
         let (title, leg) = (&verbs.survey.profile.title, verbs.leg);
         verbs.refusals.add(
             "no-verbs",

@@ -69,6 +69,10 @@ pub(super) fn lay_out(
 
 /// Without these verbs the new version would be let loose on the old data.
 fn require(verbs: &mut Verbs<'_, '_>) {
+    if verbs.survey.profile.verbs_missing.is_some() {
+        // Said once, for the whole profile.
+        return;
+    }
     let needed: [(&str, &[Slot]); 4] = [
         (
             "a snapshot (`protect` or `final_snapshot`)",

@@ -42,7 +42,16 @@ pub(super) fn no_way(
     };
     match outline::between(survey.profile, rules, from, to, &mut allowed) {
         Some(hops) => refuse_missing(survey, &hops, from, to, refusals),
-        None if failed == 0 => refuse_unknown(survey, rules, from, to, refusals),
+        None if failed == 0 => {
+            // No edge leads there, and the profile may say why.
+            let reasons = reasons_for_no_edge(survey, judge, from, to);
+            for blocked in &reasons {
+                refuse_blocked(survey, blocked, from, to, refusals);
+            }
+            if reasons.is_empty() {
+                refuse_unknown(survey, rules, from, to, refusals);
+            }
+        }
         None => {}
     }
 }
@@ -65,8 +74,22 @@ fn troubles<'a>(
             let edges = if blocked.from.is_none() { &into[..] } else { direct };
             edges
                 .iter()
-                .any(|rule| applies_to(survey, judge, blocked, rule.edge, from, to))
+                .any(|rule| applies_to(survey, judge, blocked, Some(rule.edge.strategy), from, to))
         })
+        .collect()
+}
+
+/// The known troubles that say why nothing leads from one version to another, whatever the strategy.
+fn reasons_for_no_edge<'a>(
+    survey: &Survey<'a>,
+    judge: &mut Judge<'_, '_>,
+    from: &Version,
+    to: &Version,
+) -> Vec<&'a BlockedEdge> {
+    let blocks = &survey.profile.blocked;
+    blocks
+        .iter()
+        .filter(|blocked| applies_to(survey, judge, blocked, None, from, to))
         .collect()
 }
 

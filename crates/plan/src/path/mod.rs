@@ -4,7 +4,7 @@ mod explain;
 mod graph;
 mod outline;
 
-use upshift_model::profile::PathEdge;
+use upshift_model::profile::{PathEdge, Strategy};
 use upshift_model::version::{Range, Version};
 
 pub use outline::{OutlineHop, outline};
@@ -236,7 +236,7 @@ fn conditions_hold(
         .profile
         .blocked
         .iter()
-        .all(|blocked| !applies_to(survey, judge, blocked, edge, from, to));
+        .all(|blocked| !applies_to(survey, judge, blocked, Some(edge.strategy), from, to));
     let servers = survey.servers.iter().filter(|server| server.version <= *from);
     open && servers.into_iter().all(|server| {
         edge.when
@@ -245,12 +245,13 @@ fn conditions_hold(
     })
 }
 
-/// Whether a known trouble stands on a way: its ranges and strategies fit, and its conditions hold on some server.
+/// Whether a known trouble stands on a way: its ranges and strategies fit, and its conditions hold on some server. Without a
+/// strategy only troubles are meant that stand on every one.
 fn applies_to(
     survey: &Survey<'_>,
     judge: &mut Judge<'_, '_>,
     blocked: &upshift_model::profile::BlockedEdge,
-    edge: &PathEdge,
+    strategy: Option<Strategy>,
     from: &Version,
     to: &Version,
 ) -> bool {
@@ -262,7 +263,8 @@ fn applies_to(
     if !fits(&blocked.from, from) || !fits(&blocked.to, to) {
         return false;
     }
-    if !blocked.strategies.is_empty() && !blocked.strategies.contains(&edge.strategy) {
+    let every = blocked.strategies.is_empty();
+    if !every && strategy.is_none_or(|strategy| !blocked.strategies.contains(&strategy)) {
         return false;
     }
     let about = About {

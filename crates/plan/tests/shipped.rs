@@ -1,0 +1,244 @@
+//! What the planner answers for the profiles that are shipped, over facts as the real systems give them.
+
+use serde_json::Value;
+use upshift_model::action::Artifact;
+use upshift_model::facts::{Facts, HostFacts, NodeFacts, ReleaseStatus};
+use upshift_model::fleet::{Fleet, Host};
+use upshift_model::profile::{self, Profile};
+use upshift_plan::path::outline;
+use upshift_plan::{Refusal, Request, plan};
+
+fn profile(product: &str) -> Profile {
+    let file = format!("{product}.yaml");
+    let (_, text) = profile::shipped().iter().find(|(name, _)| *name == file).unwrap();
+    profile::parse(&file, text).unwrap()
+}
+
+/// What the tests of the profiles know of one healthy server.
+fn healthy(product: &str) -> Value {
+    let text = match product {
+        "alluxio" => include_str!("../../model/tests/facts/alluxio.json"),
+        "emqx" => include_str!("../../model/tests/facts/emqx.json"),
+        "kyligence" => include_str!("../../model/tests/facts/kyligence.json"),
+        _ => include_str!("../../model/tests/facts/weka.json"),
+    };
+    serde_json::from_str(text).unwrap()
+}
+
+/// Three such servers that run a version.
+fn facts(known: &Value, version: &str) -> Facts {
+    let read = |key: &str| known[key].clone();
+    let host = HostFacts {
+        disk_free: 1 << 40,
+        os: known["host"]["os"].as_str().unwrap().to_owned(),
+        arch: "amd64".to_owned(),
+        releases: [(version.to_owned(), ReleaseStatus::Permanent)].into(),
+        ..HostFacts::default()
+    };
+    let mut node = NodeFacts {
+        host,
+        version: Some(version.to_owned()),
+        variant: serde_json::from_value(read("variant")).unwrap(),
+        places: serde_json::from_value(read("places")).unwrap(),
+        probes: serde_json::from_value(read("probes")).unwrap(),
+        ..NodeFacts::default()
+    };
+    node.probes.insert(
+        "versions".to_owned(),
+        serde_json::json!({"exit": 0, "value": [format!("* {version}\tpermanent")]}),
+    );
+    let nodes = ["a", "b", "c"].map(|name| (name.to_owned(), node.clone()));
+    Facts {
+        nodes: nodes.into(),
+        ..Facts::default()
+    }
+}
+
+fn request(versions: &[&str], variant: &Value) -> Request {
+    let artifact = |version: &&str| Artifact {
+        file_name: format!("package-{version}"),
+        version: (*version).to_owned(),
+        variant: serde_json::from_value(variant.clone()).unwrap(),
+        sha256: format!("{version:0>64}"),
+        size: 1 << 20,
+    };
+    Request {
+        to: (*versions.last().unwrap()).to_owned(),
+        artifacts: versions.iter().map(artifact).collect(),
+        ..Request::default()
+    }
+}
+
+fn refusals(product: &str, known: &Value, from: &str, versions: &[&str]) -> Vec<Refusal> {
+    let profile = profile(product);
+    let host = Host {
+        groups: [product.to_owned()].into(),
+        ..Host::default()
+    };
+    let hosts = ["a", "b", "c"].map(|name| (name.to_owned(), host.clone()));
+    let fleet = Fleet {
+        name: "test".to_owned(),
+        hosts: hosts.into(),
+    };
+    let mut variant = known["target"].clone();
+    variant.as_object_mut().unwrap().remove("version");
+    plan(
+        &profile,
+        "test",
+        &fleet,
+        &facts(known, from),
+        &request(versions, &variant),
+    )
+    .unwrap_err()
+}
+
+/// That the verbs are missing is refused once, and beside it exactly one thing of this kind (or nothing, where that is the
+/// kind); its words hold these.
+#[track_caller]
+fn only(refusals: Vec<Refusal>, code: &str, words: &[&str]) {
+    let (missing, others): (Vec<&Refusal>, Vec<&Refusal>) =
+        refusals.iter().partition(|refusal| refusal.code == "no-verbs");
+    assert_eq!(missing.len(), 1, "{refusals:#?}");
+    assert_eq!(others.len(), usize::from(code != "no-verbs"), "{refusals:#?}");
+    let refusal = others.first().unwrap_or(&missing[0]);
+    assert_eq!(refusal.code, code, "{refusal:#?}");
+    for word in words {
+        assert!(
+            format!("{} {}", refusal.message, refusal.remedy).contains(word),
+            "{word}: {refusal:#?}"
+        );
+    }
+}
+
+#[test]
+fn weka_3_10_goes_to_4_0_in_five_hops() {
+    let hops = outline(&profile("weka"), "3.10.0", "4.0.1").unwrap();
+    let words: Vec<String> = hops.iter().map(|hop| hop.words()).collect();
+    let expected = [
+        "3.11.0 or newer (3.11.x)",
+        "3.12.1 or newer (3.12.x)",
+        "3.13.1 or newer (3.13.x)",
+        "3.14.1 or newer (3.14.x)",
+        "4.0.1",
+    ];
+    assert_eq!(words, expected);
+    assert!(outline(&profile("weka"), "3.9.4", "4.0.1").is_none());
+    let known = healthy("weka");
+    only(
+        refusals("weka", &known, "3.10.0", &["3.12.4", "4.0.1"]),
+        "missing-package",
+        &["5 hops", "3.13.1 or newer"],
+    );
+    only(
+        refusals("weka", &known, "3.9.4", &["4.0.1"]),
+        "no-path",
+        &["out of WEKA 3.9.4"],
+    );
+}
+
+#[test]
+fn a_profile_without_verbs_shows_the_way_and_refuses_to_go() {
+    let known = healthy("weka");
+    only(
+        refusals("weka", &known, "4.4.22", &["4.4.36.15"]),
+        "no-verbs",
+        &["4.4.36.15 (rolling)", "not been written yet"],
+    );
+    let all = ["3.11.0", "3.12.4", "3.13.1", "3.14.1", "4.0.1"];
+    let mut known = known;
+    for client in known["probes"]["containers"]["value"].as_array_mut().unwrap() {
+        client["sw_version"] = "3.10.0".into();
+    }
+    let found = refusals("weka", &known, "3.10.0", &all);
+    let codes: Vec<&str> = found.iter().map(|refusal| refusal.code.as_str()).collect();
+    assert!(
+        codes.contains(&"no-verbs") && codes.contains(&"client-lag"),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn weka_is_told_what_is_known_to_be_bad() {
+    only(
+        refusals("weka", &healthy("weka"), "4.4.5", &["4.4.10.100"]),
+        "blocked",
+        &["WEKAPP-562429", "4.4.10.171"],
+    );
+}
+
+#[test]
+fn emqx_is_upgraded_hot_where_the_package_can_be() {
+    let known = healthy("emqx");
+    only(
+        refusals("emqx", &known, "4.4.16", &["4.4.19"]),
+        "no-verbs",
+        &["4.4.19 (hot)"],
+    );
+    let mut without = healthy("emqx");
+    without["target"].as_object_mut().unwrap().remove("relup");
+    only(
+        refusals("emqx", &without, "4.4.16", &["4.4.19"]),
+        "no-verbs",
+        &["4.4.19 (rolling)"],
+    );
+    only(
+        refusals("emqx", &known, "4.3.22", &["4.4.19"]),
+        "no-verbs",
+        &["4.4.19 (rolling)"],
+    );
+    only(
+        refusals("emqx", &known, "4.2.14", &["4.4.19"]),
+        "blocked",
+        &["before-4.3"],
+    );
+    let mut enterprise = healthy("emqx");
+    enterprise["variant"]["edition"] = "ee".into();
+    enterprise["target"]["edition"] = "ee".into();
+    only(
+        refusals("emqx", &enterprise, "4.3.22", &["4.4.16"]),
+        "blocked",
+        &["enterprise-4.3-to-early-4.4", "4.4.17"],
+    );
+}
+
+#[test]
+fn alluxio_is_rebuilt_where_its_journal_cannot_be_read() {
+    let known = healthy("alluxio");
+    only(
+        refusals("alluxio", &known, "2.3.0", &["2.4.0"]),
+        "no-verbs",
+        &["2.4.0 (rebuild)"],
+    );
+    let mut ufs = healthy("alluxio");
+    ufs["places"]["journal_type"] = "UFS".into();
+    only(
+        refusals("alluxio", &ufs, "2.3.0", &["2.4.0"]),
+        "no-verbs",
+        &["2.4.0 (switch)"],
+    );
+    only(
+        refusals("alluxio", &known, "1.7.0", &["2.3.0"]),
+        "missing-package",
+        &["1.8.1"],
+    );
+}
+
+#[test]
+fn kylin_across_major_versions_is_refused_with_the_reason() {
+    let known = healthy("kyligence");
+    only(
+        refusals("kyligence", &known, "3.4.5", &["4.0.0"]),
+        "blocked",
+        &["kylin-3-to-4", "built anew"],
+    );
+    only(
+        refusals("kyligence", &known, "4.0.1", &["5.0.0"]),
+        "blocked",
+        &["kylin-4-to-5", "by hand"],
+    );
+    only(
+        refusals("kyligence", &known, "3.4.5", &["3.4.6"]),
+        "no-verbs",
+        &["3.4.6 (switch)"],
+    );
+}
