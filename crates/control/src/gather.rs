@@ -10,7 +10,7 @@ use upshift_model::expr::{self, Scope};
 use upshift_model::facts::{Facts, HostFacts, NodeFacts};
 use upshift_model::fleet::{Fleet, Host};
 use upshift_model::package::PackagePattern;
-use upshift_model::probe::{Observation, Probe, ProbeFailure};
+use upshift_model::probe::{Observation, Probe, ProbeFailure, ProcessProbe};
 use upshift_model::profile::{FactExpression, Profile};
 use upshift_model::template;
 use upshift_wire::protocol::{Located, Request, Response};
@@ -75,6 +75,17 @@ pub async fn gather(
         gathered.facts.nodes.insert(name, facts);
     }
     gathered
+}
+
+/// Name of the probe of the product's process, which every profile has without saying so.
+const PROCESS: &str = "process";
+
+fn process_probe(profile: &Profile) -> Probe {
+    Probe::Process(ProcessProbe {
+        service: profile.service.clone(),
+        version_arguments: profile.versions.arguments.clone(),
+        version_pattern: profile.versions.pattern.clone(),
+    })
 }
 
 /// One host under observation.
@@ -150,20 +161,23 @@ impl Look<'_> {
     }
 
     async fn probes(&self, names: &Value) -> BTreeMap<String, Value> {
-        let observed = self.profile.probes.iter().map(|(name, probe)| async move {
-            let value =
-                match template::render(probe, names) {
-                    Ok(probe) => observe(self.session, None, probe)
-                        .await
-                        .unwrap_or_else(|failure| match failure {
-                            ProbeFailure::Unreachable(reason) | ProbeFailure::Failed(reason) => {
-                                json!({"error": reason})
-                            }
-                        }),
-                    // Most often it names the target of an upgrade, which there is none of yet.
-                    Err(error) => json!({"error": error.to_string()}),
-                };
-            (name.clone(), value)
+        let process = process_probe(self.profile);
+        let own = self
+            .profile
+            .probes
+            .iter()
+            .map(|(name, probe)| (name.as_str(), probe));
+        let implied = (!self.profile.probes.contains_key(PROCESS)).then_some((PROCESS, &process));
+        let observed = own.chain(implied).map(|(name, probe)| async move {
+            // What cannot be filled in most often names the target of an upgrade, which there is none of yet.
+            let observation = match template::render(probe, names) {
+                Ok(probe) => observe(self.session, None, probe).await,
+                Err(error) => Err(ProbeFailure::Failed(error.to_string())),
+            };
+            let value = observation.unwrap_or_else(|failure| match failure {
+                ProbeFailure::Unreachable(reason) | ProbeFailure::Failed(reason) => json!({"error": reason}),
+            });
+            (name.to_owned(), value)
         });
         join_all(observed).await.into_iter().collect()
     }
