@@ -1,0 +1,3 @@
+//! The lab server's process.
+
+fn main() {}
