@@ -7,6 +7,7 @@
 //! Every action is written so that doing it twice ends in the same state as doing it once ("make it so"), because a
 //! retry after an observed failure is a new attempt at the same action.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -45,6 +46,18 @@ pub enum Service {
     Commands(CommandService),
 }
 
+impl Service {
+    /// Who runs the service on a host, templates filled in: a supervised service that names a unit is that unit's.
+    pub fn effective(&self) -> Cow<'_, Service> {
+        match self {
+            Service::Supervised(SupervisedService { unit: Some(unit), .. }) if !unit.is_empty() => {
+                Cow::Owned(Service::Systemd(SystemdService { unit: unit.clone() }))
+            }
+            other => Cow::Borrowed(other),
+        }
+    }
+}
+
 /// A service that systemd runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -59,6 +72,10 @@ pub struct SystemdService {
 pub struct SupervisedService {
     /// Name of the service on this host; one process per name.
     pub name: String,
+    /// The systemd unit that runs the service on hosts that have one, such as `etcd.service`; where it is absent or empty the
+    /// agent runs the service itself. A template, so that each host of a fleet can say; see [`Service::effective`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
     /// The program and its arguments.
     pub argv: Vec<String>,
     /// Environment variables added to the agent's own.
