@@ -4,6 +4,7 @@
 pub fn shipped() -> &'static [(&'static str, &'static str)] {
     &[
         ("alluxio.yaml", include_str!("../../../../profiles/alluxio.yaml")),
+        ("etcd.yaml", include_str!("../../../../profiles/etcd.yaml")),
         ("emqx.yaml", include_str!("../../../../profiles/emqx.yaml")),
         (
             "kyligence.yaml",
