@@ -1,3 +1,5 @@
-//! The lab server's process.
+//! The lab server's process; see `upshift_lab::server`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    upshift_lab::server::main()
+}
