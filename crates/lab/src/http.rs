@@ -159,9 +159,13 @@ mod tests {
             })
         );
         assert_eq!(parse(&plain[..plain.len() - 1], false).unwrap(), None);
-        let chunked = b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+        let chunked =
+            b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
         let answer = parse(chunked, false).unwrap().unwrap();
-        assert_eq!((answer.status, answer.body.as_slice()), (404, b"abcde".as_slice()));
+        assert_eq!(
+            (answer.status, answer.body.as_slice()),
+            (404, b"abcde".as_slice())
+        );
         assert_eq!(parse(&chunked[..60], false).unwrap(), None);
     }
 

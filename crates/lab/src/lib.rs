@@ -4,6 +4,7 @@
 //!
 //! Nothing here is used when Upshift upgrades a cluster of its users.
 
+pub mod client;
 pub mod cluster;
 pub mod fetch;
 pub mod http;
@@ -11,5 +12,6 @@ pub mod load;
 pub mod package;
 pub mod ports;
 pub mod processes;
+pub mod releases;
 pub mod server;
 pub mod testbed;

@@ -174,6 +174,9 @@ mod tests {
         let out = directory.path().join("out");
         unpack(&one.path, &out).unwrap();
         assert_eq!(fs::read(out.join("note")).unwrap(), b"hello");
-        assert_eq!(fs::metadata(out.join("program")).unwrap().permissions().mode() & 0o777, 0o755);
+        assert_eq!(
+            fs::metadata(out.join("program")).unwrap().permissions().mode() & 0o777,
+            0o755
+        );
     }
 }

@@ -173,7 +173,9 @@ pub fn end_under(directory: &Path, patience: Duration) {
         for pid in under(directory) {
             signal(pid, Signal::KILL);
         }
-        poll(Duration::from_secs(2), || under(directory).iter().all(|pid| !runs(*pid)));
+        poll(Duration::from_secs(2), || {
+            under(directory).iter().all(|pid| !runs(*pid))
+        });
     }
 }
 
@@ -204,7 +206,11 @@ mod tests {
         std::os::unix::fs::symlink("/bin/sleep", &mark).unwrap();
         let script = format!("{} 61 & {} 62; true", mark.display(), mark.display());
         let began = Instant::now();
-        let error = run(Command::new("sh").args(["-c", &script]), Duration::from_millis(300)).unwrap_err();
+        let error = run(
+            Command::new("sh").args(["-c", &script]),
+            Duration::from_millis(300),
+        )
+        .unwrap_err();
         assert!(matches!(error, RunError::TimedOut { .. }), "{error}");
         assert!(began.elapsed() < Duration::from_secs(5));
         assert!(poll(Duration::from_secs(2), || under(directory.path())
@@ -220,9 +226,11 @@ mod tests {
 
     #[test]
     fn a_failure_carries_the_last_lines() {
-        let error =
-            run(Command::new("sh").args(["-c", "echo one >&2; echo two >&2; exit 3"]), Duration::from_secs(5))
-                .unwrap_err();
+        let error = run(
+            Command::new("sh").args(["-c", "echo one >&2; echo two >&2; exit 3"]),
+            Duration::from_secs(5),
+        )
+        .unwrap_err();
         let text = error.to_string();
         assert!(text.contains("one · two") && text.contains('3'), "{text}");
     }

@@ -82,7 +82,10 @@ fn download(cache: &Cache, suite: &str, pins: &[&DebPin]) -> Result<(), String> 
     prepare().map_err(|error| error.to_string())?;
     let apt = |arguments: &[String]| {
         let mut command = Command::new("apt-get");
-        command.args(options(root)).args(arguments).current_dir(root.join("debs"));
+        command
+            .args(options(root))
+            .args(arguments)
+            .current_dir(root.join("debs"));
         processes::run(&mut command, LIMIT).map_err(|error| error.to_string())
     };
     apt(&["update".to_owned()])?;
@@ -121,7 +124,11 @@ fn keep(cache: &Cache, directory: &Path, pin: &DebPin) -> Result<(), String> {
         .map_err(|error| error.to_string())?
         .flatten()
         .map(|entry| entry.path())
-        .find(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&prefix)))
+        .find(|path| {
+            path.file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(|name| name.starts_with(&prefix))
+        })
         .ok_or_else(|| format!("apt-get left no file of {}", pin.package))?;
     let (found, _) = package::digest(&file).map_err(|error| error.to_string())?;
     if found != pin.sha256 {
@@ -131,7 +138,9 @@ fn keep(cache: &Cache, directory: &Path, pin: &DebPin) -> Result<(), String> {
         ));
     }
     let target = cache.path(&pin.cached_name());
-    fs::create_dir_all(cache.path("debian")).and_then(|()| fs::rename(&file, target)).map_err(|error| error.to_string())
+    fs::create_dir_all(cache.path("debian"))
+        .and_then(|()| fs::rename(&file, target))
+        .map_err(|error| error.to_string())
 }
 
 /// The Debian mirror that this machine uses, or the one named by `UPSHIFT_DEBIAN_MIRROR`.
@@ -142,7 +151,12 @@ fn mirror() -> Result<String, String> {
         return Ok(mirror);
     }
     let mut command = Command::new("apt-get");
-    command.args(["indextargets", "--format", "$(SITE) $(ORIGIN) $(RELEASE)", "Created-By: Packages"]);
+    command.args([
+        "indextargets",
+        "--format",
+        "$(SITE) $(ORIGIN) $(RELEASE)",
+        "Created-By: Packages",
+    ]);
     let output = processes::run(&mut command, Duration::from_secs(30)).map_err(|error| error.to_string())?;
     choose_mirror(&String::from_utf8_lossy(&output.stdout)).ok_or_else(|| {
         "this machine's apt knows no mirror of Debian; UPSHIFT_DEBIAN_MIRROR can name one".to_owned()
@@ -168,7 +182,9 @@ fn choose_mirror(targets: &str) -> Option<String> {
 pub(super) fn unpack(deb: &Path, directory: &Path) -> Result<(), String> {
     let mut command = Command::new("dpkg-deb");
     command.arg("-x").arg(deb).arg(directory);
-    processes::run(&mut command, Duration::from_secs(60)).map(|_| ()).map_err(|error| error.to_string())
+    processes::run(&mut command, Duration::from_secs(60))
+        .map(|_| ())
+        .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -179,7 +195,8 @@ mod tests {
     fn the_main_archive_is_the_mirror() {
         let lines = "http://mirror.test/debian-security/ Debian bookworm-security\nhttp://mirror.test/debian/ Debian bookworm\n";
         assert_eq!(choose_mirror(lines).unwrap(), "http://mirror.test/debian");
-        let unfetched = "https://other.test/node $(ORIGIN) nodistro\nhttp://mirror.test/debian/ $(ORIGIN) $(RELEASE)\n";
+        let unfetched =
+            "https://other.test/node $(ORIGIN) nodistro\nhttp://mirror.test/debian/ $(ORIGIN) $(RELEASE)\n";
         assert_eq!(choose_mirror(unfetched).unwrap(), "http://mirror.test/debian");
         assert_eq!(choose_mirror("http://archive.test/ubuntu Ubuntu noble\n"), None);
     }

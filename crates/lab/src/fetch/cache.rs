@@ -19,7 +19,11 @@ impl Cache {
     /// # Errors
     /// Where no directory can be made for it.
     pub fn open() -> io::Result<Self> {
-        let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let set = |name: &str| {
+            env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
         let root = set("UPSHIFT_CACHE")
             .or_else(|| set("XDG_CACHE_HOME").map(|path| path.join("upshift")))
             .or_else(|| set("HOME").map(|path| path.join(".cache/upshift")))

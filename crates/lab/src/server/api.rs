@@ -55,7 +55,10 @@ impl Member {
 
     /// Waits for a change.
     pub fn wait<'a>(&self, core: MutexGuard<'a, Core>, limit: Duration) -> MutexGuard<'a, Core> {
-        self.changed.wait_timeout(core, limit).unwrap_or_else(PoisonError::into_inner).0
+        self.changed
+            .wait_timeout(core, limit)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
     }
 
     /// Wakes those who wait for a change.
@@ -96,18 +99,27 @@ impl Member {
             ("GET", "/health") => {
                 let mut core = self.core();
                 let healthy = core.healthy();
-                (if healthy { 200 } else { 503 }, json!({ "healthy": healthy, "state": core.state() }))
+                (
+                    if healthy { 200 } else { 503 },
+                    json!({ "healthy": healthy, "state": core.state() }),
+                )
             }
             ("GET", "/version") => {
                 let core = self.core();
-                (200, json!({ "server": core.manifest.version, "cluster": core.cluster_version }))
+                (
+                    200,
+                    json!({ "server": core.manifest.version, "cluster": core.cluster_version }),
+                )
             }
             ("GET", "/hash") => self.hash(asked),
             ("GET", "/cluster") => self.cluster(asked),
             ("GET", "/dump") => {
                 let core = self.core();
                 let (revision, hash) = (core.revision(), core.hash_at(core.revision()));
-                (200, json!({ "revision": revision, "hash": hash.map(hexadecimal), "values": core.values }))
+                (
+                    200,
+                    json!({ "revision": revision, "hash": hash.map(hexadecimal), "values": core.values }),
+                )
             }
             ("GET", "/get") => self.get(asked.parameter("key").unwrap_or_default()),
             ("POST", "/put") => self.put(asked),
@@ -117,8 +129,14 @@ impl Member {
     }
 
     fn not_leader(&self, core: &Core) -> (u16, Value) {
-        let address = core.leader.as_ref().and_then(|name| core.config.members.get(name));
-        (421, json!({ "error": "this member does not lead", "leader": address }))
+        let address = core
+            .leader
+            .as_ref()
+            .and_then(|name| core.config.members.get(name));
+        (
+            421,
+            json!({ "error": "this member does not lead", "leader": address }),
+        )
     }
 
     fn put(&self, asked: &Asked) -> (u16, Value) {
@@ -130,7 +148,10 @@ impl Member {
         if core.role != Role::Leader {
             return self.not_leader(&core);
         }
-        let change = Change::Put { key: key.to_owned(), value: value.to_owned() };
+        let change = Change::Put {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        };
         let index = self.must(core.propose(change));
         let term = core.ballot.term;
         self.notify();
@@ -141,7 +162,10 @@ impl Member {
         if core.commit >= index && core.disk.term_of(index) == Some(term) {
             (200, json!({ "index": index }))
         } else {
-            (503, json!({ "error": "no majority has it yet; it may or may not be kept" }))
+            (
+                503,
+                json!({ "error": "no majority has it yet; it may or may not be kept" }),
+            )
         }
     }
 
@@ -151,17 +175,26 @@ impl Member {
             return self.not_leader(&core);
         }
         if !core.leads_surely() {
-            return (503, json!({ "error": "the leader does not hear from a majority" }));
+            return (
+                503,
+                json!({ "error": "the leader does not hear from a majority" }),
+            );
         }
         (200, json!({ "value": core.values.get(key) }))
     }
 
     fn hash(&self, asked: &Asked) -> (u16, Value) {
         let core = self.core();
-        let revision = asked.parameter("revision").and_then(|text| text.parse().ok()).unwrap_or(core.revision());
+        let revision = asked
+            .parameter("revision")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(core.revision());
         match core.hash_at(revision) {
             Some(hash) => (200, json!({ "revision": revision, "hash": hexadecimal(hash) })),
-            None => (409, json!({ "error": "that revision has not been reached", "revision": core.revision() })),
+            None => (
+                409,
+                json!({ "error": "that revision has not been reached", "revision": core.revision() }),
+            ),
         }
     }
 
@@ -171,7 +204,9 @@ impl Member {
             let mut core = self.core();
             (core.status(), core.config.name.clone())
         };
-        let hash_path = asked.parameter("revision").map(|revision| format!("/hash?revision={revision}"));
+        let hash_path = asked
+            .parameter("revision")
+            .map(|revision| format!("/hash?revision={revision}"));
         let own_hash = hash_path.as_ref().map(|_| self.hash(asked).1);
         let questions: Vec<_> = self
             .others()

@@ -80,7 +80,9 @@ fn run(executable: &Path, manifest: Manifest, file: &str, arguments: &[String]) 
 
 /// A shell puts the signal away, which lasts across `exec`, and becomes this program again under the same name.
 fn restart_ignoring_term(executable: &Path, arguments: &[String]) -> String {
-    let name = std::env::args_os().next().unwrap_or_else(|| executable.as_os_str().to_owned());
+    let name = std::env::args_os()
+        .next()
+        .unwrap_or_else(|| executable.as_os_str().to_owned());
     let error = Command::new("sh")
         .args(["-c", "trap '' TERM; exec \"$0\" \"$@\""])
         .arg(name)
@@ -91,10 +93,19 @@ fn restart_ignoring_term(executable: &Path, arguments: &[String]) -> String {
 }
 
 fn move_leader(address: &str) -> Result<(), String> {
-    let answer = http::post(http::address_of(address), "/leader/move", &json!({}), Duration::from_secs(5))
-        .map_err(|error| error.to_string())?;
+    let answer = http::post(
+        http::address_of(address),
+        "/leader/move",
+        &json!({}),
+        Duration::from_secs(5),
+    )
+    .map_err(|error| error.to_string())?;
     println!("{}", answer.json());
-    if answer.status == 200 { Ok(()) } else { Err("no other member leads".to_owned()) }
+    if answer.status == 200 {
+        Ok(())
+    } else {
+        Err("no other member leads".to_owned())
+    }
 }
 
 fn save(address: &str, file: &Path) -> Result<(), String> {
@@ -121,7 +132,10 @@ fn read(file: &Path) -> Result<Value, String> {
 fn inspect(file: &Path) -> Result<(), String> {
     let saved = read(file)?;
     let keys = saved["values"].as_object().ok_or("it holds no values")?.len();
-    println!("{}", json!({ "revision": saved["revision"], "hash": saved["hash"], "keys": keys }));
+    println!(
+        "{}",
+        json!({ "revision": saved["revision"], "hash": saved["hash"], "keys": keys })
+    );
     Ok(())
 }
 

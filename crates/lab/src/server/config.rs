@@ -29,15 +29,24 @@ impl Config {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let (key, value) = line.split_once('=').ok_or_else(|| format!("`{line}` is not `key = value`"))?;
+            let (key, value) = line
+                .split_once('=')
+                .ok_or_else(|| format!("`{line}` is not `key = value`"))?;
             values.insert(key.trim().to_owned(), value.trim().to_owned());
         }
-        let get = |key: &str| values.get(key).cloned().ok_or_else(|| format!("the key `{key}` is missing"));
+        let get = |key: &str| {
+            values
+                .get(key)
+                .cloned()
+                .ok_or_else(|| format!("the key `{key}` is missing"))
+        };
         let members = get("members")?
             .split(',')
             .map(|member| {
-                let (name, address) =
-                    member.trim().split_once('@').ok_or_else(|| format!("`{member}` is not `name@host:port`"))?;
+                let (name, address) = member
+                    .trim()
+                    .split_once('@')
+                    .ok_or_else(|| format!("`{member}` is not `name@host:port`"))?;
                 Ok((name.to_owned(), address.to_owned()))
             })
             .collect::<Result<BTreeMap<_, _>, String>>()?;
@@ -62,8 +71,11 @@ impl Config {
 
     /// The configuration as a file.
     pub fn to_text(&self) -> String {
-        let members: Vec<String> =
-            self.members.iter().map(|(name, address)| format!("{name}@{address}")).collect();
+        let members: Vec<String> = self
+            .members
+            .iter()
+            .map(|(name, address)| format!("{name}@{address}"))
+            .collect();
         format!(
             "# Lab server\nname = {}\ndata = {}\nmembers = {}\nrise_after_ms = {}\nlegacy_cache = 64\n",
             self.name,
@@ -84,8 +96,15 @@ mod tests {
         let config = Config::parse(text).unwrap();
         assert_eq!((config.address(), config.rise_after_ms), ("127.0.0.1:1", 1500));
         assert_eq!(Config::parse(&config.to_text()).unwrap().members, config.members);
-        assert_eq!(Config::parse("name = a\nmembers = a@x:1\n").unwrap_err(), "the key `data` is missing");
+        assert_eq!(
+            Config::parse("name = a\nmembers = a@x:1\n").unwrap_err(),
+            "the key `data` is missing"
+        );
         assert!(Config::parse("nonsense").unwrap_err().contains("nonsense"));
-        assert!(Config::parse("name = c\ndata = /d\nmembers = a@x:1").unwrap_err().contains("among"));
+        assert!(
+            Config::parse("name = c\ndata = /d\nmembers = a@x:1")
+                .unwrap_err()
+                .contains("among")
+        );
     }
 }

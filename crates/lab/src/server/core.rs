@@ -71,7 +71,8 @@ impl Core {
         if let Some(key) = manifest.refused_keys.iter().find(|key| config.keys.contains(key)) {
             return Err(format!("unknown configuration key `{key}`"));
         }
-        let failed = |error: io::Error| format!("the data in {} cannot be used: {error}", config.data.display());
+        let failed =
+            |error: io::Error| format!("the data in {} cannot be used: {error}", config.data.display());
         let disk = Disk::open(&config.data).map_err(failed)?;
         let found = disk.format().map_err(failed)?;
         if manifest.misbehaviour.refuses_to_start && found.is_some() {
@@ -79,7 +80,10 @@ impl Core {
         }
         let format = found.unwrap_or(1);
         if format > manifest.format || format < manifest.reads_from {
-            return Err(format!("data format {format} cannot be read by release {}", manifest.version));
+            return Err(format!(
+                "data format {format} cannot be read by release {}",
+                manifest.version
+            ));
         }
         if found.is_none() {
             disk.write_format(format).map_err(failed)?;
@@ -90,12 +94,27 @@ impl Core {
             .keys()
             .filter(|name| **name != config.name)
             .map(|name| {
-                (name.clone(), Peer { next: 1, matched: 0, heard: None, version: String::new() })
+                (
+                    name.clone(),
+                    Peer {
+                        next: 1,
+                        matched: 0,
+                        heard: None,
+                        version: String::new(),
+                    },
+                )
             })
             .collect();
-        let lost = if manifest.misbehaviour.lose_data { disk.last() } else { 0 };
+        let lost = if manifest.misbehaviour.lose_data {
+            disk.last()
+        } else {
+            0
+        };
         let now = Instant::now();
-        let dice = config.name.bytes().fold(u64::from(std::process::id()), |hash, byte| mix(hash, &[byte]));
+        let dice = config
+            .name
+            .bytes()
+            .fold(u64::from(std::process::id()), |hash, byte| mix(hash, &[byte]));
         Ok(Core {
             config,
             manifest,
@@ -154,7 +173,10 @@ impl Core {
 
     /// Stands for election: votes for itself in a new term.
     pub fn stand(&mut self) -> io::Result<VoteRequest> {
-        self.ballot = Ballot { term: self.ballot.term + 1, vote: Some(self.config.name.clone()) };
+        self.ballot = Ballot {
+            term: self.ballot.term + 1,
+            vote: Some(self.config.name.clone()),
+        };
         self.disk.write_ballot(&self.ballot)?;
         self.role = Role::Candidate;
         self.leader = None;
@@ -177,14 +199,21 @@ impl Core {
         let own = (self.disk.term_of(last).unwrap_or(0), last);
         let granted = request.term == self.ballot.term
             && self.role != Role::Leader
-            && self.ballot.vote.as_ref().is_none_or(|vote| *vote == request.candidate)
+            && self
+                .ballot
+                .vote
+                .as_ref()
+                .is_none_or(|vote| *vote == request.candidate)
             && (request.last_term, request.last_index) >= own;
         if granted {
             self.ballot.vote = Some(request.candidate.clone());
             self.disk.write_ballot(&self.ballot)?;
             self.put_off_election();
         }
-        Ok(VoteAnswer { term: self.ballot.term, granted })
+        Ok(VoteAnswer {
+            term: self.ballot.term,
+            granted,
+        })
     }
 
     /// Takes up leadership: a first entry of the new term carries all earlier ones over the majority.
@@ -194,7 +223,12 @@ impl Core {
         self.rise_since = None;
         let next = self.disk.last() + 1;
         for peer in self.peers.values_mut() {
-            *peer = Peer { next, matched: 0, heard: None, version: String::new() };
+            *peer = Peer {
+                next,
+                matched: 0,
+                heard: None,
+                version: String::new(),
+            };
         }
         self.propose(Change::Nothing)?;
         Ok(())
@@ -202,7 +236,10 @@ impl Core {
 
     /// Appends a leader's own entry; gives its number.
     pub fn propose(&mut self, change: Change) -> io::Result<u64> {
-        self.disk.append(&[Entry { term: self.ballot.term, change }])?;
+        self.disk.append(&[Entry {
+            term: self.ballot.term,
+            change,
+        }])?;
         self.advance()?;
         Ok(self.disk.last())
     }
@@ -235,7 +272,11 @@ impl Core {
         self.leader = Some(request.leader.clone());
         self.put_off_election();
         if self.disk.term_of(request.previous_index) != Some(request.previous_term) {
-            return Ok(answer(self, false, self.disk.last().min(request.previous_index.saturating_sub(1))));
+            return Ok(answer(
+                self,
+                false,
+                self.disk.last().min(request.previous_index.saturating_sub(1)),
+            ));
         }
         let mut index = request.previous_index;
         for (position, entry) in request.entries.iter().enumerate() {
@@ -293,13 +334,16 @@ impl Core {
     fn apply(&mut self) -> io::Result<()> {
         while self.applied < self.commit {
             self.applied += 1;
-            let Some(entry) = self.disk.get(self.applied).cloned() else { break };
+            let Some(entry) = self.disk.get(self.applied).cloned() else {
+                break;
+            };
             match entry.change {
                 Change::Nothing => {}
                 Change::Put { .. } if self.applied <= self.lost => {}
                 Change::Put { key, value } => {
                     let before = self.hashes[self.hashes.len() - 1];
-                    self.hashes.push(mix(mix(before, key.as_bytes()), value.as_bytes()));
+                    self.hashes
+                        .push(mix(mix(before, key.as_bytes()), value.as_bytes()));
                     self.values.insert(key, value);
                 }
                 Change::ClusterVersion(version) => self.raise(version)?,
@@ -336,7 +380,11 @@ impl Core {
             .chain([self.manifest.minor()])
             .min_by_key(|version| manifest::numbers(version))?;
         let newer = manifest::numbers(&lowest) > manifest::numbers(&self.cluster_version);
-        if self.role != Role::Leader || !newer || self.peers.values().any(|peer| peer.version.is_empty()) {
+        let silent = |peer: &Peer| {
+            peer.heard
+                .is_none_or(|heard| heard.elapsed() > Duration::from_secs(1))
+        };
+        if self.role != Role::Leader || !newer || self.peers.values().any(silent) {
             self.rise_since = None;
             return None;
         }
@@ -400,7 +448,9 @@ impl Core {
 /// FNV-1a, going on from a hash.
 fn mix(hash: u64, bytes: &[u8]) -> u64 {
     let begin = if hash == 0 { 0xcbf2_9ce4_8422_2325 } else { hash };
-    bytes.iter().fold(begin, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.iter().fold(begin, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]

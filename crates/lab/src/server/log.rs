@@ -56,12 +56,18 @@ impl Disk {
     pub fn open(directory: &Path) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         let path = directory.join("log");
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(&path)?;
         let (mut entries, mut offsets) = (Vec::new(), vec![0]);
         let mut reader = BufReader::new(File::open(&path)?);
         let mut line = String::new();
         while reader.read_line(&mut line)? > 0 && line.ends_with('\n') {
-            let Ok(entry) = serde_json::from_str(&line) else { break };
+            let Ok(entry) = serde_json::from_str(&line) else {
+                break;
+            };
             entries.push(entry);
             offsets.push(offsets[offsets.len() - 1] + line.len() as u64);
             line.clear();
@@ -70,7 +76,12 @@ impl Disk {
         file.seek(io::SeekFrom::End(0))?;
         file.sync_all()?;
         File::open(directory)?.sync_all()?;
-        Ok(Disk { directory: directory.to_owned(), file, entries, offsets })
+        Ok(Disk {
+            directory: directory.to_owned(),
+            file,
+            entries,
+            offsets,
+        })
     }
 
     /// Number of entries; the first has the number 1.
@@ -93,7 +104,12 @@ impl Disk {
 
     /// Entries after a number, at most so many.
     pub fn after(&self, index: u64, most: usize) -> Vec<Entry> {
-        self.entries.iter().skip(usize::try_from(index).unwrap_or(usize::MAX)).take(most).cloned().collect()
+        self.entries
+            .iter()
+            .skip(usize::try_from(index).unwrap_or(usize::MAX))
+            .take(most)
+            .cloned()
+            .collect()
     }
 
     /// Appends entries, durably.
@@ -171,7 +187,13 @@ mod tests {
     use super::*;
 
     fn put(term: u64, key: &str) -> Entry {
-        Entry { term, change: Change::Put { key: key.to_owned(), value: "v".to_owned() } }
+        Entry {
+            term,
+            change: Change::Put {
+                key: key.to_owned(),
+                value: "v".to_owned(),
+            },
+        }
     }
 
     #[test]
@@ -181,14 +203,21 @@ mod tests {
         disk.append(&[put(1, "a"), put(1, "b"), put(2, "c")]).unwrap();
         disk.truncate(2).unwrap();
         disk.append(&[put(3, "d")]).unwrap();
-        disk.write_ballot(&Ballot { term: 3, vote: Some("x".to_owned()) }).unwrap();
+        disk.write_ballot(&Ballot {
+            term: 3,
+            vote: Some("x".to_owned()),
+        })
+        .unwrap();
         drop(disk);
         let path = directory.path().join("log");
         let mut text = fs::read_to_string(&path).unwrap();
         text.push_str("{\"term\":4,\"chan");
         fs::write(&path, text).unwrap();
         let mut disk = Disk::open(directory.path()).unwrap();
-        assert_eq!((disk.last(), disk.term_of(3), disk.term_of(4)), (3, Some(3), None));
+        assert_eq!(
+            (disk.last(), disk.term_of(3), disk.term_of(4)),
+            (3, Some(3), None)
+        );
         assert_eq!(disk.ballot().unwrap().term, 3);
         disk.append(&[put(4, "e")]).unwrap();
         drop(disk);

@@ -48,12 +48,20 @@ pub struct Misbehaviour {
 impl Manifest {
     /// A release without misbehaviour. The data format is the version's first number.
     pub fn plain(version: &str) -> Self {
-        let major = version.split('.').next().and_then(|number| number.parse().ok()).unwrap_or(1);
+        let major = version
+            .split('.')
+            .next()
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(1);
         Manifest {
             version: version.to_owned(),
             format: major,
             reads_from: 1,
-            refused_keys: if major > 1 { vec!["legacy_cache".to_owned()] } else { Vec::new() },
+            refused_keys: if major > 1 {
+                vec!["legacy_cache".to_owned()]
+            } else {
+                Vec::new()
+            },
             misbehaviour: Misbehaviour::default(),
         }
     }

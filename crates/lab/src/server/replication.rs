@@ -28,7 +28,10 @@ fn speak(member: &Member, name: &str, address: &str) {
     let request = {
         let core = member.core();
         let idle = core.role != Role::Leader
-            || core.peers.get(name).is_some_and(|peer| peer.next > core.disk.last());
+            || core
+                .peers
+                .get(name)
+                .is_some_and(|peer| peer.next > core.disk.last());
         let core = if idle { member.wait(core, HEARTBEAT) } else { core };
         if core.role != Role::Leader {
             return;
@@ -36,9 +39,14 @@ fn speak(member: &Member, name: &str, address: &str) {
         core.append_request(name)
     };
     let Some(request) = request else { return };
-    let answer = http::post(address, "/peer/append", &json!(request), ELECTION.saturating_mul(4))
-        .ok()
-        .and_then(|answer| serde_json::from_slice::<AppendAnswer>(&answer.body).ok());
+    let answer = http::post(
+        address,
+        "/peer/append",
+        &json!(request),
+        ELECTION.saturating_mul(4),
+    )
+    .ok()
+    .and_then(|answer| serde_json::from_slice::<AppendAnswer>(&answer.body).ok());
     match answer {
         Some(answer) => {
             member.must(member.core().appended(name, &request, &answer));

@@ -59,7 +59,10 @@ pub(super) struct Asked {
 impl Asked {
     /// A parameter of the query.
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.query.split('&').find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name)).map(|(_, v)| v)
+        self.query
+            .split('&')
+            .find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name))
+            .map(|(_, v)| v)
     }
 }
 
@@ -80,7 +83,9 @@ where
 fn one(mut stream: TcpStream, answer: &dyn Fn(&Asked) -> (u16, Value)) -> io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.set_nodelay(true)?;
-    let Some(asked) = read(&mut stream)? else { return Ok(()) };
+    let Some(asked) = read(&mut stream)? else {
+        return Ok(());
+    };
     let (status, value) = answer(&asked);
     let body = value.to_string();
     let reason = if status == 200 { "OK" } else { "Not OK" };
@@ -100,7 +105,9 @@ fn read(stream: &mut TcpStream) -> io::Result<Option<Asked>> {
             return Ok(None);
         }
         received.extend_from_slice(&buffer[..count]);
-        let Some(end) = received.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        let Some(end) = received.windows(4).position(|window| window == b"\r\n\r\n") else {
+            continue;
+        };
         let head = String::from_utf8_lossy(&received[..end]).into_owned();
         let length = head
             .lines()
@@ -120,6 +127,11 @@ fn read(stream: &mut TcpStream) -> io::Result<Option<Asked>> {
         let target = words.next().unwrap_or("/");
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let body = received[end + 4..end + 4 + length].to_vec();
-        return Ok(Some(Asked { method, path: path.to_owned(), query: query.to_owned(), body }));
+        return Ok(Some(Asked {
+            method,
+            path: path.to_owned(),
+            query: query.to_owned(),
+            body,
+        }));
     }
 }

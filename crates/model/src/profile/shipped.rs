@@ -10,6 +10,7 @@ pub fn shipped() -> &'static [(&'static str, &'static str)] {
             "kyligence.yaml",
             include_str!("../../../../profiles/kyligence.yaml"),
         ),
+        ("lab.yaml", include_str!("../../../../profiles/lab.yaml")),
         ("weka.yaml", include_str!("../../../../profiles/weka.yaml")),
     ]
 }

@@ -52,11 +52,13 @@ pub fn look(probe: &HttpProbe) -> Result<Value> {
 }
 
 fn tls(probe: &HttpProbe) -> Result<TlsConfig> {
-    let mut config = TlsConfig::builder().root_certs(match &probe.ca_file {
+    // An empty name is how a template says that there is none.
+    let named = |file: &'_ Option<String>| file.clone().filter(|file| !file.is_empty());
+    let mut config = TlsConfig::builder().root_certs(match &named(&probe.ca_file) {
         Some(file) => RootCerts::from(certificates(file)?),
         None => system_authorities().clone(),
     });
-    match (&probe.cert_file, &probe.key_file) {
+    match (&named(&probe.cert_file), &named(&probe.key_file)) {
         (Some(certificate), Some(key)) => {
             let chain = certificates(certificate)?;
             config = config.client_cert(Some(ClientCert::new_with_certs(&chain, private_key(key)?)));

@@ -19,7 +19,7 @@ const APPEARS: Duration = Duration::from_secs(10);
 
 /// The process of a service; nothing where it does not run.
 pub fn find(layout: &Layout, service: &Service) -> Result<Option<ProcessId>> {
-    match service {
+    match service.effective().as_ref() {
         Service::Systemd(service) => systemd::find(&service.unit),
         Service::Supervised(service) => supervised::find(layout, service),
         Service::Commands(service) => Ok(from_pid_file(&service.pid_file)),
@@ -72,7 +72,7 @@ pub fn start(layout: &Layout, service: &Service, mark: &str) -> Result<Value> {
     if let Some(process) = find(layout, service)? {
         return already(layout, service, &process);
     }
-    let process = match service {
+    let process = match service.effective().as_ref() {
         Service::Systemd(service) => systemd::start(&service.unit)?,
         Service::Supervised(service) => Some(supervised::start(layout, service)?),
         Service::Commands(service) => start_by_command(layout, service, mark)?,
@@ -125,7 +125,7 @@ pub fn stop(layout: &Layout, stop: &StopService, mark: &str) -> Result<Value> {
     let begin = Instant::now();
     let patience = Duration::from_millis(stop.patience.0);
     let process = find(layout, &stop.service)?;
-    let stopped = match (&stop.service, &process) {
+    let stopped = match (stop.service.effective().as_ref(), &process) {
         // Asked even without a main process: a unit that restarts by itself has none between two tries.
         (Service::Systemd(service), _) => Some(systemd::stop(&service.unit, process.as_ref(), patience)?),
         (_, None) => None,
