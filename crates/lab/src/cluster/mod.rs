@@ -16,6 +16,7 @@ pub use member::Member;
 
 use crate::client::Client;
 use crate::http;
+use crate::janitor::Janitor;
 use crate::package::Package;
 use crate::processes;
 
@@ -63,6 +64,8 @@ pub struct Cluster {
     directory: PathBuf,
     members: Vec<Member>,
     fleet_file: PathBuf,
+    // Last: it is told that all is clean after it is.
+    _janitor: Janitor,
 }
 
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
@@ -80,6 +83,7 @@ impl Cluster {
     ) -> Result<Self, ClusterError> {
         fs::create_dir_all(directory)?;
         let directory = directory.canonicalize()?;
+        let _janitor = Janitor::of_directory(&directory)?;
         let members = layout::members(product, &directory, places)?;
         let fleet_file = directory.join("fleet.yaml");
         let mut cluster = Cluster {
@@ -87,6 +91,7 @@ impl Cluster {
             directory,
             members,
             fleet_file,
+            _janitor,
         };
         fs::write(&cluster.fleet_file, cluster.fleet_text("lab"))?;
         for position in 0..cluster.members.len() {

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cluster::Place;
 use crate::fetch::{Cache, HostTool, Say, Unavailable, host_tool};
+use crate::janitor::Janitor;
 use crate::processes::{self, RunError};
 
 use network::Network;
@@ -28,6 +29,7 @@ pub struct Testbed {
     sshd: PathBuf,
     user: Option<User>,
     mounts: Vec<PathBuf>,
+    _janitor: Janitor,
 }
 
 /// One host.
@@ -42,6 +44,18 @@ pub struct TestHost {
     /// The bridge's end of its link.
     pub link: String,
 }
+
+/// Takes down what is named after `$WHAT`.
+const TAKE_DOWN: &str = r#"
+for namespace in $(ip netns list | cut -d' ' -f1 | grep "^$WHAT-"); do
+  kill -9 $(ip netns pids "$namespace") 2>/dev/null
+  ip netns del "$namespace"
+done
+ip -o link show | grep -o " $WHAT[a-z0-9]*[@:]" | tr -d ' @:' | while read -r link; do ip link del "$link"; done
+rm -f "/etc/sudoers.d/${WHAT}u"
+userdel --force "${WHAT}u"
+true
+"#;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -63,7 +77,8 @@ impl Testbed {
         let names: Vec<String> =
             (1..=count).map(|number| format!("h{number}")).chain(["jump".to_owned()]).collect();
         let (network, hosts) = Network::new(&names).map_err(|error| failed(error.to_string()))?;
-        let bed = Testbed { directory, network, hosts, sshd, user: None, mounts: Vec::new() };
+        let _janitor = Janitor::new(TAKE_DOWN, Path::new(&network.tag())).map_err(|error| failed(error.to_string()))?;
+        let bed = Testbed { directory, network, hosts, sshd, user: None, mounts: Vec::new(), _janitor };
         bed.prepare().map_err(failed)?;
         Ok(bed)
     }

@@ -1,0 +1,85 @@
+//! Cleaning up after a process that could not do so itself: it was killed, or ended by Ctrl-C.
+//!
+//! A shell waits on a pipe for the end of its owner, and then does what the owner's `Drop` would have done. Where the owner
+//! lives to clean up itself, it says so and the shell just ends.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// Somebody who cleans up when this value is gone and has not been told otherwise.
+pub(crate) struct Janitor {
+    shell: Child,
+}
+
+/// Kills what has `$WHAT` in its command line or runs a program below it, then removes it if it is a directory.
+const PROCESSES: &str = r#"
+for entry in /proc/[0-9]*; do
+  pid=${entry#/proc/}
+  [ "$pid" = "$$" ] && continue
+  if tr '\0' '\n' <"$entry/cmdline" 2>/dev/null | grep -qF -- "$WHAT" ||
+     case "$(readlink "$entry/exe" 2>/dev/null)" in "$WHAT"/*) true ;; *) false ;; esac
+  then kill -9 "$pid" 2>/dev/null; fi
+done
+[ -d "$WHAT" ] && { sleep 0.2; rm -rf -- "$WHAT"; }
+true
+"#;
+
+impl Janitor {
+    /// Watches over the processes that have to do with a directory, and over the directory.
+    pub fn of_directory(directory: &Path) -> io::Result<Self> {
+        Janitor::new(PROCESSES, directory)
+    }
+
+    /// Runs a script with a text in `$WHAT` when this process ends.
+    pub fn new(script: &str, what: &Path) -> io::Result<Self> {
+        let whole = format!("read -r word; [ \"$word\" = done ] && exit 0\n{script}");
+        let shell = Command::new("setsid")
+            .args(["sh", "-c", &whole])
+            .env("WHAT", what)
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(Janitor { shell })
+    }
+}
+
+impl Drop for Janitor {
+    fn drop(&mut self) {
+        if let Some(mut pipe) = self.shell.stdin.take() {
+            let _ = pipe.write_all(b"done\n");
+        }
+        let _ = self.shell.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::processes;
+    use std::time::Duration;
+
+    #[test]
+    fn what_a_killed_owner_leaves_is_cleaned_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path().join("home");
+        std::fs::create_dir(&home).unwrap();
+        let program = home.join("sleep");
+        std::fs::copy("/bin/sleep", &program).unwrap();
+        let mut child = Command::new(&program).arg("60").spawn().unwrap();
+        let mut janitor = Janitor::of_directory(&home).unwrap();
+        // The pipe closes without a word, as it does when the owner is killed.
+        drop(janitor.shell.stdin.take());
+        assert!(processes::wait(&mut child, Duration::from_secs(10)).is_some());
+        assert!(processes::poll(Duration::from_secs(10), || !home.exists()));
+    }
+
+    #[test]
+    fn an_owner_that_cleans_up_itself_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(Janitor::of_directory(directory.path()).unwrap());
+        assert!(directory.path().exists());
+    }
+}

@@ -1,0 +1,78 @@
+//! A test runner for tests that may find that they cannot be done here: they are skipped by name, with the reason.
+//!
+//! It closes as Rust's own does, so that `cargo xtask test` counts both alike. Tests run one after the other: each has
+//! the machine's two cores to itself.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use upshift_lab::fetch::Unavailable;
+
+/// Why a test ended without a verdict.
+#[derive(Debug)]
+pub struct Skip(pub String);
+
+impl From<Unavailable> for Skip {
+    fn from(unavailable: Unavailable) -> Self {
+        Skip(unavailable.to_string())
+    }
+}
+
+/// How a test ends; it fails by panicking.
+pub type Outcome = Result<(), Skip>;
+
+/// A test.
+pub struct Trial {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does.
+    pub run: fn() -> Outcome,
+}
+
+/// Runs the tests whose names contain one of the words of the command line, or all.
+pub fn main(trials: &[Trial]) -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        trials.iter().for_each(|trial| println!("{}: test", trial.name));
+        return ExitCode::SUCCESS;
+    }
+    let chosen: Vec<&Trial> = trials
+        .iter()
+        .filter(|trial| words.is_empty() || words.iter().any(|word| trial.name.contains(word.as_str())))
+        .collect();
+    println!("\nrunning {} tests", chosen.len());
+    let began = Instant::now();
+    let (mut passed, mut failed, mut skipped) = (0, Vec::new(), 0);
+    for trial in &chosen {
+        let started = Instant::now();
+        let outcome = catch_unwind(AssertUnwindSafe(trial.run));
+        let took = started.elapsed().as_secs_f64();
+        match outcome {
+            Ok(Ok(())) => {
+                passed += 1;
+                println!("test {} ... ok ({took:.1} s)", trial.name);
+            }
+            Ok(Err(Skip(reason))) => {
+                skipped += 1;
+                println!("test {} ... skipped: {reason}", trial.name);
+            }
+            Err(_) => {
+                println!("test {} ... FAILED ({took:.1} s)", trial.name);
+                failed.push(trial.name);
+            }
+        }
+    }
+    if !failed.is_empty() {
+        println!("\nfailures:\n    {}", failed.join("\n    "));
+    }
+    let word = if failed.is_empty() { "ok" } else { "FAILED" };
+    println!(
+        "\ntest result: {word}. {passed} passed; {} failed; {skipped} ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
+        failed.len(),
+        trials.len() - chosen.len(),
+        began.elapsed().as_secs_f64()
+    );
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,21 @@
+//! Real etcd, fetched through the package clients.
+
+#[path = "etcd/faults.rs"]
+mod faults;
+#[path = "etcd/hosts.rs"]
+mod hosts;
+#[path = "etcd/local.rs"]
+mod local;
+
+use std::process::ExitCode;
+
+use upshift_e2e::harness::{self, Trial};
+
+fn main() -> ExitCode {
+    let trials: Vec<Trial> = [local::TRIALS, faults::TRIALS, hosts::TRIALS]
+        .into_iter()
+        .flatten()
+        .map(|(name, run)| Trial { name, run: *run })
+        .collect();
+    harness::main(&trials)
+}

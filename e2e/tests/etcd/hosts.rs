@@ -1,0 +1,134 @@
+//! Three hosts with real sshd, in network namespaces.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use upshift_e2e::fixture::{Fixture, etcd_packages};
+use upshift_e2e::harness::{Outcome, Skip};
+use upshift_e2e::program::Upshift;
+use upshift_lab::cluster::Product;
+use upshift_lab::fetch::Cache;
+use upshift_lab::load::Load;
+use upshift_lab::processes;
+use upshift_lab::testbed::Testbed;
+
+use super::local::{expect_equal_hashes, to};
+
+pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
+    ("three_hosts_over_ssh_under_load", over_ssh),
+    ("an_ansible_inventory_a_jump_host_and_sudo", inventory),
+    ("links_that_are_cut_again_and_again_cost_nothing", cut_links),
+    ("a_host_with_a_full_disk_is_refused", full_disk),
+];
+
+struct Hosts {
+    // First: agents and members end before their hosts do.
+    fixture: Fixture,
+    bed: Testbed,
+    cache: Cache,
+}
+
+fn say(text: &str) {
+    println!("{text}");
+}
+
+/// Three hosts with a cluster of 3.4.23.
+fn hosts(prepare: impl FnOnce(&mut Testbed, &Path) -> Result<(), String>) -> Result<Hosts, Skip> {
+    let cache = Cache::open().map_err(|error| Skip(error.to_string()))?;
+    let mut bed = Testbed::new(&cache, 3, &say)?;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let package = etcd_packages(directory.path(), "3.4.23", &["3.5.16"])?;
+    prepare(&mut bed, directory.path()).expect("the hosts are prepared");
+    let places = bed.places(&bed.ssh_config(), "", false);
+    let fixture = Fixture::with(Product::Etcd, directory, places, &package);
+    Ok(Hosts { fixture, bed, cache })
+}
+
+fn over_ssh() -> Outcome {
+    let hosts = hosts(|_, _| Ok(()))?;
+    let fixture = &hosts.fixture;
+    let load = Load::start(&fixture.cluster.client(), "load", 100);
+    fixture.upshift.run(&["check", "--to", "3.5.16"]).expect(0);
+    fixture.upshift.run(&to("3.5.16")).expect(0);
+    let report = load.finish().expect("the cluster is read");
+    assert_eq!(report.lost, 0, "{report:?}");
+    println!("    {report:?}");
+    fixture.expect_all("3.5.16");
+    expect_equal_hashes(fixture);
+    fixture.expect_nothing_left();
+    Ok(())
+}
+
+/// Writes an Ansible inventory for the hosts, reached through the jump host by a user who is not root.
+fn write_inventory(hosts: &Hosts, config: &Path, file: &Path) {
+    let mut text = String::from("[etcd]\n");
+    for (member, host) in hosts.fixture.cluster.members().iter().zip(hosts.bed.hosts()) {
+        text.push_str(&format!(
+            "{} ansible_host=via-{} etcd_config_file={} etcd_client_url=http://{} upshift_state_directory={}\n",
+            host.name,
+            host.name,
+            member.config_file.display(),
+            member.endpoint(),
+            member.state_directory.display(),
+        ));
+    }
+    text.push_str(&format!(
+        "\n[etcd:vars]\nansible_become=true\nansible_ssh_common_args='-F {}'\n",
+        config.display()
+    ));
+    fs::write(file, text).expect("an inventory");
+}
+
+fn inventory() -> Outcome {
+    let mut hosts = hosts(|_, _| Ok(()))?;
+    let config = hosts.bed.ordinary_user(&hosts.cache, &say)?;
+    let file = hosts.fixture.directory().join("inventory.ini");
+    write_inventory(&hosts, &config, &file);
+    let fixture = &hosts.fixture;
+    let upshift: Upshift = fixture.upshift.with_fleet(&file);
+    upshift.run(&to("3.5.16")).expect(0);
+    fixture.expect_all("3.5.16");
+    expect_equal_hashes(fixture);
+    Ok(())
+}
+
+fn cut_links() -> Outcome {
+    let hosts = hosts(|_, _| Ok(()))?;
+    let fixture = &hosts.fixture;
+    let load = Load::start(&fixture.cluster.client(), "load", 50);
+    let mut upgrade = fixture.upshift.start(&to("3.5.16"));
+    let mut turn = 0;
+    let ended = processes::poll(Duration::from_secs(200), || {
+        let host = &hosts.bed.hosts()[turn % 3];
+        turn += 1;
+        hosts.bed.set_link(host, false).expect("a link goes down");
+        std::thread::sleep(Duration::from_millis(700));
+        hosts.bed.set_link(host, true).expect("a link comes up");
+        processes::poll(Duration::from_secs(3), || !upgrade.runs())
+    });
+    assert!(ended, "the upgrade goes on and on");
+    let ran = upgrade.finish(Duration::from_secs(5));
+    let report = load.finish().expect("the cluster is read");
+    assert_eq!(report.lost, 0, "{report:?}\n{}", ran.text());
+    match ran.status.code() {
+        Some(0) => fixture.expect_all("3.5.16"),
+        Some(4) => fixture.expect_all("3.4.23"),
+        _ => panic!("{}", ran.text()),
+    }
+    expect_equal_hashes(fixture);
+    fixture.expect_nothing_left();
+    Ok(())
+}
+
+fn full_disk() -> Outcome {
+    let hosts = hosts(|bed, directory| {
+        // Enough for the running release and the agent, not for another release.
+        bed.small_disk(&directory.join("cluster/h2/upshift"), 110)
+    })?;
+    let fixture = &hosts.fixture;
+    let ran = fixture.upshift.run(&to("3.5.16")).expect(3);
+    assert!(ran.text().contains("h2") && ran.text().contains("disk"), "{}", ran.text());
+    fixture.expect_all("3.4.23");
+    Ok(())
+}

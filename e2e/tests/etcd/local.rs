@@ -1,0 +1,150 @@
+//! Three members on this machine's loopback addresses.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use upshift_e2e::fixture::{Fixture, copy};
+use upshift_e2e::harness::{Outcome, Skip};
+use upshift_e2e::watch::Watch;
+use upshift_lab::cluster::Member;
+use upshift_lab::fetch::{self, Cache};
+use upshift_lab::load::Load;
+use upshift_lab::package::{self, Contents, Entry, Package};
+use upshift_lab::processes;
+
+pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
+    ("two_hops_from_3_3_to_3_5_under_load_lose_nothing", two_hops),
+    ("a_bad_release_on_the_second_member_is_reverted", bad_second),
+    ("after_the_cluster_version_has_risen_there_is_no_simple_way_back", no_return),
+    ("a_release_with_a_known_defect_and_a_skipped_minor_are_refused", refused),
+];
+
+/// Arguments of an upgrade that asks nothing.
+pub const GO: [&str; 7] =
+    ["upgrade", "--yes", "--accept-no-return", "--soak", "2s", "--soak-between", "200ms"];
+
+/// [`GO`] with a target.
+pub fn to(version: &str) -> Vec<String> {
+    GO.iter().map(|word| (*word).to_owned()).chain(["--to".to_owned(), version.to_owned()]).collect()
+}
+
+/// Fails the test unless the members' keys have one hash.
+#[track_caller]
+pub fn expect_equal_hashes(fixture: &Fixture) {
+    let hash = |member: &Member| {
+        let mut command = std::process::Command::new(member.current().join("etcdctl"));
+        command
+            .env("ETCDCTL_API", "3")
+            .arg(format!("--endpoints=http://{}", member.endpoint()))
+            .args(["endpoint", "hashkv", "-w", "json"]);
+        let output = processes::run(&mut command, Duration::from_secs(20)).expect("etcdctl runs");
+        let value: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        value[0]["HashKV"]["hash"].clone()
+    };
+    let equal = || {
+        let hashes: Vec<_> = fixture.cluster.members().iter().map(hash).collect();
+        !hashes[0].is_null() && hashes.iter().all(|hash| *hash == hashes[0])
+    };
+    assert!(processes::poll(Duration::from_secs(10), equal), "the members differ");
+}
+
+fn two_hops() -> Outcome {
+    let fixture = Fixture::etcd("3.3.25", &["3.4.23", "3.5.16"])?;
+    let before = fixture.cluster.configurations().expect("configurations");
+    let load = Load::start(&fixture.cluster.client(), "load", 100);
+    let watch = Watch::start(fixture.cluster.members().iter().map(Member::endpoint).collect());
+    assert!(processes::poll(Duration::from_secs(10), || load.so_far().acknowledged > 50));
+
+    fixture.upshift.run(&to("3.5.16")).expect(0);
+
+    assert_eq!(watch.finish(), 1, "exactly one member was down at a time");
+    let report = load.finish().expect("the cluster is read");
+    assert_eq!(report.lost, 0, "{report:?}");
+    assert!(report.acknowledged > 200, "{report:?}");
+    println!("    {report:?}");
+    fixture.expect_all("3.5.16");
+    expect_equal_hashes(&fixture);
+    assert_eq!(fixture.cluster.configurations().expect("configurations"), before);
+    assert_eq!(fixture.cluster.cluster_versions(), vec![Some("3.5.0".to_owned()); 3]);
+    fixture.expect_nothing_left();
+    Ok(())
+}
+
+/// A package that says it is a version, and hangs on the second member.
+fn bad_package(good: &Package, scratch: &Path, target: &Path) -> Package {
+    package::unpack(&good.path, scratch).expect("unpacked");
+    let inner = fs::read_dir(scratch).expect("a directory").flatten().next().expect("one").path();
+    let stem = inner.file_name().expect("a name").to_string_lossy().into_owned();
+    let script = "#!/bin/sh\nhere=$(dirname \"$(readlink -f \"$0\")\")\n\
+                  case \"$*\" in */n2/*) exec \"$here/etcd.hangs\" 100000 ;; esac\nexec -a \"$0\" \"$here/etcd.real\" \"$@\"\n";
+    fs::copy("/bin/sleep", inner.join("etcd.hangs")).expect("copied");
+    fs::rename(inner.join("etcd"), inner.join("etcd.real")).expect("renamed");
+    fs::write(inner.join("etcd"), script.replace("#!/bin/sh", "#!/bin/bash")).expect("written");
+    fs::set_permissions(inner.join("etcd"), fs::Permissions::from_mode(0o755)).expect("executable");
+    let names = ["etcd", "etcd.real", "etcd.hangs", "etcdctl"];
+    let files: Vec<_> =
+        names.iter().map(|name| (format!("{stem}/{name}"), inner.join(name))).collect();
+    let entries: Vec<Entry<'_>> = files
+        .iter()
+        .map(|(name, path)| Entry { name, mode: 0o755, contents: Contents::File(path) })
+        .collect();
+    package::write_tar_gz(target, &entries).expect("packed");
+    Package::of(&good.version, target.to_owned()).expect("a package")
+}
+
+fn bad_second() -> Outcome {
+    let fixture = Fixture::etcd("3.4.23", &["3.5.16"])?;
+    let target = fixture.upshift.packages.join("etcd-v3.5.16-linux-amd64.tar.gz");
+    let good = Package::of("3.5.16", target.clone()).expect("a package");
+    bad_package(&good, &fixture.directory().join("scratch"), &target);
+    let before = fixture.cluster.configurations().expect("configurations");
+    let load = Load::start(&fixture.cluster.client(), "load", 100);
+
+    let mut arguments = to("3.5.16");
+    arguments.extend(["--canary", "n1"].map(str::to_owned));
+    let ran = fixture.upshift.run(&arguments).expect(4);
+
+    let report = load.finish().expect("the cluster is read");
+    assert_eq!(report.lost, 0, "{report:?}");
+    fixture.expect_all("3.4.23");
+    expect_equal_hashes(&fixture);
+    assert_eq!(fixture.cluster.configurations().expect("configurations"), before);
+    assert_eq!(fixture.cluster.cluster_versions(), vec![Some("3.4.0".to_owned()); 3]);
+    fixture.expect_nothing_left();
+    assert!(ran.text().contains("n2"), "{}", ran.text());
+    Ok(())
+}
+
+fn no_return() -> Outcome {
+    let fixture = Fixture::etcd("3.4.23", &["3.5.16"])?;
+    let unasked = fixture.upshift.run(&["upgrade", "--yes", "--to", "3.5.16"]);
+    assert_ne!(unasked.status.code(), Some(0), "{}", unasked.text());
+    assert_ne!(fixture.cluster.versions(), vec![Some("3.5.16".to_owned()); 3]);
+    fixture.upshift.run(&["resume", "--accept-no-return"]).expect(0);
+    fixture.expect_all("3.5.16");
+    let risen = || fixture.cluster.cluster_versions() == vec![Some("3.5.0".to_owned()); 3];
+    assert!(processes::poll(Duration::from_secs(20), risen));
+
+    let ran = fixture.upshift.run(&["revert", "--yes"]);
+    assert!(matches!(ran.status.code(), Some(3 | 5)), "{}", ran.text());
+    assert!(ran.text().contains("snapshot"), "{}", ran.text());
+    fixture.expect_all("3.5.16");
+    Ok(())
+}
+
+fn refused() -> Outcome {
+    let fixture = Fixture::etcd("3.3.25", &["3.5.16"])?;
+    let skipped = fixture.upshift.run(&to("3.5.16")).expect(3);
+    assert!(skipped.text().contains("3.4"), "{}", skipped.text());
+
+    let cache = Cache::open().map_err(|error| Skip(error.to_string()))?;
+    let blocked = fetch::etcd_blocked(&cache, &|text| println!("{text}"))?;
+    copy(&blocked, &fixture.upshift.packages).expect("copied");
+    let ran = fixture.upshift.run(&to("3.5.1")).expect(3);
+    assert!(ran.text().contains("inconsistent") && ran.text().contains("3.5.3"), "{}", ran.text());
+    fixture.expect_all("3.3.25");
+    fixture.expect_nothing_left();
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! The lab server, whose releases can be told to misbehave: what needs many faults, or faults that real servers do not have.
+
+#[path = "lab/basics.rs"]
+mod basics;
+#[path = "lab/crashes.rs"]
+mod crashes;
+#[path = "lab/input.rs"]
+mod input;
+#[path = "lab/misbehaviour.rs"]
+mod misbehaviour;
+
+use std::process::ExitCode;
+
+use upshift_e2e::harness::{self, Trial};
+
+fn main() -> ExitCode {
+    let trials: Vec<Trial> = [basics::TRIALS, misbehaviour::TRIALS, crashes::TRIALS, input::TRIALS]
+        .into_iter()
+        .flatten()
+        .map(|(name, run)| Trial { name, run: *run })
+        .collect();
+    harness::main(&trials)
+}

@@ -1,0 +1,91 @@
+//! Releases that are no good: found out, and reverted.
+
+use upshift_e2e::fixture::Fixture;
+use upshift_e2e::harness::Outcome;
+use upshift_lab::load::Load;
+use upshift_lab::server::Manifest;
+
+use super::basics::to;
+
+pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
+    ("a_release_that_is_never_healthy_is_reverted", never_healthy),
+    ("a_release_that_crashes_later_is_reverted", crashes_later),
+    ("a_release_that_refuses_to_start_is_reverted", refuses),
+    ("a_release_that_loses_data_is_reverted", loses_data),
+    ("a_release_that_lies_about_its_version_is_reverted", lies),
+    ("a_release_that_recovers_slowly_is_waited_for", slow),
+    ("a_server_that_ignores_the_request_to_end_is_killed", ignores_term),
+    ("a_second_hop_that_fails_puts_the_configuration_back", second_hop),
+];
+
+/// Upgrades a loaded cluster of 1.0.0 to a release that is no good; everything must be as it was.
+#[track_caller]
+fn reverted(change: impl FnOnce(&mut Manifest)) -> Outcome {
+    let fixture = Fixture::lab();
+    fixture.add_release("1.0.1", change);
+    let before = fixture.cluster.configurations().expect("configurations");
+    let load = Load::start(&fixture.cluster.client(), "load", 50);
+
+    let ran = fixture.upshift.run(&to("1.0.1")).expect(4);
+
+    let report = load.finish().expect("the cluster is read");
+    assert_eq!(report.lost, 0, "{report:?}");
+    fixture.expect_all("1.0.0");
+    assert_eq!(fixture.cluster.configurations().expect("configurations"), before);
+    fixture.expect_nothing_left();
+    assert!(ran.text().contains("1.0.0"), "{}", ran.text());
+    // The same version is not tried again unless it is asked for.
+    let again = fixture.upshift.run(&to("1.0.1")).expect(3);
+    assert!(again.text().contains("--again"), "{}", again.text());
+    Ok(())
+}
+
+fn never_healthy() -> Outcome {
+    reverted(|manifest| manifest.misbehaviour.never_healthy = true)
+}
+
+fn crashes_later() -> Outcome {
+    reverted(|manifest| manifest.misbehaviour.crash_after_ms = Some(1500))
+}
+
+fn refuses() -> Outcome {
+    reverted(|manifest| manifest.misbehaviour.refuses_to_start = true)
+}
+
+fn loses_data() -> Outcome {
+    reverted(|manifest| manifest.misbehaviour.lose_data = true)
+}
+
+fn lies() -> Outcome {
+    reverted(|manifest| "1.0.7".clone_into(&mut manifest.version))
+}
+
+fn slow() -> Outcome {
+    let fixture = Fixture::lab();
+    fixture.add_release("1.0.1", |manifest| manifest.misbehaviour.slow_recovery_ms = 1500);
+    fixture.upshift.run(&to("1.0.1")).expect(0);
+    fixture.expect_all("1.0.1");
+    Ok(())
+}
+
+fn ignores_term() -> Outcome {
+    let mut manifest = Manifest::plain("1.0.0");
+    manifest.misbehaviour.ignore_sigterm = true;
+    let fixture = Fixture::lab_of(&manifest);
+    fixture.add_release("1.0.1", |_| {});
+    fixture.upshift.run(&to("1.0.1")).expect(0);
+    fixture.expect_all("1.0.1");
+    Ok(())
+}
+
+fn second_hop() -> Outcome {
+    let fixture = Fixture::lab();
+    fixture.add_release("1.1.0", |_| {});
+    fixture.add_release("2.0.0", |manifest| manifest.misbehaviour.never_healthy = true);
+    let before = fixture.cluster.configurations().expect("configurations");
+    fixture.upshift.run(&to("2.0.0")).expect(4);
+    fixture.expect_all("1.1.0");
+    assert_eq!(fixture.cluster.configurations().expect("configurations"), before);
+    fixture.expect_nothing_left();
+    Ok(())
+}
