@@ -43,7 +43,12 @@ impl Fixture {
     }
 
     /// A cluster at given places.
-    pub fn with(product: Product, directory: tempfile::TempDir, places: Vec<Place>, package: &Package) -> Self {
+    pub fn with(
+        product: Product,
+        directory: tempfile::TempDir,
+        places: Vec<Place>,
+        package: &Package,
+    ) -> Self {
         let cluster = Cluster::start(product, &directory.path().join("cluster"), places, package)
             .unwrap_or_else(|error| panic!("{error}"));
         let upshift = Upshift {
@@ -52,7 +57,11 @@ impl Fixture {
             state: directory.path().join("operator"),
             environment: vec![("NO_COLOR".to_owned(), "1".to_owned())],
         };
-        Fixture { cluster, upshift, directory }
+        Fixture {
+            cluster,
+            upshift,
+            directory,
+        }
     }
 
     /// Everything lies below this directory.
@@ -85,7 +94,11 @@ impl Fixture {
         assert!(
             upshift_lab::processes::poll(Duration::from_secs(10), only_members),
             "left: {:?}",
-            self.cluster.processes().iter().map(|pid| command_line(*pid)).collect::<Vec<_>>()
+            self.cluster
+                .processes()
+                .iter()
+                .map(|pid| command_line(*pid))
+                .collect::<Vec<_>>()
         );
     }
 

@@ -33,7 +33,10 @@ pub struct Trial {
 /// Runs the tests whose names contain one of the words of the command line, or all.
 pub fn main(trials: &[Trial]) -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let words: Vec<&String> = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
     if arguments.iter().any(|argument| argument == "--list") {
         trials.iter().for_each(|trial| println!("{}: test", trial.name));
         return ExitCode::SUCCESS;
@@ -74,5 +77,9 @@ pub fn main(trials: &[Trial]) -> ExitCode {
         trials.len() - chosen.len(),
         began.elapsed().as_secs_f64()
     );
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

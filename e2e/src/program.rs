@@ -15,7 +15,10 @@ use upshift_lab::processes;
 /// A program of this workspace, as it was built beside the tests.
 pub fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a process has an executable");
-    let directory = test.ancestors().nth(2).expect("tests lie two directories below the programs");
+    let directory = test
+        .ancestors()
+        .nth(2)
+        .expect("tests lie two directories below the programs");
     let program = directory.join(name);
     assert!(
         program.exists(),
@@ -64,12 +67,20 @@ impl Ran {
 
     /// Everything that it said.
     pub fn text(&self) -> String {
-        format!("{}\n--- stdout\n{}\n--- stderr\n{}", self.status, self.stdout, self.stderr)
+        format!(
+            "{}\n--- stdout\n{}\n--- stderr\n{}",
+            self.status, self.stdout, self.stderr
+        )
     }
 
     /// The last line of its output, as JSON.
     pub fn last_json(&self) -> Value {
-        let last = self.stdout.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        let last = self
+            .stdout
+            .lines()
+            .rev()
+            .find(|line| !line.trim().is_empty())
+            .unwrap_or_default();
         serde_json::from_str(last).unwrap_or(Value::Null)
     }
 }
@@ -91,7 +102,10 @@ impl Upshift {
 
     /// The same operator with another fleet.
     pub fn with_fleet(&self, fleet: &Path) -> Self {
-        Upshift { fleet: fleet.to_owned(), ..self.clone() }
+        Upshift {
+            fleet: fleet.to_owned(),
+            ..self.clone()
+        }
     }
 
     /// Runs a command to its end, for at most four minutes.
@@ -115,7 +129,11 @@ impl Upshift {
             .expect("the program starts");
         let stdout = drain(child.stdout.take());
         let stderr = drain(child.stderr.take());
-        Running { child, stdout, stderr }
+        Running {
+            child,
+            stdout,
+            stderr,
+        }
     }
 }
 
@@ -152,7 +170,11 @@ impl Running {
         let stdout = self.stdout.join().unwrap_or_default();
         let stderr = self.stderr.join().unwrap_or_default();
         match ended {
-            Some(status) => Ran { status, stdout, stderr },
+            Some(status) => Ran {
+                status,
+                stdout,
+                stderr,
+            },
             None => panic!("it did not end within {} s\n{stdout}\n{stderr}", limit.as_secs()),
         }
     }

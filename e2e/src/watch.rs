@@ -32,7 +32,11 @@ impl Watch {
                 thread::sleep(Duration::from_millis(10));
             }
         });
-        Watch { stop, most, thread: Some(thread) }
+        Watch {
+            stop,
+            most,
+            thread: Some(thread),
+        }
     }
 
     /// Ends, and says how many members were down at once at the most.

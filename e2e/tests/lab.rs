@@ -14,10 +14,15 @@ use std::process::ExitCode;
 use upshift_e2e::harness::{self, Trial};
 
 fn main() -> ExitCode {
-    let trials: Vec<Trial> = [basics::TRIALS, misbehaviour::TRIALS, crashes::TRIALS, input::TRIALS]
-        .into_iter()
-        .flatten()
-        .map(|(name, run)| Trial { name, run: *run })
-        .collect();
+    let trials: Vec<Trial> = [
+        basics::TRIALS,
+        misbehaviour::TRIALS,
+        crashes::TRIALS,
+        input::TRIALS,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|(name, run)| Trial { name, run: *run })
+    .collect();
     harness::main(&trials)
 }

@@ -29,13 +29,19 @@ fn hosts_are_reached_and_cut_off_and_leave_nothing_behind() {
     };
     let config = bed.ssh_config();
     assert_eq!(ssh(&config, "h1", "id -un").unwrap(), "root");
-    assert_eq!(ssh(&config, "via-h2", "echo \"$SSH_CONNECTION\" | cut -d' ' -f3").unwrap(), bed.hosts()[1].address);
+    assert_eq!(
+        ssh(&config, "via-h2", "echo \"$SSH_CONNECTION\" | cut -d' ' -f3").unwrap(),
+        bed.hosts()[1].address
+    );
 
     let host = bed.hosts()[0].clone();
     bed.set_link(&host, false).unwrap();
     assert!(ssh(&config, "h1", "true").is_err());
     bed.set_link(&host, true).unwrap();
-    assert!(processes::poll(Duration::from_secs(10), || ssh(&config, "h1", "true").is_ok()));
+    assert!(processes::poll(Duration::from_secs(10), || ssh(
+        &config, "h1", "true"
+    )
+    .is_ok()));
 
     match bed.ordinary_user(&cache, &say) {
         Ok(config) => assert_eq!(ssh(&config, "h1", "sudo -n id -un").unwrap(), "root"),
@@ -47,6 +53,13 @@ fn hosts_are_reached_and_cut_off_and_leave_nothing_behind() {
     assert!(std::fs::write(disk.join("large"), vec![0_u8; 2_000_000]).is_err());
 
     drop(bed);
-    assert_eq!(processes::run(Command::new("ip").args(["netns", "pids", &host.namespace]), Duration::from_secs(5)).is_ok(), false);
+    assert_eq!(
+        processes::run(
+            Command::new("ip").args(["netns", "pids", &host.namespace]),
+            Duration::from_secs(5)
+        )
+        .is_ok(),
+        false
+    );
     assert!(!disk.exists());
 }

@@ -10,8 +10,14 @@ use upshift_lab::processes;
 use super::local::{expect_equal_hashes, to};
 
 pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
-    ("a_controller_killed_now_and_then_costs_nothing", killed_now_and_then),
-    ("members_go_back_by_themselves_when_the_controller_never_returns", never_returns),
+    (
+        "a_controller_killed_now_and_then_costs_nothing",
+        killed_now_and_then,
+    ),
+    (
+        "members_go_back_by_themselves_when_the_controller_never_returns",
+        never_returns,
+    ),
 ];
 
 fn killed_now_and_then() -> Outcome {
@@ -43,9 +49,17 @@ fn never_returns() -> Outcome {
     let mut upgrade = fixture.upshift.start(&arguments);
     let first = || {
         assert!(upgrade.runs(), "the upgrade ended early");
-        fixture.cluster.versions().iter().flatten().any(|version| version == "3.5.16")
+        fixture
+            .cluster
+            .versions()
+            .iter()
+            .flatten()
+            .any(|version| version == "3.5.16")
     };
-    assert!(processes::poll(Duration::from_secs(60), first), "no member was upgraded");
+    assert!(
+        processes::poll(Duration::from_secs(60), first),
+        "no member was upgraded"
+    );
     upgrade.kill();
     let old = vec![Some("3.4.23".to_owned()); 3];
     assert!(

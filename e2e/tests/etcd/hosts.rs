@@ -128,7 +128,11 @@ fn full_disk() -> Outcome {
     })?;
     let fixture = &hosts.fixture;
     let ran = fixture.upshift.run(&to("3.5.16")).expect(3);
-    assert!(ran.text().contains("h2") && ran.text().contains("disk"), "{}", ran.text());
+    assert!(
+        ran.text().contains("h2") && ran.text().contains("disk"),
+        "{}",
+        ran.text()
+    );
     fixture.expect_all("3.4.23");
     Ok(())
 }

@@ -17,17 +17,33 @@ use upshift_lab::processes;
 pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
     ("two_hops_from_3_3_to_3_5_under_load_lose_nothing", two_hops),
     ("a_bad_release_on_the_second_member_is_reverted", bad_second),
-    ("after_the_cluster_version_has_risen_there_is_no_simple_way_back", no_return),
-    ("a_release_with_a_known_defect_and_a_skipped_minor_are_refused", refused),
+    (
+        "after_the_cluster_version_has_risen_there_is_no_simple_way_back",
+        no_return,
+    ),
+    (
+        "a_release_with_a_known_defect_and_a_skipped_minor_are_refused",
+        refused,
+    ),
 ];
 
 /// Arguments of an upgrade that asks nothing.
-pub const GO: [&str; 7] =
-    ["upgrade", "--yes", "--accept-no-return", "--soak", "2s", "--soak-between", "200ms"];
+pub const GO: [&str; 7] = [
+    "upgrade",
+    "--yes",
+    "--accept-no-return",
+    "--soak",
+    "2s",
+    "--soak-between",
+    "200ms",
+];
 
 /// [`GO`] with a target.
 pub fn to(version: &str) -> Vec<String> {
-    GO.iter().map(|word| (*word).to_owned()).chain(["--to".to_owned(), version.to_owned()]).collect()
+    GO.iter()
+        .map(|word| (*word).to_owned())
+        .chain(["--to".to_owned(), version.to_owned()])
+        .collect()
 }
 
 /// Fails the test unless the members' keys have one hash.
@@ -47,7 +63,10 @@ pub fn expect_equal_hashes(fixture: &Fixture) {
         let hashes: Vec<_> = fixture.cluster.members().iter().map(hash).collect();
         !hashes[0].is_null() && hashes.iter().all(|hash| *hash == hashes[0])
     };
-    assert!(processes::poll(Duration::from_secs(10), equal), "the members differ");
+    assert!(
+        processes::poll(Duration::from_secs(10), equal),
+        "the members differ"
+    );
 }
 
 fn two_hops() -> Outcome {
@@ -55,7 +74,10 @@ fn two_hops() -> Outcome {
     let before = fixture.cluster.configurations().expect("configurations");
     let load = Load::start(&fixture.cluster.client(), "load", 100);
     let watch = Watch::start(fixture.cluster.members().iter().map(Member::endpoint).collect());
-    assert!(processes::poll(Duration::from_secs(10), || load.so_far().acknowledged > 50));
+    assert!(processes::poll(Duration::from_secs(10), || load
+        .so_far()
+        .acknowledged
+        > 50));
 
     fixture.upshift.run(&to("3.5.16")).expect(0);
 
@@ -67,7 +89,10 @@ fn two_hops() -> Outcome {
     fixture.expect_all("3.5.16");
     expect_equal_hashes(&fixture);
     assert_eq!(fixture.cluster.configurations().expect("configurations"), before);
-    assert_eq!(fixture.cluster.cluster_versions(), vec![Some("3.5.0".to_owned()); 3]);
+    assert_eq!(
+        fixture.cluster.cluster_versions(),
+        vec![Some("3.5.0".to_owned()); 3]
+    );
     fixture.expect_nothing_left();
     Ok(())
 }
@@ -75,7 +100,12 @@ fn two_hops() -> Outcome {
 /// A package that says it is a version, and hangs on the second member.
 fn bad_package(good: &Package, scratch: &Path, target: &Path) -> Package {
     package::unpack(&good.path, scratch).expect("unpacked");
-    let inner = fs::read_dir(scratch).expect("a directory").flatten().next().expect("one").path();
+    let inner = fs::read_dir(scratch)
+        .expect("a directory")
+        .flatten()
+        .next()
+        .expect("one")
+        .path();
     let stem = inner.file_name().expect("a name").to_string_lossy().into_owned();
     let script = "#!/bin/sh\nhere=$(dirname \"$(readlink -f \"$0\")\")\n\
                   case \"$*\" in */n2/*) exec \"$here/etcd.hangs\" 100000 ;; esac\nexec -a \"$0\" \"$here/etcd.real\" \"$@\"\n";
@@ -84,11 +114,17 @@ fn bad_package(good: &Package, scratch: &Path, target: &Path) -> Package {
     fs::write(inner.join("etcd"), script.replace("#!/bin/sh", "#!/bin/bash")).expect("written");
     fs::set_permissions(inner.join("etcd"), fs::Permissions::from_mode(0o755)).expect("executable");
     let names = ["etcd", "etcd.real", "etcd.hangs", "etcdctl"];
-    let files: Vec<_> =
-        names.iter().map(|name| (format!("{stem}/{name}"), inner.join(name))).collect();
+    let files: Vec<_> = names
+        .iter()
+        .map(|name| (format!("{stem}/{name}"), inner.join(name)))
+        .collect();
     let entries: Vec<Entry<'_>> = files
         .iter()
-        .map(|(name, path)| Entry { name, mode: 0o755, contents: Contents::File(path) })
+        .map(|(name, path)| Entry {
+            name,
+            mode: 0o755,
+            contents: Contents::File(path),
+        })
         .collect();
     package::write_tar_gz(target, &entries).expect("packed");
     Package::of(&good.version, target.to_owned()).expect("a package")
@@ -111,7 +147,10 @@ fn bad_second() -> Outcome {
     fixture.expect_all("3.4.23");
     expect_equal_hashes(&fixture);
     assert_eq!(fixture.cluster.configurations().expect("configurations"), before);
-    assert_eq!(fixture.cluster.cluster_versions(), vec![Some("3.4.0".to_owned()); 3]);
+    assert_eq!(
+        fixture.cluster.cluster_versions(),
+        vec![Some("3.4.0".to_owned()); 3]
+    );
     fixture.expect_nothing_left();
     assert!(ran.text().contains("n2"), "{}", ran.text());
     Ok(())
@@ -143,7 +182,11 @@ fn refused() -> Outcome {
     let blocked = fetch::etcd_blocked(&cache, &|text| println!("{text}"))?;
     copy(&blocked, &fixture.upshift.packages).expect("copied");
     let ran = fixture.upshift.run(&to("3.5.1")).expect(3);
-    assert!(ran.text().contains("inconsistent") && ran.text().contains("3.5.3"), "{}", ran.text());
+    assert!(
+        ran.text().contains("inconsistent") && ran.text().contains("3.5.3"),
+        "{}",
+        ran.text()
+    );
     fixture.expect_all("3.3.25");
     fixture.expect_nothing_left();
     Ok(())

@@ -16,12 +16,22 @@ pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
 ];
 
 /// Arguments of an upgrade that asks nothing.
-pub const GO: [&str; 7] =
-    ["upgrade", "--yes", "--accept-no-return", "--soak", "1s", "--soak-between", "100ms"];
+pub const GO: [&str; 7] = [
+    "upgrade",
+    "--yes",
+    "--accept-no-return",
+    "--soak",
+    "1s",
+    "--soak-between",
+    "100ms",
+];
 
 /// [`GO`] with a target.
 pub fn to(version: &str) -> Vec<String> {
-    GO.iter().map(|word| (*word).to_owned()).chain(["--to".to_owned(), version.to_owned()]).collect()
+    GO.iter()
+        .map(|word| (*word).to_owned())
+        .chain(["--to".to_owned(), version.to_owned()])
+        .collect()
 }
 
 fn minor_under_load() -> Outcome {
@@ -30,7 +40,10 @@ fn minor_under_load() -> Outcome {
     let before = fixture.cluster.configurations().expect("configurations");
     let load = Load::start(&fixture.cluster.client(), "load", 100);
     let watch = Watch::start(fixture.cluster.members().iter().map(Member::endpoint).collect());
-    assert!(processes::poll(Duration::from_secs(10), || load.so_far().acknowledged > 50));
+    assert!(processes::poll(Duration::from_secs(10), || load
+        .so_far()
+        .acknowledged
+        > 50));
 
     fixture.upshift.run(&to("1.1.0")).expect(0);
 
@@ -40,7 +53,10 @@ fn minor_under_load() -> Outcome {
     assert!(report.acknowledged > 100, "{report:?}");
     fixture.expect_all("1.1.0");
     assert_eq!(fixture.cluster.configurations().expect("configurations"), before);
-    assert_eq!(fixture.cluster.cluster_versions(), vec![Some("1.1.0".to_owned()); 3]);
+    assert_eq!(
+        fixture.cluster.cluster_versions(),
+        vec![Some("1.1.0".to_owned()); 3]
+    );
     fixture.expect_nothing_left();
     Ok(())
 }
@@ -53,7 +69,10 @@ fn two_hops() -> Outcome {
     fixture.expect_all("2.0.0");
     for configuration in fixture.cluster.configurations().expect("configurations") {
         let text = String::from_utf8_lossy(&configuration).into_owned();
-        assert!(!text.contains("legacy_cache") && text.contains("rise_after_ms"), "{text}");
+        assert!(
+            !text.contains("legacy_cache") && text.contains("rise_after_ms"),
+            "{text}"
+        );
     }
     fixture.expect_nothing_left();
     Ok(())
@@ -64,10 +83,20 @@ fn prepare() -> Outcome {
     fixture.add_release("1.1.0", |_| {});
     let pids: Vec<_> = (0..3).map(|position| fixture.cluster.pid(position)).collect();
     fixture.upshift.run(&["prepare", "--to", "1.1.0"]).expect(0);
-    assert_eq!((0..3).map(|position| fixture.cluster.pid(position)).collect::<Vec<_>>(), pids);
+    assert_eq!(
+        (0..3)
+            .map(|position| fixture.cluster.pid(position))
+            .collect::<Vec<_>>(),
+        pids
+    );
     for member in fixture.cluster.members() {
         assert!(member.state_directory.join("store/releases/1.1.0/labd").exists());
-        assert_eq!(std::fs::read_link(member.current()).expect("a link").to_string_lossy(), "releases/1.0.0");
+        assert_eq!(
+            std::fs::read_link(member.current())
+                .expect("a link")
+                .to_string_lossy(),
+            "releases/1.0.0"
+        );
     }
     Ok(())
 }

@@ -12,8 +12,14 @@ use upshift_lab::processes;
 use super::basics::to;
 
 pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
-    ("a_controller_killed_after_every_write_of_the_journal_costs_nothing", killed_after_every_write),
-    ("a_controller_killed_before_every_third_write_costs_nothing", killed_before_writes),
+    (
+        "a_controller_killed_after_every_write_of_the_journal_costs_nothing",
+        killed_after_every_write,
+    ),
+    (
+        "a_controller_killed_before_every_third_write_costs_nothing",
+        killed_before_writes,
+    ),
     ("agents_killed_again_and_again_cost_nothing", agents_killed),
     ("a_controller_that_never_returns_leaves_all_old", never_returns),
     ("a_second_controller_is_refused", two_controllers),
@@ -98,7 +104,12 @@ fn in_the_middle(fixture: &Fixture, upgrade: &mut Running) {
     let reached = processes::poll(Duration::from_secs(60), || {
         assert!(upgrade.runs(), "the upgrade ended early");
         let versions = fixture.cluster.versions();
-        versions.iter().flatten().filter(|version| *version == "1.1.0").count() == 1
+        versions
+            .iter()
+            .flatten()
+            .filter(|version| *version == "1.1.0")
+            .count()
+            == 1
     });
     assert!(reached, "no member runs the new release");
 }

@@ -10,13 +10,21 @@ use super::basics::to;
 
 pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
     ("wrong_input_is_refused_and_nothing_is_changed", refusals),
-    ("a_plan_for_another_state_of_the_cluster_is_refused", changed_cluster),
+    (
+        "a_plan_for_another_state_of_the_cluster_is_refused",
+        changed_cluster,
+    ),
     ("a_profile_with_three_mistakes_names_all_three", profile_mistakes),
 ];
 
 /// What an operator reads, with everything taken out that differs from run to run.
 fn words(fixture: &Fixture, ran: &Ran) -> String {
-    let mut text = fixture.replace(&format!("exit {}\n{}{}", ran.status.code().unwrap_or(-1), ran.stdout, ran.stderr));
+    let mut text = fixture.replace(&format!(
+        "exit {}\n{}{}",
+        ran.status.code().unwrap_or(-1),
+        ran.stdout,
+        ran.stderr
+    ));
     for member in fixture.cluster.members() {
         text = text.replace(&member.client_port.to_string(), "[PORT]");
     }
@@ -43,25 +51,44 @@ fn refusals() -> Outcome {
     let good = fixture.add_release("1.1.0", |_| {});
     let bytes = fs::read(&good.path).expect("a package");
     fs::write(&good.path, &bytes[..bytes.len() / 2]).expect("a package is cut");
-    check("truncated_package", &fixture, &upshift.run(&to("1.1.0")).expect(3));
+    check(
+        "truncated_package",
+        &fixture,
+        &upshift.run(&to("1.1.0")).expect(3),
+    );
     fs::write(&good.path, &bytes).expect("a package");
 
     let plan = fixture.directory().join("upgrade.plan");
     let plan_name = plan.display().to_string();
-    upshift.run(&["plan", "--to", "1.1.0", "-o", &plan_name]).expect(0);
+    upshift
+        .run(&["plan", "--to", "1.1.0", "-o", &plan_name])
+        .expect(0);
     let mut other = bytes.clone();
     other.extend_from_slice(b"more");
     fs::write(&good.path, other).expect("a package is changed");
-    check("wrong_digest", &fixture, &upshift.run(&["upgrade", "--yes", "--plan", &plan_name]).expect(3));
+    check(
+        "wrong_digest",
+        &fixture,
+        &upshift.run(&["upgrade", "--yes", "--plan", &plan_name]).expect(3),
+    );
     fs::write(&good.path, &bytes).expect("a package");
 
     let unreachable = fixture.directory().join("unreachable.yaml");
     let text = fixture.cluster.fleet_text("lab");
     let transport = "transport: {\"command\": [\"sh\", \"-c\", \"echo no route to host >&2; exit 255\"]}";
     fs::write(&unreachable, text.replacen("transport: \"local\"", transport, 1)).expect("a fleet");
-    check("unreachable_host", &fixture, &upshift.with_fleet(&unreachable).run(&to("1.1.0")).expect(3));
+    check(
+        "unreachable_host",
+        &fixture,
+        &upshift.with_fleet(&unreachable).run(&to("1.1.0")).expect(3),
+    );
 
-    assert_eq!((0..3).map(|position| fixture.cluster.pid(position)).collect::<Vec<_>>(), pids);
+    assert_eq!(
+        (0..3)
+            .map(|position| fixture.cluster.pid(position))
+            .collect::<Vec<_>>(),
+        pids
+    );
     fixture.expect_all("1.0.0");
     fixture.expect_nothing_left();
     Ok(())
@@ -72,9 +99,15 @@ fn changed_cluster() -> Outcome {
     fixture.add_release("1.0.1", |_| {});
     fixture.add_release("1.1.0", |_| {});
     let plan = fixture.directory().join("upgrade.plan").display().to_string();
-    fixture.upshift.run(&["plan", "--to", "1.1.0", "-o", &plan]).expect(0);
+    fixture
+        .upshift
+        .run(&["plan", "--to", "1.1.0", "-o", &plan])
+        .expect(0);
     fixture.upshift.run(&to("1.0.1")).expect(0);
-    let ran = fixture.upshift.run(&["upgrade", "--yes", "--accept-no-return", "--plan", &plan]).expect(3);
+    let ran = fixture
+        .upshift
+        .run(&["upgrade", "--yes", "--accept-no-return", "--plan", &plan])
+        .expect(3);
     check("changed_cluster", &fixture, &ran);
     fixture.expect_all("1.0.1");
     Ok(())
@@ -91,7 +124,11 @@ fn profile_mistakes() -> Outcome {
     fs::write(&own, text).expect("a profile");
     let mut arguments = to("1.1.0");
     arguments.extend(["--profile".to_owned(), own.display().to_string()]);
-    check("three_mistakes", &fixture, &fixture.upshift.run(&arguments).expect(2));
+    check(
+        "three_mistakes",
+        &fixture,
+        &fixture.upshift.run(&arguments).expect(2),
+    );
     fixture.expect_all("1.0.0");
     Ok(())
 }

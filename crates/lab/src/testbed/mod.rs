@@ -74,11 +74,22 @@ impl Testbed {
         }
         let sshd = host_tool(cache, HostTool::Sshd, say)?;
         let directory = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
-        let names: Vec<String> =
-            (1..=count).map(|number| format!("h{number}")).chain(["jump".to_owned()]).collect();
+        let names: Vec<String> = (1..=count)
+            .map(|number| format!("h{number}"))
+            .chain(["jump".to_owned()])
+            .collect();
         let (network, hosts) = Network::new(&names).map_err(|error| failed(error.to_string()))?;
-        let _janitor = Janitor::new(TAKE_DOWN, Path::new(&network.tag())).map_err(|error| failed(error.to_string()))?;
-        let bed = Testbed { directory, network, hosts, sshd, user: None, mounts: Vec::new(), _janitor };
+        let _janitor =
+            Janitor::new(TAKE_DOWN, Path::new(&network.tag())).map_err(|error| failed(error.to_string()))?;
+        let bed = Testbed {
+            directory,
+            network,
+            hosts,
+            sshd,
+            user: None,
+            mounts: Vec::new(),
+            _janitor,
+        };
         bed.prepare().map_err(failed)?;
         Ok(bed)
     }
@@ -86,7 +97,9 @@ impl Testbed {
     fn prepare(&self) -> Result<(), String> {
         let home = self.directory.path();
         for key in ["id", "host"] {
-            run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(home.join(key)))?;
+            run(Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(home.join(key)))?;
         }
         let io = |error: std::io::Error| error.to_string();
         fs::create_dir_all("/run/sshd").map_err(io)?;
@@ -103,7 +116,8 @@ impl Testbed {
     fn start_sshd(&self, host: &TestHost) -> Result<(), String> {
         let home = self.directory.path();
         // A shell's start-up file that takes long would falsify timings; the mount is private to the namespace.
-        let script = "if [ -e /root/.bashrc ]; then mount --bind \"$1\" /root/.bashrc; fi; shift; exec \"$@\"";
+        let script =
+            "if [ -e /root/.bashrc ]; then mount --bind \"$1\" /root/.bashrc; fi; shift; exec \"$@\"";
         let option = |text: String| ["-o".to_owned(), text];
         let mut command = Command::new("ip");
         command
@@ -115,17 +129,36 @@ impl Testbed {
             .arg("-h")
             .arg(home.join("host"))
             .args(option(format!("ListenAddress={}", host.address)))
-            .args(option(format!("PidFile={}", home.join(format!("{}.pid", host.name)).display())))
-            .args(option(format!("AuthorizedKeysFile={}", home.join("id.pub").display())))
-            .args(["StrictModes=no", "UsePAM=no", "MaxStartups=100", "Subsystem=sftp internal-sftp"]
+            .args(option(format!(
+                "PidFile={}",
+                home.join(format!("{}.pid", host.name)).display()
+            )))
+            .args(option(format!(
+                "AuthorizedKeysFile={}",
+                home.join("id.pub").display()
+            )))
+            .args(
+                [
+                    "StrictModes=no",
+                    "UsePAM=no",
+                    "MaxStartups=100",
+                    "Subsystem=sftp internal-sftp",
+                ]
                 .map(|text| ["-o", text])
-                .concat());
+                .concat(),
+            );
         run(&mut command)?;
-        let address = format!("{}:22", host.address).parse().map_err(|_| "no address".to_owned())?;
+        let address = format!("{}:22", host.address)
+            .parse()
+            .map_err(|_| "no address".to_owned())?;
         let up = processes::poll(Duration::from_secs(10), || {
             std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
         });
-        if up { Ok(()) } else { Err(format!("sshd on {} does not listen", host.name)) }
+        if up {
+            Ok(())
+        } else {
+            Err(format!("sshd on {} does not listen", host.name))
+        }
     }
 
     fn ssh_text(&self, user: &str) -> String {
@@ -133,7 +166,10 @@ impl Testbed {
         let mut text = String::new();
         for host in &self.hosts {
             text.push_str(&format!("Host {}\n  HostName {}\n", host.name, host.address));
-            text.push_str(&format!("Host via-{}\n  HostName {}\n  ProxyJump jump\n", host.name, host.address));
+            text.push_str(&format!(
+                "Host via-{}\n  HostName {}\n  ProxyJump jump\n",
+                host.name, host.address
+            ));
         }
         text.push_str(&format!(
             "Host *\n  User {user}\n  IdentityFile {home}/id\n  IdentitiesOnly yes\n  BatchMode yes\n  \
@@ -187,7 +223,10 @@ impl Testbed {
                 let arguments = json!(["-F", ssh_config]);
                 let mut fleet_entry: Map<String, Value> = Map::new();
                 fleet_entry.insert("address".to_owned(), json!(format!("{prefix}{}", host.name)));
-                fleet_entry.insert("transport".to_owned(), json!({ "ssh": { "arguments": arguments } }));
+                fleet_entry.insert(
+                    "transport".to_owned(),
+                    json!({ "ssh": { "arguments": arguments } }),
+                );
                 if sudo {
                     fleet_entry.insert("sudo".to_owned(), json!(true));
                 }
@@ -203,7 +242,9 @@ impl Testbed {
 
     /// What a command is preceded by to run on a host.
     pub fn enter(&self, host: &TestHost) -> Vec<String> {
-        ["ip", "netns", "exec", &host.namespace].map(str::to_owned).to_vec()
+        ["ip", "netns", "exec", &host.namespace]
+            .map(str::to_owned)
+            .to_vec()
     }
 
     /// Cuts a host off from all others, or takes it back in.
@@ -221,7 +262,9 @@ impl Testbed {
     pub fn small_disk(&mut self, directory: &Path, megabytes: u32) -> Result<(), String> {
         fs::create_dir_all(directory).map_err(|error| error.to_string())?;
         let size = format!("size={megabytes}m");
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "upshift-test"]).arg(directory))?;
+        run(Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "upshift-test"])
+            .arg(directory))?;
         self.mounts.push(directory.to_owned());
         Ok(())
     }

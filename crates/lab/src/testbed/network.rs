@@ -26,7 +26,10 @@ impl Network {
         // Another bed may have taken the names or the addresses.
         for attempt in 0..8 {
             let number = std::process::id().wrapping_add(attempt * 7919);
-            let network = Network { tag: format!("up{:x}", number & 0xff_ffff), bridge: format!("up{:x}b", number & 0xff_ffff) };
+            let network = Network {
+                tag: format!("up{:x}", number & 0xff_ffff),
+                bridge: format!("up{:x}b", number & 0xff_ffff),
+            };
             let hosts = network.hosts(names, number);
             match network.set_up(&hosts, number) {
                 Ok(()) => return Ok((network, hosts)),
@@ -64,15 +67,31 @@ impl Network {
     fn set_up(&self, hosts: &[TestHost], number: u32) -> Result<(), RunError> {
         let bridge = &self.bridge;
         ip(&["link", "add", bridge, "type", "bridge"])?;
-        ip(&["addr", "add", &format!("{}.254/24", Network::subnet(number)), "dev", bridge])?;
+        ip(&[
+            "addr",
+            "add",
+            &format!("{}.254/24", Network::subnet(number)),
+            "dev",
+            bridge,
+        ])?;
         ip(&["link", "set", bridge, "up"])?;
         for host in hosts {
             let (namespace, link) = (&host.namespace, &host.link);
             ip(&["netns", "add", namespace])?;
-            ip(&["link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", namespace])?;
+            ip(&[
+                "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", namespace,
+            ])?;
             ip(&["link", "set", link, "master", bridge, "up"])?;
             ip(&["-n", namespace, "link", "set", "lo", "up"])?;
-            ip(&["-n", namespace, "addr", "add", &format!("{}/24", host.address), "dev", "eth0"])?;
+            ip(&[
+                "-n",
+                namespace,
+                "addr",
+                "add",
+                &format!("{}/24", host.address),
+                "dev",
+                "eth0",
+            ])?;
             ip(&["-n", namespace, "link", "set", "eth0", "up"])?;
         }
         Ok(())
@@ -80,11 +99,18 @@ impl Network {
 
     /// Ends every process in the namespaces, and removes them. What is not there is no error.
     pub fn take_down(&self, hosts: &[TestHost]) {
-        let all = || hosts.iter().flat_map(|host| processes(&host.namespace)).collect::<Vec<_>>();
+        let all = || {
+            hosts
+                .iter()
+                .flat_map(|host| processes(&host.namespace))
+                .collect::<Vec<_>>()
+        };
         for pid in all() {
             processes::signal(pid, Signal::KILL);
         }
-        processes::poll(Duration::from_secs(5), || all().iter().all(|pid| !processes::runs(*pid)));
+        processes::poll(Duration::from_secs(5), || {
+            all().iter().all(|pid| !processes::runs(*pid))
+        });
         for host in hosts {
             let _ = ip(&["netns", "del", &host.namespace]);
             let _ = ip(&["link", "del", &host.link]);

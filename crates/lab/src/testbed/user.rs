@@ -17,10 +17,20 @@ impl User {
     /// Makes a user with a home below a directory.
     pub fn new(tag: &str, directory: &Path) -> Result<Self, String> {
         let name = format!("{tag}u");
-        let user = User { rule: PathBuf::from(format!("/etc/sudoers.d/{name}")), name };
+        let user = User {
+            rule: PathBuf::from(format!("/etc/sudoers.d/{name}")),
+            name,
+        };
         // `*` is no password, but, unlike `!`, it does not lock the account.
         run(Command::new("useradd")
-            .args(["--create-home", "--shell", "/bin/sh", "--password", "*", "--home-dir"])
+            .args([
+                "--create-home",
+                "--shell",
+                "/bin/sh",
+                "--password",
+                "*",
+                "--home-dir",
+            ])
             .arg(directory.join("home"))
             .arg(&user.name))?;
         fs::write(&user.rule, format!("{} ALL=(ALL) NOPASSWD: ALL\n", user.name))
