@@ -23,8 +23,11 @@ pub(super) fn refuse_shared_agents(
 ) {
     let mut seen: BTreeMap<(String, &str), Vec<(&String, &Host)>> = BTreeMap::new();
     for (name, host) in &fleet.hosts {
+        let Some(reached_by) = reached_by(host) else {
+            continue;
+        };
         let directory = host.state_directory.as_deref().unwrap_or(DEFAULT_STATE_DIRECTORY);
-        let earlier = seen.entry((reached_by(host), directory)).or_default();
+        let earlier = seen.entry((reached_by, directory)).or_default();
         let conflicts = |other: &Host| scope == Scope::Everywhere || !host.groups.is_disjoint(&other.groups);
         if let Some((first, _)) = earlier.iter().find(|(_, other)| conflicts(other)) {
             let how = in_words(host);
@@ -42,11 +45,16 @@ pub(super) fn refuse_shared_agents(
 }
 
 /// Equal where two hosts are reached in the same way.
-fn reached_by(host: &Host) -> String {
+fn reached_by(host: &Host) -> Option<String> {
     match &host.transport {
-        Transport::Local => "local".to_owned(),
-        Transport::Ssh(ssh) => format!("ssh {} {}", ssh.host.to_lowercase(), ssh.port.unwrap_or(22)),
-        Transport::Command(arguments) => format!("command {arguments:?}"),
+        Transport::Local => Some("local".to_owned()),
+        Transport::Ssh(ssh) => Some(format!(
+            "ssh {} {}",
+            ssh.host.to_lowercase(),
+            ssh.port.unwrap_or(22)
+        )),
+        Transport::Command(arguments) => Some(format!("command {arguments:?}")),
+        Transport::Unusable(_) => None,
     }
 }
 
@@ -57,6 +65,6 @@ fn in_words(host: &Host) -> String {
             Some(port) => format!("address {} port {port}", ssh.host),
             None => format!("address {}", ssh.host),
         },
-        Transport::Command(_) => "the same command".to_owned(),
+        Transport::Command(_) | Transport::Unusable(_) => "the same command".to_owned(),
     }
 }

@@ -78,6 +78,19 @@ pub enum Transport {
     Ssh(SshTransport),
     /// Any command whose standard input and output reach a shell on the host, such as `["ip", "netns", "exec", "h1", "sh"]`.
     Command(Vec<String>),
+    /// The inventory reaches the host in a way that Upshift cannot. That matters only where the host is needed: inventories
+    /// list switches and containers beside servers.
+    Unusable(UnusableTransport),
+}
+
+/// Why a host cannot be reached although the inventory knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnusableTransport {
+    /// What stands in the way, and in which line of which file.
+    pub reason: String,
+    /// What to write instead.
+    pub remedy: String,
 }
 
 /// Options for ssh; what is absent is left to the user's own ssh configuration.
@@ -98,6 +111,11 @@ pub struct SshTransport {
     /// Further arguments for ssh, such as `["-J", "jump"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arguments: Vec<String>,
+}
+
+/// The JSON Schema of fleet files, for editors; docs/schema/fleet.json is a copy.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(FleetFile).to_value()
 }
 
 /// The agent's state directory on hosts for which the fleet names none.

@@ -1,5 +1,6 @@
 //! Collecting what is wrong, over all files of an inventory.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::secrets;
@@ -19,6 +20,8 @@ pub(super) struct Place {
 pub(super) struct Sources {
     files: Vec<Source>,
     errors: Vec<(Place, Diagnostic)>,
+    /// What has been noted; a mistake in a group's variable comes up for every host of the group.
+    noted: BTreeSet<(Place, String)>,
 }
 
 struct Source {
@@ -48,6 +51,7 @@ impl Sources {
         let mut sources = Sources {
             files: Vec::new(),
             errors: Vec::new(),
+            noted: BTreeSet::new(),
         };
         sources.add(name, text);
         sources
@@ -111,6 +115,9 @@ impl Sources {
         }: Mistake,
     ) {
         let place = source.at(range.clone());
+        if !self.noted.insert((place.clone(), message.clone())) {
+            return;
+        }
         let file = &self.files[source.0];
         let diagnostic = Diagnostic::new(severity, &file.name, &file.shown, range, message, fix);
         self.errors.push((place, diagnostic));
@@ -131,9 +138,7 @@ impl Sources {
             Some(fleet) if !failed => Ok(fleet),
             _ => {
                 self.errors.sort_by(|(first, _), (second, _)| first.cmp(second));
-                let mut errors: Vec<_> = self.errors.into_iter().map(|(_, error)| error).collect();
-                errors.dedup();
-                Err(errors)
+                Err(self.errors.into_iter().map(|(_, error)| error).collect())
             }
         }
     }

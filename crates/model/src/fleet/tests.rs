@@ -186,7 +186,7 @@ fn secrets_are_masked_in_the_lines_that_are_shown() {
 
 #[test]
 fn the_schema_of_a_fleet_file_names_every_key() {
-    let schema = schemars::schema_for!(FleetFile).to_value();
+    let schema = schema();
     let properties: Vec<_> = schema["properties"]
         .as_object()
         .unwrap()

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use upshift_model::fleet::UnusableTransport;
+
 /// A host that could not be reached, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectError {
@@ -70,6 +72,8 @@ pub enum ConnectFailure {
         /// Why.
         reason: String,
     },
+    /// The inventory reaches it in a way that this program cannot.
+    NoTransport(UnusableTransport),
     /// The agent's program on this machine cannot be read.
     Binary(String),
     /// The connection ended before a shell answered, and none of the known reasons was given.
@@ -94,6 +98,7 @@ impl ConnectFailure {
             ConnectFailure::Protocol { .. } => "protocol",
             ConnectFailure::NoAnswer { .. } => "no-answer",
             ConnectFailure::Spawn { .. } => "spawn",
+            ConnectFailure::NoTransport(_) => "no-transport",
             ConnectFailure::Binary(_) => "binary",
             ConnectFailure::Ended(_) => "ended",
         }
@@ -152,6 +157,9 @@ impl fmt::Display for ConnectError {
                     f,
                     "{host} cannot be reached: `{program}` cannot be started on this machine: {reason}"
                 )
+            }
+            ConnectFailure::NoTransport(unusable) => {
+                write!(f, "{host} cannot be reached: {}", unusable.reason)
             }
             ConnectFailure::Binary(reason) => write!(f, "no agent for {host}: {reason}"),
             ConnectFailure::Ended(said) if said.is_empty() => {
@@ -212,6 +220,7 @@ impl ConnectError {
                 "Use programs of one build; {} names the agent's program",
                 crate::binary::AGENT_VARIABLE
             ),
+            ConnectFailure::NoTransport(unusable) => unusable.remedy.clone(),
             ConnectFailure::Spawn { program, .. } => {
                 format!("Install `{program}`, or correct the host's transport in the fleet file")
             }

@@ -93,6 +93,7 @@ impl Reach {
                 words.join(" ")
             }
             Transport::Command(argv) => format!("echo true | {}", argv.join(" ")),
+            Transport::Unusable(_) => String::new(),
         };
         ConnectError {
             host: self.name.clone(),
@@ -113,6 +114,7 @@ impl Reach {
             Transport::Local => self.start_here()?,
             Transport::Ssh(ssh) => self.bootstrap(&ssh_command(ssh, freshness)).await?,
             Transport::Command(argv) => self.bootstrap(argv).await?,
+            Transport::Unusable(unusable) => return Err(ConnectFailure::NoTransport(unusable.clone())),
         };
         self.greet(agent).await
     }

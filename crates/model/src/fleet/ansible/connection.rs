@@ -22,21 +22,20 @@ pub(super) fn transport(settings: &mut Settings<'_>, name: &str) -> Transport {
         "local" => Transport::Local,
         "ssh" | "smart" | "paramiko" | "paramiko_ssh" => Transport::Ssh(ssh(settings, name)),
         other => {
-            let fix = match diagnostic::nearest(other, CONNECTIONS) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => "set `upshift_command` to a command whose standard input and output reach a shell on the host, \
-                         such as `docker exec -i node1 sh`"
-                    .to_owned(),
-            };
-            settings.error(
-                "ansible_connection",
-                format!("the connection `{other}` is not one that Upshift can make"),
-                fix,
-            );
+            let message = format!("the connection `{other}` is not one that Upshift can make");
+            match diagnostic::nearest(other, CONNECTIONS) {
+                Some(meant) => {
+                    settings.error("ansible_connection", message, format!("did you mean `{meant}`?"));
+                }
+                None => settings.unusable("ansible_connection", message, COMMAND_HELP),
+            }
             Transport::Local
         }
     }
 }
+
+const COMMAND_HELP: &str = "set `upshift_command` to a command whose standard input and output reach a shell on the host, \
+                            such as `docker exec -i node1 sh`";
 
 /// `upshift_command`, as a list or as one line.
 fn command(settings: &mut Settings<'_>) -> Option<Vec<String>> {
@@ -128,12 +127,9 @@ pub(super) fn sudo(settings: &mut Settings<'_>) -> bool {
             .as_deref()
             .map(|set| set.strip_prefix("ansible.builtin.").unwrap_or(set));
         if let Some(other) = set.filter(|set| *set != value) {
-            let message = format!("`{key}` is `{other}`; Upshift becomes root with sudo, and nothing else");
-            settings.error(
-                key,
-                message,
-                "set `upshift_sudo` to say whether the agent shall run under sudo",
-            );
+            let reason = format!("`{key}` is `{other}`, and Upshift becomes root with sudo and nothing else");
+            let remedy = "set `upshift_sudo` to say whether the agent shall run under sudo";
+            settings.unusable(key, reason, remedy);
         }
     }
     true

@@ -32,8 +32,10 @@ impl Hierarchy {
         let members = inventory.hosts.keys().map(|host| {
             let mut groups = members.remove(host).unwrap_or_default();
             groups.remove("all");
-            if groups.len() > 1 {
-                groups.remove("ungrouped");
+            // A host is ungrouped exactly where it is in no other group, whatever the inventory says.
+            groups.remove("ungrouped");
+            if groups.is_empty() {
+                groups.insert("ungrouped");
             }
             let mut groups: Vec<String> = groups.into_iter().map(str::to_owned).collect();
             groups.sort_by_key(|name| (depths.of_group(name), priority(inventory, name), name.clone()));

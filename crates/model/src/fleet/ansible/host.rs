@@ -10,7 +10,7 @@ use super::{Content, Variables};
 use crate::diagnostic;
 use crate::fleet::report::{Place, Sources};
 use crate::fleet::secrets::is_ansible_password;
-use crate::fleet::{Host, Role};
+use crate::fleet::{Host, Role, Transport, UnusableTransport};
 
 const ENCRYPTED: &str = "encrypted with ansible-vault";
 const PASSWORD: &str = "a password";
@@ -32,6 +32,8 @@ pub(super) struct Settings<'s> {
     values: BTreeMap<String, Value>,
     withheld: BTreeMap<String, String>,
     places: BTreeMap<String, Place>,
+    /// Why the host cannot be reached, the first reason found.
+    unusable: Option<UnusableTransport>,
 }
 
 /// Reads a host from all its variables. What is wrong is noted in `sources`.
@@ -43,7 +45,7 @@ pub(super) fn read(
 ) -> Host {
     let mut settings = Settings::new(sources, name, &groups, variables);
     settings.refuse_unknown_names();
-    let transport = connection::transport(&mut settings, name);
+    let mut transport = connection::transport(&mut settings, name);
     let sudo = connection::sudo(&mut settings);
     let roles = settings.roles();
     let labels = settings.labels();
@@ -52,9 +54,15 @@ pub(super) fn read(
         .text(&["ansible_host", "ansible_ssh_host"])
         .unwrap_or_else(|| name.to_owned());
     let Settings {
-        mut values, withheld, ..
+        mut values,
+        withheld,
+        unusable,
+        ..
     } = settings;
-    values.retain(|key, _| !OWN_VARIABLES.contains(&key.as_str()));
+    if let Some(unusable) = unusable {
+        transport = Transport::Unusable(unusable);
+    }
+    values.retain(|key, _| !OWN_VARIABLES.contains(&key.as_str()) && key != "ansible_group_priority");
     values
         .entry("address".to_owned())
         .or_insert(Value::String(address));
@@ -96,6 +104,7 @@ impl<'s> Settings<'s> {
             values,
             withheld,
             places,
+            unusable: None,
         }
     }
 
@@ -108,16 +117,31 @@ impl<'s> Settings<'s> {
         self.sources.error(place, message, fix);
     }
 
-    /// The first of several names that is set, with its value. One that is set but withheld is an error: going on without
-    /// it could reach another host than the one that is meant.
+    /// Notes that the host cannot be reached. Only where it is needed does that matter.
+    pub fn unusable(&mut self, key: &str, reason: impl Into<String>, remedy: &str) {
+        if self.unusable.is_none() {
+            let place = self
+                .places
+                .get(key)
+                .map(|place| self.sources.name_and_line(place));
+            let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
+            let reason = reason.into() + &place;
+            self.unusable = Some(UnusableTransport {
+                reason,
+                remedy: remedy.to_owned(),
+            });
+        }
+    }
+
+    /// The first of several names that is set, with its value. Where one is set but withheld, going on without it could reach
+    /// another host than the one that is meant.
     pub fn value(&mut self, keys: &[&'static str]) -> Option<(&'static str, Value)> {
         for key in keys {
-            if let Some(reason) = self.withheld.get(*key).cloned() {
-                self.error(
-                    key,
-                    format!("`{key}` is {reason}, and Upshift needs it"),
-                    "write its value in the open, or set what it stands for in your ssh configuration",
-                );
+            if let Some(reason) = self.withheld.get(*key) {
+                let reason = format!("`{key}` is {reason}, and Upshift needs it");
+                let remedy =
+                    "write its value in the open, or set what it stands for in your ssh configuration";
+                self.unusable(key, reason, remedy);
                 return None;
             }
             match self.values.get(*key) {

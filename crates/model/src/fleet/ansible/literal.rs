@@ -33,6 +33,10 @@ impl Reader<'_> {
             '(' => self.list('(', ')').map(Value::Array),
             '{' => self.mapping(),
             '\'' | '"' => self.text().map(Value::String),
+            'u' | 'b' if self.rest[1..].starts_with(['\'', '"']) => {
+                self.rest = &self.rest[1..];
+                self.text().map(Value::String)
+            }
             _ => self.word(),
         }
     }
@@ -127,20 +131,35 @@ impl Reader<'_> {
     }
 }
 
-/// A number as Python writes it. Leading zeros make a text, as do numbers that do not fit.
+/// A number as Python writes it: `8`, `-1.5`, `.5`, `1e3`, `0x1f`, `1_000`. `01` is none, nor is one that does not fit.
 fn number(word: &str) -> Option<Value> {
     let digits = word.strip_prefix(['-', '+']).unwrap_or(word);
-    let digit_first = digits.starts_with(|c: char| c.is_ascii_digit());
-    let padded = digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0.");
-    if !digit_first || padded {
-        return None;
+    let negative = word.starts_with('-');
+    let plain = without_separators(digits)?;
+    let (radix, plain) = match plain.get(..2).map(str::to_lowercase).as_deref() {
+        Some("0x") => (16, &plain[2..]),
+        Some("0o") => (8, &plain[2..]),
+        Some("0b") => (2, &plain[2..]),
+        _ => (10, plain.as_str()),
+    };
+    let padded = radix == 10 && plain.starts_with('0') && plain.bytes().any(|byte| byte != b'0');
+    if plain.starts_with(|c: char| c.is_ascii_hexdigit())
+        && let Ok(whole) = i64::from_str_radix(plain, radix)
+    {
+        return (!padded).then(|| Value::Number((if negative { -whole } else { whole }).into()));
     }
-    if let Ok(whole) = word.parse::<i64>() {
-        return Some(Value::Number(whole.into()));
-    }
-    let decimal = digits
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
-    let fraction = word.parse::<f64>().ok().filter(|_| decimal)?;
-    Number::from_f64(fraction).map(Value::Number)
+    let decimal = radix == 10
+        && plain.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        && plain
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte))
+        && plain.contains(['.', 'e', 'E']);
+    let fraction = plain.parse::<f64>().ok().filter(|_| decimal)?;
+    Number::from_f64(if negative { -fraction } else { fraction }).map(Value::Number)
+}
+
+/// Python allows single underscores between digits.
+fn without_separators(digits: &str) -> Option<String> {
+    let misplaced = digits.starts_with('_') || digits.ends_with('_') || digits.contains("__");
+    (!misplaced).then(|| digits.replace('_', ""))
 }

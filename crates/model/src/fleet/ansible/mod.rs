@@ -9,6 +9,7 @@ mod host;
 mod ini;
 mod literal;
 mod render;
+mod scalar;
 mod words;
 mod yaml;
 

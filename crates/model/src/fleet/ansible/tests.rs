@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{literal, words};
+use super::{literal, scalar, words};
 use crate::fleet::tests::shown;
 use crate::fleet::{Fleet, InventoryFiles, SshTransport, Transport};
 
@@ -267,6 +267,8 @@ fn variables_for_ungrouped_hosts_come_from_their_own_files() {
     let fleet = read_with("hosts", "n1\n[web]\nn2\n", &files);
     assert_eq!(variable(&fleet, "n1", "x"), 1);
     assert_eq!(variable(&fleet, "n2", "x"), Value::Null);
+    let directly_in_all = read_with("hosts", "all:\n  hosts:\n    n3:\n", &files);
+    assert_eq!(variable(&directly_in_all, "n3", "x"), 1);
 }
 
 #[test]
@@ -316,12 +318,37 @@ fn encrypted_values_are_withheld_and_never_shown() {
     assert_eq!(variable(&fleet, "n1", "plain"), 1);
 
     let needed = text.replace("key: !vault", "ansible_host: !vault");
-    let errors = errors_with("hosts.yml", &needed, &[]);
-    assert!(
-        !errors.contains("6231336539") && !errors.contains("AES256"),
-        "{errors}"
+    let fleet = read_with("hosts.yml", &needed, &[]);
+    assert_eq!(
+        unusable(&fleet, "n1"),
+        "`ansible_host` is encrypted with ansible-vault, and Upshift needs it (hosts.yml:4)"
     );
-    insta::assert_snapshot!(errors);
+    let broken = errors_with(
+        "hosts.yml",
+        &(needed + "      upshift_roles: x\n      ansible_port: !vault x y\n"),
+        &[],
+    );
+    assert!(
+        !broken.contains("6231336539") && !broken.contains("AES256") && !broken.contains("hunter2"),
+        "{broken}"
+    );
+}
+
+fn unusable(fleet: &Fleet, host: &str) -> String {
+    match &fleet.hosts[host].transport {
+        Transport::Unusable(unusable) => unusable.reason.clone(),
+        other => panic!("{host} is reached by {other:?}"),
+    }
+}
+
+#[test]
+fn a_host_that_upshift_cannot_reach_spoils_no_other() {
+    let text = "[etcd]\nn1\n[switches]\ns1 ansible_connection=network_cli\n\
+                [databases]\nd1 ansible_become=yes ansible_become_user=postgres\nd2 ansible_host=\"{{ lookup('dig', 'd2') }}\"\n";
+    let fleet = ini(text);
+    assert_eq!(fleet.servers("etcd").count(), 1);
+    let reasons = ["s1", "d1", "d2"].map(|host| unusable(&fleet, host)).join("\n");
+    insta::assert_snapshot!(reasons);
 }
 
 #[test]
@@ -409,12 +436,9 @@ fn errors_in_variables_point_into_their_file() {
     let files = [
         (
             "group_vars/web.yml",
-            "ansible_port: 70000\nansible_become: true\nansible_become_user: postgres\n",
+            "ansible_port: 70000\nansible_become: true\n",
         ),
-        (
-            "host_vars/n1.yml",
-            "ansible_connection: dokcer\nupshift_role: server\n",
-        ),
+        ("host_vars/n1.yml", "upshift_role: server\n"),
         ("host_vars/n2.yml", "- a\n"),
         (
             "host_vars/n3.yml",
@@ -472,6 +496,16 @@ fn ini_values_are_python_literals_or_texts() {
         ("8", json!(8)),
         ("-1", json!(-1)),
         ("1.5", json!(1.5)),
+        (".5", json!(0.5)),
+        ("1e3", json!(1000.0)),
+        ("0x1f", json!(31)),
+        ("-0b11", json!(-3)),
+        ("1_000", json!(1000)),
+        ("1__0", json!("1__0")),
+        ("00", json!(0)),
+        ("1.2.3", json!("1.2.3")),
+        ("u'a'", json!("a")),
+        ("99999999999999999999", json!("99999999999999999999")),
         ("01", json!("01")),
         ("True", json!(true)),
         ("true", json!("true")),
@@ -489,6 +523,34 @@ fn ini_values_are_python_literals_or_texts() {
     ];
     for (text, expected) in cases {
         assert_eq!(literal::value(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn yaml_values_are_those_of_yaml_1_1() {
+    let cases = [
+        ("0644", json!(420)),
+        ("08", json!("08")),
+        ("0x1f", json!(31)),
+        ("0b11", json!(3)),
+        ("0o7", json!("0o7")),
+        ("1_000", json!(1000)),
+        ("_1", json!("_1")),
+        ("-3", json!(-3)),
+        ("1:30", json!(90)),
+        ("1:75", json!("1:75")),
+        ("01:30", json!("01:30")),
+        ("1.5", json!(1.5)),
+        ("3.", json!(3.0)),
+        ("-.5", json!(-0.5)),
+        ("1e3", json!("1e3")),
+        ("1.5e3", json!("1.5e3")),
+        ("1.5e+3", json!(1500.0)),
+        ("y", json!("y")),
+        ("2001-01-01", json!("2001-01-01")),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(scalar::value(text), expected, "{text}");
     }
 }
 
@@ -528,6 +590,7 @@ proptest! {
     #[test]
     fn no_value_makes_reading_panic(text in "[\\[\\](){}'\",:0-9a-zé\\\\ .#]{0,30}") {
         literal::value(&text);
+        scalar::value(&text);
         let _ = words::split(&text, true);
     }
 

@@ -1,8 +1,8 @@
 //! Inventories and variable files in YAML.
 
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
-use super::{Content, Inventory, Variable, Variables};
+use super::{Content, Inventory, Variable, Variables, scalar};
 use crate::diagnostic::{self, Entry, Kind, Node};
 use crate::fleet::names;
 use crate::fleet::report::{SourceId, Sources};
@@ -237,38 +237,7 @@ fn value(node: &Node) -> Option<Value> {
             entries.collect::<Option<Map<_, _>>>().map(Value::Object)
         }
         Kind::Scalar { text, .. } if text.trim_start().starts_with(VAULT_MARK) => None,
-        Kind::Scalar { text, plain: true } => Some(scalar(text)),
+        Kind::Scalar { text, plain: true } => Some(scalar::value(text)),
         Kind::Scalar { text, plain: false } => Some(Value::String(text.clone())),
     }
-}
-
-/// Ansible reads YAML 1.1: `yes` is true, and `0644` is octal.
-fn scalar(text: &str) -> Value {
-    match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
-        "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => return Value::Bool(true),
-        "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
-            return Value::Bool(false);
-        }
-        _ => {}
-    }
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let only_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if only_digits && digits.len() > 1 && digits.starts_with('0') {
-        let octal = i64::from_str_radix(digits, 8).ok();
-        return octal.map_or_else(
-            || Value::String(text.to_owned()),
-            |octal| Value::Number(octal.into()),
-        );
-    }
-    if only_digits && let Ok(whole) = text.parse::<i64>() {
-        return Value::Number(whole.into());
-    }
-    let decimal = digits.contains('.') && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let fraction = text
-        .parse::<f64>()
-        .ok()
-        .filter(|_| decimal)
-        .and_then(Number::from_f64);
-    fraction.map_or_else(|| Value::String(text.to_owned()), Value::Number)
 }
