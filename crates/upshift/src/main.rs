@@ -9,6 +9,7 @@ mod exit;
 mod files;
 mod fleets;
 mod hosts;
+mod inside;
 mod lease;
 mod moment;
 mod output;

@@ -10,6 +10,7 @@ use upshift_model::profile::Profile;
 use upshift_wire::binary::identify;
 
 use crate::exit::{Failure, Problem};
+use crate::inside;
 
 /// The package files of a directory that the profile's patterns read.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +38,10 @@ impl Packages {
                 .map(|name| name.to_string_lossy().into_owned())
                 .unwrap_or_default();
             match rules.read(&name) {
-                Some((_, package)) => {
+                Some((rule, mut package)) => {
+                    let inside = inside::parts(&profile.packages[rule], &package, &path)
+                        .map_err(|error| unreadable(&path, &format!("{error:#}")))?;
+                    package.parts.extend(inside);
                     let identity = identify(&path).map_err(|error| unreadable(&path, &error))?;
                     let artifact = Artifact {
                         file_name: name,
@@ -81,7 +85,7 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Failure {
     Failure::Usage(
         Problem::new("cannot read the packages")
             .at(path.display())

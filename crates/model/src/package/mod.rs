@@ -13,6 +13,7 @@
 //! | `edition` | `ee`: small letters |
 //! | any other | letters, digits and `. _ + ~ -` |
 
+mod inside;
 mod matching;
 mod pattern;
 mod pick;
