@@ -40,6 +40,7 @@ impl Layout {
             .canonicalize()
             .context(|| format!("cannot open {}", root.display()))?;
         let layout = Layout { root };
+        layout.open_the_way()?;
         for path in [
             layout.packages(),
             layout.releases(),
@@ -60,6 +61,16 @@ impl Layout {
         fs::set_permissions(&records, fs::Permissions::from_mode(0o700))
             .context(|| format!("cannot protect {}", records.display()))?;
         Ok(layout)
+    }
+
+    /// Lets the users of services through to their releases: a login's mask may have made the directory for its user alone.
+    fn open_the_way(&self) -> Result<()> {
+        let what = || format!("cannot open {} for the users of services", self.root.display());
+        let mode = fs::metadata(&self.root).context(what)?.permissions().mode();
+        if mode & 0o011 == 0o011 {
+            return Ok(());
+        }
+        fs::set_permissions(&self.root, fs::Permissions::from_mode((mode & 0o7777) | 0o011)).context(what)
     }
 
     /// The state directory itself, absolute.
@@ -175,5 +186,8 @@ mod tests {
         assert_eq!(mode(layout.records()), 0o700);
         assert_eq!(mode(layout.saved_root()), 0o700);
         assert_eq!(mode(layout.releases()), 0o755);
+        fs::set_permissions(layout.root(), fs::Permissions::from_mode(0o700)).unwrap();
+        let layout = Layout::open(layout.root()).unwrap();
+        assert_eq!(mode(layout.root().to_owned()), 0o711);
     }
 }

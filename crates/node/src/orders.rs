@@ -76,7 +76,7 @@ fn execute_locked(host: &Host, order: &ExecuteOrder, attempt: &Attempt) -> Resul
         }
     }
     failpoint::hit("after-begun");
-    let report = perform_order(host, order, &attempt.mark());
+    let report = perform_order(host, order, &attempt.mark(layout));
     failpoint::hit("before-ended");
     if let Err(error) = records::ended(layout, attempt, order.action.word(), &report)
         && (order.forward || !error.is_full())
@@ -142,7 +142,7 @@ pub fn settle(layout: &Layout) -> Result<HostRecord> {
         return Ok(record);
     }
     if begun.boot == clock::boot_id() {
-        outlast(begun);
+        outlast(layout, begun);
     }
     records::ended(layout, &begun.attempt, &begun.action, &Report::Interrupted)?;
     Ok(record)
@@ -150,8 +150,8 @@ pub fn settle(layout: &Layout) -> Result<HostRecord> {
 
 /// Waits for the programs that a dead agent has left, and kills them when their time is over. Those that have made a session
 /// of their own, as daemons do, are what the action was to start: they stay.
-fn outlast(begun: &Begun) {
-    let mark = begun.attempt.mark();
+fn outlast(layout: &Layout, begun: &Begun) {
+    let mark = begun.attempt.mark(layout);
     let left = || -> Vec<ProcessId> {
         let marked = |process: &ProcessId| {
             process.environment().get(MARK) == Some(&mark) && process::session(process) == Some(begun.session)

@@ -1,9 +1,11 @@
 //! Distributed files: taken in piece by piece, kept under their digest.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use sha2::{Digest, Sha256};
 use upshift_model::action::Artifact;
@@ -39,10 +41,47 @@ fn partial_path(layout: &Layout, sha256: &str) -> Result<PathBuf> {
     Ok(path(layout, sha256)?.with_extension("part"))
 }
 
+/// A file as it was when its digest was computed: any change gives it another time of change, which nobody can set.
+type Seen = (u64, u64, u64, i64, i64);
+
+/// Digests that this agent has computed: sending, distributing and unpacking ask for the same one after each other.
+static COMPUTED: Mutex<BTreeMap<Seen, String>> = Mutex::new(BTreeMap::new());
+
+fn seen(path: &Path) -> io::Result<Seen> {
+    let metadata = fs::metadata(path)?;
+    Ok((
+        metadata.dev(),
+        metadata.ino(),
+        metadata.len(),
+        metadata.ctime(),
+        metadata.ctime_nsec(),
+    ))
+}
+
+fn digest_of(path: &Path) -> io::Result<String> {
+    let seen = seen(path)?;
+    if let Some(digest) = COMPUTED
+        .lock()
+        .ok()
+        .and_then(|computed| computed.get(&seen).cloned())
+    {
+        return Ok(digest);
+    }
+    let digest = digest::of_file(path)?;
+    remember(seen, &digest);
+    Ok(digest)
+}
+
+fn remember(seen: Seen, digest: &str) {
+    if let Ok(mut computed) = COMPUTED.lock() {
+        computed.insert(seen, digest.to_owned());
+    }
+}
+
 /// Whether the file is there, whole and undamaged. A damaged one is removed, so that it can be sent again.
 pub fn verify(layout: &Layout, artifact: &Artifact) -> Result<bool> {
     let path = path(layout, &artifact.sha256)?;
-    match digest::of_file(&path) {
+    match digest_of(&path) {
         Ok(found) if found == artifact.sha256 => Ok(true),
         Ok(_) => durable::remove(&path).map(|()| false),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -183,7 +222,12 @@ impl Incoming {
             .and_then(|()| self.file.sync_all())
             .and_then(|()| fs::rename(&partial, &path));
         match kept {
-            Ok(()) => durable::sync_parent(&path)?,
+            Ok(()) => {
+                durable::sync_parent(&path)?;
+                if let Ok(seen) = seen(&path) {
+                    remember(seen, &found);
+                }
+            }
             Err(error) if is_full(&error) => {
                 return Err(filesystem::full(
                     &path,
@@ -202,8 +246,6 @@ impl Incoming {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn artifact(contents: &[u8]) -> Artifact {

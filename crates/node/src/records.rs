@@ -36,9 +36,15 @@ impl Attempt {
         }
     }
 
-    /// The mark in the environment of its processes.
-    pub fn mark(&self) -> String {
-        format!("{}/{}/{}", self.run, self.step, self.attempt)
+    /// The mark in the environment of its processes; state directories differ where several agents share a host.
+    pub fn mark(&self, layout: &Layout) -> String {
+        format!(
+            "{}:{}/{}/{}",
+            layout.root().display(),
+            self.run,
+            self.step,
+            self.attempt
+        )
     }
 
     fn path(&self, layout: &Layout) -> Result<PathBuf> {

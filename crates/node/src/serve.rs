@@ -241,8 +241,10 @@ fn hello(host: &Host, protocol: u32) -> Result<Response> {
             "this agent speaks version {PROTOCOL} of the protocol, the controller version {protocol}"
         )));
     }
-    // After a reboot, and where somebody has killed them.
-    guard::ensure_all(&host.layout)?;
+    // After a reboot, and where somebody has killed them. A host whose guard does not come back must still be reached.
+    if let Err(error) = guard::ensure_all(&host.layout) {
+        eprintln!("upshift-node: a guard cannot be started again: {error}");
+    }
     Ok(Response::Hello {
         protocol: PROTOCOL,
         host: Box::new(host::facts(host)?),

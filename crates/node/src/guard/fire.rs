@@ -48,7 +48,12 @@ fn attempt(host: &Host, record: &Record) -> Result<State> {
         if crossed(&observer, recipe) {
             return Ok(State::StoodDown);
         }
-        let mark = format!("{}/guard/{}", record.key.run, record.key.hop);
+        let mark = format!(
+            "{}:{}/guard/{}",
+            host.layout.root().display(),
+            record.key.run,
+            record.key.hop
+        );
         let errand = Errand {
             host,
             run: &record.key.run,

@@ -143,7 +143,7 @@ pub fn open_log(path: &Path) -> Result<File> {
         .append(true)
         .read(true)
         .create(true)
-        .mode(0o644)
+        .mode(0o640)
         .open(path)
         .context(|| format!("cannot open the log {}", path.display()))
 }

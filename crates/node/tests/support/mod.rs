@@ -115,8 +115,16 @@ pub struct Agent {
 
 impl Agent {
     pub fn start(state: &Path, failpoint: Option<&str>) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_upshift-node"));
+        Self::start_through(&[], state, failpoint)
+    }
+
+    /// Starts an agent through another program, as `nsenter …` is one.
+    pub fn start_through(through: &[String], state: &Path, failpoint: Option<&str>) -> Self {
+        let program = env!("CARGO_BIN_EXE_upshift-node");
+        let mut argv = through.iter().map(String::as_str).chain([program]);
+        let mut command = Command::new(argv.next().unwrap_or(program));
         command
+            .args(argv)
             .arg("serve")
             .arg("--state")
             .arg(state)

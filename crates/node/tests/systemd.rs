@@ -1,0 +1,218 @@
+//! Units and guards under a real systemd: it is booted as the init of a namespace of its own, over a copy of this machine's
+//! file system that is written to memory. Skipped where that cannot be done.
+
+mod support;
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+use support::{Agent, World, action, eventually, order, probe};
+use upshift_model::action::{GuardStatus, Report};
+
+const INIT: &str = "/usr/lib/systemd/systemd";
+
+const BOOT: &str = r#"set -e
+mount -t tmpfs none "$BASE"
+mkdir "$BASE/up" "$BASE/work" "$BASE/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$BASE/up,workdir=$BASE/work" "$BASE/root"
+cd "$BASE/root"
+mount -t proc proc proc
+mount -t sysfs -o ro sysfs sys
+mount -t cgroup2 cgroup2 sys/fs/cgroup
+mount --rbind /dev dev
+mount -t tmpfs -o mode=755 tmpfs run
+rm -rf etc/systemd/system/*.wants
+printf '[Unit]\nDescription=for tests\n' >etc/systemd/system/upshift-test.target
+mkdir upshift-before
+pivot_root . upshift-before
+umount -l upshift-before
+container=upshift PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export container PATH
+exec /usr/lib/systemd/systemd --unit=upshift-test.target --log-target=console --show-status=no
+"#;
+
+/// A booted namespace; everything in it ends with its init.
+struct Booted {
+    unshare: Child,
+    init: u32,
+}
+
+impl Booted {
+    fn new(world: &World) -> Option<Self> {
+        let root = rustix::process::geteuid().is_root();
+        if !root || !fs::exists(INIT).unwrap() {
+            eprintln!("skipped: this needs root, and systemd at {INIT}");
+            return None;
+        }
+        let base = world.path("systemd");
+        fs::create_dir(&base).unwrap();
+        let log = fs::File::create(world.path("boot.log")).unwrap();
+        let unshare = Command::new("unshare")
+            .args([
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--uts",
+                "--cgroup",
+                "--propagation",
+                "private",
+            ])
+            .args(["sh", "-c", BOOT])
+            .env("BASE", &base)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut booted = Booted { unshare, init: 0 };
+        let mut ended = false;
+        eventually("systemd is up, or cannot be", || {
+            ended = booted.unshare.try_wait().unwrap().is_some();
+            booted.find_init();
+            ended || (booted.init != 0 && booted.run("systemctl is-system-running").trim() == "running")
+        });
+        if ended {
+            eprintln!(
+                "skipped: systemd cannot be booted here: {}",
+                fs::read_to_string(world.path("boot.log")).unwrap()
+            );
+            return None;
+        }
+        Some(booted)
+    }
+
+    fn find_init(&mut self) {
+        let children = format!("/proc/{0}/task/{0}/children", self.unshare.id());
+        let child = fs::read_to_string(children)
+            .unwrap_or_default()
+            .trim()
+            .parse()
+            .unwrap_or(0);
+        let program = fs::read_link(format!("/proc/{child}/exe")).unwrap_or_default();
+        if program.as_os_str() == INIT {
+            self.init = child;
+        }
+    }
+
+    fn inside(&self) -> Vec<String> {
+        ["nsenter", "-t", &self.init.to_string(), "-a"]
+            .map(str::to_owned)
+            .to_vec()
+    }
+
+    fn run(&self, text: &str) -> String {
+        let inside = self.inside();
+        let output = Command::new(&inside[0])
+            .args(&inside[1..])
+            .args(["sh", "-c", text])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn agent(&self) -> Agent {
+        Agent::start_through(&self.inside(), "/var/lib/upshift".as_ref(), None)
+    }
+}
+
+impl Drop for Booted {
+    fn drop(&mut self) {
+        support::kill(self.init);
+        let _ = self.unshare.kill();
+        let _ = self.unshare.wait();
+    }
+}
+
+fn unit(name: &str) -> Value {
+    json!({"systemd": {"unit": name}})
+}
+
+fn observed_pid(agent: &mut Agent, service: &Value) -> Value {
+    agent.observe(probe(json!({"process": {"service": service}})))["pid"].clone()
+}
+
+fn check_units(booted: &Booted, agent: &mut Agent) {
+    booted.run(
+        "printf '[Service]\\nExecStart=/bin/sleep 3600\\nRestart=always\\n' >/etc/systemd/system/server.service
+         printf '[Service]\\nExecStart=/bin/sh -c \"trap : TERM; while :; do sleep 1; done\"\\n' >/etc/systemd/system/deaf.service
+         systemctl daemon-reload",
+    );
+    let server = unit("server.service");
+    let started = agent.done(1, action(json!({"start": server})));
+    assert_eq!(observed_pid(agent, &server), started["pid"]);
+    assert_eq!(agent.done(2, action(json!({"start": server})))["already"], true);
+    let stop =
+        |service: &Value, patience: &str| action(json!({"stop": {"service": service, "patience": patience}}));
+    assert_eq!(agent.done(3, stop(&server, "10s"))["killed"], false);
+    assert_eq!(
+        observed_pid(agent, &server),
+        Value::Null,
+        "a unit that always restarts stays stopped"
+    );
+    agent.done(4, stop(&server, "10s"));
+    let deaf = unit("deaf.service");
+    agent.done(5, action(json!({"start": deaf})));
+    assert_eq!(agent.done(6, stop(&deaf, "300ms"))["killed"], true);
+    let report = agent.order(&order(7, action(json!({"start": unit("none.service")}))));
+    assert!(
+        matches!(&report, Report::Failed { reason } if reason.contains("knows no unit")),
+        "{report:?}"
+    );
+}
+
+fn units_of_guards(booted: &Booted) -> String {
+    booted.run("ls -d /etc/systemd/system/upshift-guard* /etc/systemd/system/*.wants/upshift-guard* /var/lib/upshift/guard-program")
+}
+
+fn check_guard(booted: &Booted, mut agent: Agent) {
+    let server = unit("server.service");
+    let recipe = |lease: &str| {
+        action(json!({"arm_guard": {
+            "scheme": "semver", "lease": lease, "stagger": "0s",
+            "revert": [{"start": server}],
+            "proof": [{"probe": {"process": {"service": server}}, "expect": "value.running"}],
+        }}))
+    };
+    agent.done(10, recipe("60s"));
+    assert_eq!(
+        units_of_guards(booted).lines().count(),
+        3,
+        "a unit, enabled, and a program that stays"
+    );
+    assert_eq!(agent.disarm(1), Ok(GuardStatus::Disarmed));
+    eventually("nothing of it is left", || units_of_guards(booted).is_empty());
+
+    let mut again = order(11, recipe("15s"));
+    again.hop = 1;
+    assert!(matches!(agent.order(&again), Report::Done { .. }));
+    agent.close();
+    let guard = || {
+        booted
+            .run("systemctl show --property=MainPID --value 'upshift-guard-*'")
+            .trim()
+            .to_owned()
+    };
+    let first = guard();
+    booted.run("systemctl kill --signal=KILL 'upshift-guard-*'");
+    eventually("systemd has started it again", || {
+        !["", "0", &first].contains(&guard().as_str())
+    });
+    let mut agent = booted.agent();
+    eventually("the guard has reverted", || {
+        agent.guard() == GuardStatus::Reverted
+    });
+    assert!(observed_pid(&mut agent, &server).is_u64());
+    eventually("nothing of it is left", || units_of_guards(booted).is_empty());
+}
+
+#[test]
+fn units_are_started_and_stopped_and_a_guard_is_one() {
+    let world = World::new();
+    let Some(booted) = Booted::new(&world) else { return };
+    let mut agent = booted.agent();
+    assert_eq!(agent.hello()["systemd"], true);
+    check_units(&booted, &mut agent);
+    check_guard(&booted, agent);
+}
