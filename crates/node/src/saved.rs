@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn removing_is_done_once_and_restoring_then_refused() {
+    fn removing_is_done_once_and_restoring_then_changes_nothing() {
         let world = World::new();
         fs::write(world.path("one"), "one").unwrap();
         world.save(&["one"]);
@@ -348,12 +348,12 @@ mod tests {
             remove(&world.layout, "r1", "config").unwrap(),
             json!({"removed": false})
         );
-        assert!(
-            restore(&world.layout, "r1", "config")
-                .unwrap_err()
-                .to_string()
-                .contains("nothing was saved")
+        fs::write(world.path("one"), "changed").unwrap();
+        assert_eq!(
+            restore(&world.layout, "r1", "config").unwrap(),
+            json!({"restored": false})
         );
+        assert_eq!(fs::read_to_string(world.path("one")).unwrap(), "changed");
         assert_eq!(probe(&world.layout, "r1", "config").unwrap()["exists"], false);
     }
 }

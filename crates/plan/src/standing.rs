@@ -28,5 +28,8 @@ pub fn standing(profile: &Profile, fleet: &Fleet, facts: &Facts) -> Standing {
     let survey = Survey::take(profile, &fleet.name, fleet, facts, &request, &mut refusals);
     let mut judge = Judge::new(&survey);
     checks::without_target(&survey, &mut judge, &mut refusals, &mut warnings);
-    Standing { troubles: refusals.into_sorted(), warnings }
+    Standing {
+        troubles: refusals.into_sorted(),
+        warnings,
+    }
 }

@@ -362,3 +362,99 @@ fn conditional_troubles_block_only_where_they_hold() {
     assert!(refusals[0].message.contains("loud-disks"), "{refusals:?}");
     assert!(!refusals[0].remedy.is_empty());
 }
+
+#[test]
+fn clients_that_lag_at_a_later_hop_may_be_upgraded_on_the_way() {
+    let mut profile = testing::profile();
+    let clients = profile.skew.clients.as_mut().unwrap();
+    clients.expect = "!(client == '1.0.0' && at_least(server, '1.2.0'))".to_owned();
+    let mut fleet = testing::fleet(3);
+    let roles = ["client".to_owned()].into();
+    fleet.hosts.insert(
+        "app1".to_owned(),
+        Host {
+            roles,
+            ..fleet.hosts["n00001"].clone()
+        },
+    );
+    let mut facts = testing::facts(3, "1.0.0");
+    facts
+        .nodes
+        .insert("app1".to_owned(), testing::node_facts(9, 3, "1.0.0"));
+    let request = testing::request("2.0.0", &["1.1.0", "1.2.0"]);
+    let request = Request {
+        via: vec!["1.2.0".to_owned()],
+        ..request
+    };
+    let refusals = plan(&profile, "test", &fleet, &facts, &request).unwrap_err();
+    assert_eq!(refusals.len(), 1, "{refusals:#?}");
+    assert_eq!(
+        (refusals[0].code.as_str(), &refusals[0].hosts[..]),
+        ("client-lag", &["app1".to_owned()][..])
+    );
+    assert!(refusals[0].message.contains("servers of 1.2.0"), "{refusals:?}");
+    assert!(
+        refusals[0]
+            .remedy
+            .contains("upgrade to 1.1.0 first, then the clients"),
+        "{refusals:?}"
+    );
+}
+
+#[test]
+fn clients_that_are_connected_are_read_from_a_probe() {
+    let mut profile = testing::profile();
+    let clients = profile.skew.clients.as_mut().unwrap();
+    clients.expect = "at_least(client, '1.1.0')".to_owned();
+    clients.observed = Some(upshift_model::profile::FactExpression {
+        probe: "clients".to_owned(),
+        expression: "value.map(c, c.version)".to_owned(),
+    });
+    let mut facts = testing::facts(3, "1.0.0");
+    let (fleet, request) = (testing::fleet(3), testing::request("1.1.0", &[]));
+    let attempt = |facts: &Facts| plan(&profile, "test", &fleet, facts, &request);
+    let seen = serde_json::json!([{"version": "1.1.0"}, {"version": "1.1.3"}]);
+    facts
+        .nodes
+        .get_mut("n00002")
+        .unwrap()
+        .probes
+        .insert("clients".to_owned(), seen);
+    assert!(attempt(&facts).is_ok());
+    let old = serde_json::json!([{"version": "1.1.0"}, {"version": "1.0.9"}]);
+    facts
+        .nodes
+        .get_mut("n00002")
+        .unwrap()
+        .probes
+        .insert("clients".to_owned(), old);
+    let refusals = attempt(&facts).unwrap_err();
+    assert!(refusals[0].message.contains("clients of 1.0.9"), "{refusals:?}");
+    facts
+        .nodes
+        .get_mut("n00002")
+        .unwrap()
+        .probes
+        .insert("clients".to_owned(), serde_json::json!("broken"));
+    assert!(attempt(&facts).unwrap_err()[0].message.contains("cannot be read"));
+}
+
+#[test]
+fn checks_of_a_version_that_does_not_run_yet_are_left_for_later() {
+    let mut profile = testing::profile();
+    let mut later = profile.checks[0].clone();
+    later.name = "later".to_owned();
+    later.from = Some("1.1.x".to_owned());
+    later.expect = "probes.only_in_1_1.value".to_owned();
+    profile.checks.push(later);
+    let request = testing::request("1.2.0", &["1.1.0"]);
+    let fleet = testing::fleet(3);
+    let plan_from = |version: &str| plan(&profile, "test", &fleet, &testing::facts(3, version), &request);
+    let planned = plan_from("1.0.0").unwrap();
+    assert!(
+        planned.warnings.iter().any(|warning| warning.contains("`later`")),
+        "{:?}",
+        planned.warnings
+    );
+    assert_eq!(plan_from("1.1.0").unwrap_err()[0].code, "check:later");
+}

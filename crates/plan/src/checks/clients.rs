@@ -19,26 +19,41 @@ pub(super) fn check(
     let Some(rule) = &survey.profile.skew.clients else {
         return;
     };
-    let clients = clients(survey, rule, judge, refusals);
-    for leg in legs {
-        for (version, hosts) in &clients {
-            let names = names(version, leg.to.as_str());
-            let message = match judge.judge(&rule.expect, names) {
-                Ok(true) => continue,
+    for (version, hosts) in clients(survey, rule, judge, refusals) {
+        // Once clients lag too far behind at one hop, they do at all later ones.
+        let trouble = legs.iter().enumerate().find_map(|(position, leg)| {
+            let reason = match judge.judge(&rule.expect, names(&version, leg.to.as_str())) {
+                Ok(true) => return None,
                 Ok(false) => format!("clients of {version} do not work with servers of {}", leg.to),
                 Err(error) => format!(
                     "whether clients of {version} work with servers of {} cannot be told: {error}",
                     leg.to
                 ),
             };
-            let hosts: Vec<Option<&str>> = match hosts.is_empty() {
-                true => vec![None],
-                false => hosts.iter().map(|host| Some(host.as_str())).collect(),
-            };
-            for host in hosts {
-                let link = rule.source.link.clone();
-                refusals.note("client-lag", host, message.clone(), rule.remedy.clone(), link);
-            }
+            Some((position, reason))
+        });
+        let Some((position, message)) = trouble else {
+            continue;
+        };
+        let remedy = match position.checked_sub(1).map(|before| &legs[before].to) {
+            None => rule.remedy.clone(),
+            Some(before) => format!(
+                "{}; or upgrade to {before} first, then the clients, and go on from there",
+                rule.remedy
+            ),
+        };
+        let hosts: Vec<Option<&str>> = match hosts.is_empty() {
+            true => vec![None],
+            false => hosts.iter().map(|host| Some(host.as_str())).collect(),
+        };
+        for host in hosts {
+            refusals.note(
+                "client-lag",
+                host,
+                message.clone(),
+                remedy.clone(),
+                rule.source.link.clone(),
+            );
         }
     }
 }

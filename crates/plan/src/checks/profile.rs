@@ -55,6 +55,14 @@ pub(super) fn check(
             if check.cluster && !survey.is_complete() {
                 continue;
             }
+            if !in_range(survey, &check.from, running.first()) {
+                // It is about a version that does not run yet, which may not even have what the check looks at.
+                warnings.push(format!(
+                    "the check `{}` of the hop from {from} to {to} cannot be made before {from} runs; `upshift check` makes it then",
+                    check.name
+                ));
+                continue;
+            }
             if check.cluster {
                 whole(check, judge, about, refusals);
             } else {
@@ -65,18 +73,22 @@ pub(super) fn check(
 }
 
 fn applies(survey: &Survey<'_>, check: &Check, subject: &Subject<'_>) -> bool {
-    let contains = |range: &Option<String>, version: Option<&Version>| match (range, version) {
+    let strategy = check.strategies.is_empty()
+        || subject
+            .strategy
+            .is_some_and(|strategy| check.strategies.contains(&strategy));
+    strategy && in_range(survey, &check.from, subject.from) && in_range(survey, &check.to, subject.to)
+}
+
+/// Whether a version is in a range; every one is where there is no range, and none is known to be where there is no version.
+fn in_range(survey: &Survey<'_>, range: &Option<String>, version: Option<&Version>) -> bool {
+    match (range, version) {
         (None, _) => true,
         (Some(range), Some(version)) => {
             Range::parse(survey.scheme(), range).is_ok_and(|range| range.contains(version))
         }
         (Some(_), None) => false,
-    };
-    let strategy = check.strategies.is_empty()
-        || subject
-            .strategy
-            .is_some_and(|strategy| check.strategies.contains(&strategy));
-    strategy && contains(&check.from, subject.from) && contains(&check.to, subject.to)
+    }
 }
 
 fn link(check: &Check) -> Option<String> {

@@ -175,8 +175,11 @@ impl<'w, 'a, 'b> WindowLayout<'w, 'a, 'b> {
     }
 
     fn back_line(&mut self, line: Line, triggers: &[Slot], nodes: &[NodeIndex]) -> Group {
-        let mut group = Group::default();
-        for node in self.targets(line.on, nodes) {
+        let targets = self.targets(line.on, nodes);
+        let mut group = Group {
+            steps: Vec::with_capacity(targets.len()),
+        };
+        for node in targets {
             let undoes = match line.on {
                 On::Each => self.begun_on(triggers, node),
                 On::One | On::OneOther => self.begun_anywhere(triggers),
@@ -199,6 +202,8 @@ impl<'w, 'a, 'b> WindowLayout<'w, 'a, 'b> {
             .copied()
             .collect();
         ids.sort();
+        // A plan of ten thousand servers keeps a hundred thousand of these.
+        ids.shrink_to_fit();
         ids
     }
 

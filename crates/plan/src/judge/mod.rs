@@ -3,11 +3,15 @@
 //! A fleet of ten thousand servers has few servers that differ in what an expression looks at, so each expression is computed
 //! once per distinct input.
 
+mod needed;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use upshift_model::expr::{Expression, Scope};
 use upshift_model::template;
+
+use needed::Needed;
 
 use crate::packages;
 use crate::survey::{Server, Survey};
@@ -53,8 +57,12 @@ impl<'s, 'a> Judge<'s, 'a> {
 
     /// What an expression says of the whole cluster, of which it sees `nodes`, `from` and `to`.
     pub fn cluster(&mut self, text: &str, about: About<'_>) -> Verdict {
-        let names = self.cluster_names(about);
-        self.judge(text, names)
+        let names = Value::Object(self.cluster_names(text, about));
+        let scheme = self.survey.scheme();
+        let (expression, _) = self.expression(text)?;
+        expression
+            .holds(&Scope::from_value(scheme, names))
+            .map_err(|error| error.to_string())
     }
 
     /// What an expression says of names that the caller gives.
@@ -89,7 +97,7 @@ impl<'s, 'a> Judge<'s, 'a> {
 
     /// A message about the whole cluster.
     pub fn cluster_message(&self, text: &str, about: About<'_>) -> String {
-        self.fill(text, || self.cluster_names(about))
+        self.fill(text, || self.cluster_names(text, about))
     }
 
     fn fill(&self, text: &str, names: impl FnOnce() -> Map<String, Value>) -> String {
@@ -109,12 +117,22 @@ impl<'s, 'a> Judge<'s, 'a> {
         entry.as_ref().map_err(Clone::clone)
     }
 
-    fn cluster_names(&self, about: About<'_>) -> Map<String, Value> {
+    /// What a text about the whole cluster may use. Of each server only what the text mentions: for ten thousand servers the rest would
+    /// be most of the memory that planning takes.
+    fn cluster_names(&self, text: &str, about: About<'_>) -> Map<String, Value> {
+        let wanted = |name: &str| name == "name" || text.contains(name);
+        let needed = Needed::by(text);
         let nodes: Vec<Value> = self
             .survey
             .servers
             .iter()
-            .map(|server| Value::Object(self.facts(server, about, |name| name != "host")))
+            .map(|server| {
+                let mut facts = self.facts(server, about, wanted);
+                if let Some(probes) = facts.get_mut("probes") {
+                    needed.keep(probes);
+                }
+                Value::Object(facts)
+            })
             .collect();
         let mut names = Map::new();
         names.insert("nodes".to_owned(), Value::Array(nodes));
