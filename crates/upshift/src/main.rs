@@ -28,6 +28,11 @@ use crate::exit::Exit;
 use crate::output::Printer;
 
 fn main() -> ExitCode {
+    // The agent has a command line of its own; it starts itself again and again, and must not pay for ours.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|word| word == "node") {
+        return upshift_node::cli::main(arguments);
+    }
     let cli = match Cli::read() {
         Ok(cli) => cli,
         // Help and version are results, everything else is wrong usage; clap knows which stream each goes to.

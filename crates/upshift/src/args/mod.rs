@@ -183,11 +183,4 @@ Examples:
     /// Write the reference of all commands as Markdown to standard output
     #[command(hide = true)]
     Reference,
-    /// What runs on a host: the agent and its guard. Started by Upshift itself
-    #[command(hide = true, disable_help_flag = true)]
-    Node {
-        /// Arguments of the agent.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<std::ffi::OsString>,
-    },
 }
