@@ -56,6 +56,11 @@ impl Question<'_> {
         context::context(&state.plan, &state.run, self.hop, node, self.names, self.bindings)
     }
 
+    /// What is being waited for, as far as these names fill it in.
+    fn waiting(&self, names: &Value) -> String {
+        template::render_text(&self.proof.waiting, names).unwrap_or_else(|_| self.proof.waiting.clone())
+    }
+
     /// Judges a finished round.
     fn judge(&self, state: &State, seen: &BTreeMap<NodeIndex, Observation>) -> Verdict {
         let plan = &state.plan;
@@ -79,7 +84,10 @@ impl Question<'_> {
             let name = &plan.node(*node).name;
             match observation {
                 Ok(value) => self.judge_one(state, *node, value, &values, &mut verdict),
-                Err(failure) => verdict.fail(&self.proof.waiting, &format!("{name} {}", words(failure))),
+                Err(failure) => {
+                    let names = self.context(state, *node);
+                    verdict.fail(&self.waiting(&names), &format!("{name} {}", words(failure)));
+                }
             }
             if *node == own {
                 verdict.value = observation.clone().unwrap_or(Value::Null);
@@ -111,11 +119,13 @@ impl Question<'_> {
             Ok(true) => verdict.yes += 1,
             Ok(false) => {
                 verdict.no += 1;
-                let waiting = template::render_text(&self.proof.waiting, &scope.as_value())
-                    .unwrap_or_else(|_| self.proof.waiting.clone());
+                let waiting = self.waiting(&scope.as_value());
                 verdict.fail(&waiting, &format!("{} shows {}", server.name, shorten(value)));
             }
-            Err(error) => verdict.fail(&self.proof.waiting, &format!("{}: {error}", server.name)),
+            Err(error) => {
+                let waiting = self.waiting(&scope.as_value());
+                verdict.fail(&waiting, &format!("{}: {error}", server.name));
+            }
         }
         if let Some(progress) = &self.proof.progress
             && let Ok(Value::Number(number)) = expr::value(progress, &scope)

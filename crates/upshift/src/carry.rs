@@ -26,21 +26,40 @@ pub enum Asked {
 }
 
 /// Carries a run until it ends or rests, and reports.
-pub async fn carry(runner: Runner<'_>, store: &Store, asked: Asked, printer: Printer) -> Result<Exit, Failure> {
+pub async fn carry(
+    runner: Runner<'_>,
+    store: &Store,
+    asked: Asked,
+    printer: Printer,
+) -> Result<Exit, Failure> {
     let run = runner.state().run().to_owned();
     let handle = runner.handle();
     let listening = tokio::spawn(listen(handle.clone(), printer));
-    let inner: Box<dyn Progress> =
-        if printer.json() { Box::new(Json::new(std::io::stdout())) } else { progress::for_people() };
+    let inner: Box<dyn Progress> = if printer.json() {
+        Box::new(Json::new(std::io::stdout()))
+    } else {
+        progress::for_people()
+    };
     let paused = Arc::new(AtomicBool::new(false));
-    let mut watch = PauseWatch { inner, handle, paused: Arc::clone(&paused) };
+    let mut watch = PauseWatch {
+        inner,
+        handle,
+        paused: Arc::clone(&paused),
+    };
     let ended = runner.carry(&mut watch).await;
     listening.abort();
     let ended = ended.map_err(|error| match error {
         upshift_control::ControlError::Store(error) => runs::failure(error, &[]),
         other => other.into(),
     })?;
-    finish(store, &run, &ended, paused.load(Ordering::Relaxed), asked, printer)
+    finish(
+        store,
+        &run,
+        &ended,
+        paused.load(Ordering::Relaxed),
+        asked,
+        printer,
+    )
 }
 
 /// Says how a run ended, and turns that into an exit status.
@@ -72,7 +91,9 @@ fn finish(
             Ok(exit(outcome, asked))
         }
         Ended::Left if paused => {
-            printer.note(&format!("paused. `upshift resume {run}` goes on, `upshift abort {run}` goes back."));
+            printer.note(&format!(
+                "paused. `upshift resume {run}` goes on, `upshift abort {run}` goes back."
+            ));
             Ok(Exit::Held)
         }
         Ended::Left => {
@@ -155,12 +176,26 @@ mod tests {
 
     #[test]
     fn going_back_is_success_only_for_who_asked_for_it() {
-        let reverted = Outcome::Reverted { to: "1".to_owned(), reason: "asked".to_owned() };
+        let reverted = Outcome::Reverted {
+            to: "1".to_owned(),
+            reason: "asked".to_owned(),
+        };
         assert_eq!(exit(&reverted, Asked::Forward), Exit::Reverted);
         assert_eq!(exit(&reverted, Asked::Back), Exit::Done);
-        let held = Outcome::Held { reason: String::new(), remedies: Vec::new() };
+        let held = Outcome::Held {
+            reason: String::new(),
+            remedies: Vec::new(),
+        };
         assert_eq!(exit(&held, Asked::Forward), Exit::Held);
-        assert_eq!(exit(&Outcome::Refused { reason: String::new() }, Asked::Forward), Exit::Refused);
+        assert_eq!(
+            exit(
+                &Outcome::Refused {
+                    reason: String::new()
+                },
+                Asked::Forward
+            ),
+            Exit::Refused
+        );
         assert_eq!(exit(&Outcome::Prepared, Asked::Forward), Exit::Done);
     }
 }

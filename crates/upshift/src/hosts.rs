@@ -53,7 +53,11 @@ pub fn observed(facts: &Facts) -> Vec<Observed> {
             platform: format!("{} {}", node.host.os, node.host.arch).trim().to_owned(),
             disk_free: node.host.disk_free,
             unreachable: node.unreachable.clone(),
-            places: node.places.iter().map(|(name, value)| place(node, name, value)).collect(),
+            places: node
+                .places
+                .iter()
+                .map(|(name, value)| place(node, name, value))
+                .collect(),
         })
         .collect()
 }
@@ -70,9 +74,17 @@ pub fn table(hosts: &[Observed]) -> String {
                 (None, true) => "not running".to_owned(),
                 (None, false) => "not reached".to_owned(),
             },
-            if host.leader { "leader".to_owned() } else { String::new() },
+            if host.leader {
+                "leader".to_owned()
+            } else {
+                String::new()
+            },
             host.platform.clone(),
-            if seen { show::bytes(host.disk_free) } else { String::new() },
+            if seen {
+                show::bytes(host.disk_free)
+            } else {
+                String::new()
+            },
         ]);
     }
     table.to_string()

@@ -8,29 +8,39 @@ use crate::runs;
 /// A lease that is given back when it is dropped, unless a runner has taken it over.
 pub struct HeldLease<'s> {
     store: &'s Store,
-    lease: Option<Lease>,
+    lease: Lease,
+    handed_over: bool,
 }
 
 impl<'s> HeldLease<'s> {
     /// Takes the lease of a fleet; refused, with who holds it and since when, where somebody does.
     pub fn take(store: &'s Store, fleet: &str, take_over: bool) -> Result<Self, Failure> {
         let lease = store
-            .acquire(fleet, &Holder::this_process(&who()), Acquire { take_over, above: 0 })
+            .acquire(
+                fleet,
+                &Holder::this_process(&who()),
+                Acquire { take_over, above: 0 },
+            )
             .map_err(|error| runs::failure(error, &[]))?;
-        Ok(HeldLease { store, lease: Some(lease) })
+        Ok(HeldLease {
+            store,
+            lease,
+            handed_over: false,
+        })
     }
 
     /// Hands the lease to a runner, which gives it back itself.
-    pub fn hand_over(mut self) -> Option<Lease> {
-        self.lease.take()
+    pub fn hand_over(mut self) -> Lease {
+        self.handed_over = true;
+        self.lease.clone()
     }
 }
 
 impl Drop for HeldLease<'_> {
     fn drop(&mut self) {
-        if let Some(lease) = &self.lease {
+        if !self.handed_over {
             // A lease that was not given back shows that its holder has ended, and is taken over by the next.
-            let _ = self.store.release(lease);
+            let _ = self.store.release(&self.lease);
         }
     }
 }
@@ -43,7 +53,13 @@ pub fn carrier(store: &Store, fleet: &str, run: &str) -> Result<Option<LeaseInfo
 
 /// The person at this machine, as `user@host`.
 pub fn who() -> String {
-    let user = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    let user = ["SUDO_USER", "USER", "LOGNAME"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok());
     let system = rustix::system::uname();
-    format!("{}@{}", user.unwrap_or_else(|| "unknown".to_owned()), system.nodename().to_string_lossy())
+    format!(
+        "{}@{}",
+        user.unwrap_or_else(|| "unknown".to_owned()),
+        system.nodename().to_string_lossy()
+    )
 }

@@ -5,6 +5,7 @@ mod ask;
 mod carry;
 mod cluster;
 mod commands;
+mod demo;
 mod exit;
 mod files;
 mod fleets;
@@ -28,6 +29,9 @@ use crate::exit::Exit;
 use crate::output::Printer;
 
 fn main() -> ExitCode {
+    if let Some(exit) = demo::stand_in::play() {
+        return exit;
+    }
     // The agent has a command line of its own; it starts itself again and again, and must not pay for ours.
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().is_some_and(|word| word == "node") {

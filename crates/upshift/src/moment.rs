@@ -5,7 +5,10 @@ pub fn text(milliseconds: u64) -> String {
     i64::try_from(milliseconds)
         .ok()
         .and_then(|milliseconds| jiff::Timestamp::from_millisecond(milliseconds).ok())
-        .map_or_else(|| format!("{milliseconds} ms"), |moment| moment.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+        .map_or_else(
+            || format!("{milliseconds} ms"),
+            |moment| moment.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        )
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub struct HostReport {
     pub version: String,
     /// Time from the order to stop until it had caught up again; the sum over all hops, forward and back.
     pub disturbed_ms: u64,
-    /// What its own stop and start took of that.
+    /// What its own stop and start took of that, until it said itself that it is healthy.
     pub own_ms: u64,
     /// How many steps were begun on it.
     pub steps: usize,
@@ -249,7 +249,7 @@ fn disturbed(steps: &[&StepTime]) -> Millis {
     span.map_or(total, |(_, from, until)| total.plus(until.minus(from)))
 }
 
-/// What the server's own stopping and starting took.
+/// What the server's own stopping and starting took, until it said itself that it is healthy.
 fn own_stop_and_start(steps: &[&StepTime]) -> Millis {
     let own = |kind| {
         matches!(

@@ -19,7 +19,11 @@ pub fn state_directory(global: &Global) -> Result<PathBuf, Failure> {
     if let Some(directory) = &global.state_dir {
         return Ok(directory.clone());
     }
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
         .map(|base| base.join("upshift"))
@@ -49,23 +53,36 @@ pub fn open(global: &Global) -> Result<Store, Failure> {
 
 /// Whether a run has neither ended nor been given up: it goes on, is held, or has lost its controller.
 pub fn is_open(run: &RunRecord) -> bool {
-    matches!(run.outcome, None | Some(Outcome::Held { .. } | Outcome::Superseded { .. }))
+    matches!(
+        run.outcome,
+        None | Some(Outcome::Held { .. } | Outcome::Superseded { .. })
+    )
 }
 
 /// The run that is meant: the named one, or the newest of the fleet.
 pub fn pick(store: &Store, run: Option<&str>, global: &Global) -> Result<RunRecord, Failure> {
     if let Some(id) = run {
         return store.run(id).map_err(|error| {
-            let known: Vec<String> = store.runs(None).unwrap_or_default().into_iter().map(|run| run.id).collect();
+            let known: Vec<String> = store
+                .runs(None)
+                .unwrap_or_default()
+                .into_iter()
+                .map(|run| run.id)
+                .collect();
             failure(error, &known)
         });
     }
     let fleet = fleet_name(global)?;
-    let runs = store.runs(fleet.as_deref()).map_err(|error| failure(error, &[]))?;
+    let runs = store
+        .runs(fleet.as_deref())
+        .map_err(|error| failure(error, &[]))?;
     runs.into_iter().next().ok_or_else(|| {
-        let of = fleet.map(|fleet| format!(" on the fleet `{fleet}`")).unwrap_or_default();
+        let of = fleet
+            .map(|fleet| format!(" on the fleet `{fleet}`"))
+            .unwrap_or_default();
         Failure::Usage(
-            Problem::new(format!("there was no run{of} yet")).next("`upshift history --all` lists the runs on all fleets"),
+            Problem::new(format!("there was no run{of} yet"))
+                .next("`upshift history --all` lists the runs on all fleets"),
         )
     })
 }
@@ -92,7 +109,9 @@ pub fn failure(error: StoreError, known: &[String]) -> Failure {
             let guess = nearest(id, known.iter().map(String::as_str));
             let problem = Problem::new(format!("there is no run `{id}`"));
             Failure::Usage(match guess {
-                Some(guess) => problem.next(format!("did you mean `{guess}`? `upshift history --all` lists all runs")),
+                Some(guess) => problem.next(format!(
+                    "did you mean `{guess}`? `upshift history --all` lists all runs"
+                )),
                 None => problem.next("`upshift history --all` lists all runs"),
             })
         }

@@ -149,7 +149,8 @@ fn etcd_configuration(members: &[Member], member: &Member) -> String {
          initial-advertise-peer-urls: {own}\n\
          initial-cluster: {cluster}\n\
          initial-cluster-token: upshift-lab\n\
-         initial-cluster-state: new\n",
+         initial-cluster-state: new\n\
+         enable-grpc-gateway: true\n",
         name = member.name,
         data = member.data_directory.display(),
         own = peer(member),

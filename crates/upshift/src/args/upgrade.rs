@@ -22,6 +22,9 @@ pub struct DemoArgs {
     /// Where downloads are kept for the next time [default: $XDG_CACHE_HOME/upshift, else ~/.cache/upshift].
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
+    /// Where the story is told; the demo gives this to itself.
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub inside: Option<PathBuf>,
 }
 
 /// `upshift init`.

@@ -18,20 +18,38 @@ pub fn run(arguments: &CheckArgs, global: &Global, printer: Printer) -> Result<E
     let setting = Setting::read(global)?;
     let facts = cluster::wait(async {
         let hosts = cluster::hosts_of(&setting)?;
-        Ok(cluster::observe(&setting, &hosts, runs::look(global).ok().as_ref()).await?.facts)
+        Ok(
+            cluster::observe(&setting, &hosts, runs::look(global).ok().as_ref())
+                .await?
+                .facts,
+        )
     })?;
     let found = match &arguments.to {
         None => {
             let standing = standing(&setting.profile, &setting.fleet, &facts);
-            Found { refusals: standing.troubles, warnings: standing.warnings, way: Vec::new() }
+            Found {
+                refusals: standing.troubles,
+                warnings: standing.warnings,
+                way: Vec::new(),
+            }
         }
         Some(to) => match upgrade::make(&setting, &facts, &setting.request(to, &arguments.target)) {
             Ok(plan) => {
                 let first = plan.hops.first().map(|hop| hop.from.clone());
-                let way = first.into_iter().chain(plan.hops.into_iter().map(|hop| hop.to)).collect();
-                Found { refusals: Vec::new(), warnings: plan.warnings, way }
+                let way = first
+                    .into_iter()
+                    .chain(plan.hops.into_iter().map(|hop| hop.to))
+                    .collect();
+                Found {
+                    refusals: Vec::new(),
+                    warnings: plan.warnings,
+                    way,
+                }
             }
-            Err(Failure::Refusals(refusals)) => Found { refusals, ..Found::default() },
+            Err(Failure::Refusals(refusals)) => Found {
+                refusals,
+                ..Found::default()
+            },
             Err(other) => return Err(other),
         },
     };
@@ -44,8 +62,14 @@ pub fn run(arguments: &CheckArgs, global: &Global, printer: Printer) -> Result<E
         "warnings": found.warnings,
         "way": found.way,
     });
-    printer.result(&value, || format!("{}\n{}", hosts::table(&observed), found.text()))?;
-    Ok(if found.refusals.is_empty() { Exit::Done } else { Exit::Refused })
+    printer.result(&value, || {
+        format!("{}\n{}", hosts::table(&observed), found.text())
+    })?;
+    Ok(if found.refusals.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Refused
+    })
 }
 
 /// What was found.
@@ -59,7 +83,11 @@ struct Found {
 
 impl Found {
     fn text(&self) -> String {
-        let mut text: String = self.warnings.iter().map(|warning| format!("note: {warning}\n")).collect();
+        let mut text: String = self
+            .warnings
+            .iter()
+            .map(|warning| format!("note: {warning}\n"))
+            .collect();
         if !self.refusals.is_empty() {
             return text + &refusals_text(&self.refusals);
         }

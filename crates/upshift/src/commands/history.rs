@@ -30,11 +30,19 @@ struct Listed {
 pub fn history(arguments: &HistoryArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
     printer.only(&[Output::Table, Output::Json])?;
     let store = runs::look(global)?;
-    let fleet = if arguments.all { None } else { runs::fleet_name(global)? };
-    let records = store.runs(fleet.as_deref()).map_err(|error| runs::failure(error, &[]))?;
+    let fleet = if arguments.all {
+        None
+    } else {
+        runs::fleet_name(global)?
+    };
+    let records = store
+        .runs(fleet.as_deref())
+        .map_err(|error| runs::failure(error, &[]))?;
     let mut listed = Vec::with_capacity(records.len());
     for record in &records {
-        let plan = store.plan(&record.id).map_err(|error| runs::failure(error, &[]))?;
+        let plan = store
+            .plan(&record.id)
+            .map_err(|error| runs::failure(error, &[]))?;
         listed.push(Listed {
             run: record.id.clone(),
             fleet: record.fleet.clone(),
@@ -80,18 +88,27 @@ pub fn show(arguments: &ShowArgs, global: &Global, printer: Printer) -> Result<E
     let record = runs::pick(&store, Some(&arguments.run), global)?;
     if arguments.journal {
         let mut out = std::io::stdout().lock();
-        store.export(&record.id, &mut out).map_err(|error| runs::failure(error, &[]))?;
+        store
+            .export(&record.id, &mut out)
+            .map_err(|error| runs::failure(error, &[]))?;
         out.flush()?;
         return Ok(Exit::Done);
     }
     let report = Report::of(&runs::state(&store, &record.id)?);
     printer.result(&report, || {
-        let head = format!("began {} by {}\n{}\n\n", moment::text(record.created_ms), record.created_by, report.sentence());
+        let head = format!(
+            "began {} by {}\n{}\n\n",
+            moment::text(record.created_ms),
+            record.created_by,
+            report.sentence()
+        );
         let mut table = Table::new(["BEGAN", "TOOK", "HOST", "STEP", "RESULT"]);
         for step in &report.steps {
             table.row([
                 report::seconds(step.began),
-                step.ended.map(|ended| report::seconds(ended.minus(step.began))).unwrap_or_default(),
+                step.ended
+                    .map(|ended| report::seconds(ended.minus(step.began)))
+                    .unwrap_or_default(),
                 step.host.clone(),
                 step.title.clone(),
                 step.stage.clone(),

@@ -7,10 +7,11 @@ mod init;
 mod operate;
 mod profile;
 mod status;
-mod upgrade;
+pub mod upgrade;
 pub mod why;
 
 use crate::args::{Cli, Command};
+use crate::demo;
 use crate::exit::{Exit, Failure};
 use crate::output::Printer;
 
@@ -18,6 +19,7 @@ use crate::output::Printer;
 pub fn run(cli: &Cli, printer: Printer) -> Result<Exit, Failure> {
     let global = &cli.global;
     match &cli.command {
+        Command::Demo(arguments) => demo::run(arguments, global, printer),
         Command::Check(arguments) => check::run(arguments, global, printer),
         Command::Status(arguments) => status::run(arguments, global, printer),
         Command::Plan(arguments) => upgrade::plan(arguments, global, printer),
@@ -37,8 +39,5 @@ pub fn run(cli: &Cli, printer: Printer) -> Result<Exit, Failure> {
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man { directory } => generate::man_pages(directory, printer),
         Command::Reference => generate::reference(printer),
-        other => Err(Failure::Unexpected(anyhow::anyhow!(
-            "{other:?}: this part has not landed yet"
-        ))),
     }
 }

@@ -37,8 +37,14 @@ pub fn pause(arguments: &PauseArgs, global: &Global, printer: Printer) -> Result
     refuse_ended(&record, "paused")?;
     if lease::carrier(&store, &record.fleet, &record.id)?.is_none() {
         return Err(Failure::Refused(
-            Problem::new(format!("nobody carries the run {} just now, so it cannot be paused", record.id))
-                .next(format!("`upshift why {0}` says where it is; `upshift resume {0}` goes on", record.id)),
+            Problem::new(format!(
+                "nobody carries the run {} just now, so it cannot be paused",
+                record.id
+            ))
+            .next(format!(
+                "`upshift why {0}` says where it is; `upshift resume {0}` goes on",
+                record.id
+            )),
         ));
     }
     tell(&store, &record, &[OperatorCommand::Pause], printer)
@@ -64,8 +70,19 @@ pub fn abort(arguments: &AbortArgs, global: &Global, printer: Printer) -> Result
     let store = runs::look(global)?;
     let record = runs::pick(&store, arguments.run.as_deref(), global)?;
     refuse_ended(&record, "aborted")?;
-    let text = format!("Take back what the current hop of {} has changed, and end the run?", record.id);
-    confirm(Question { text: &text, answer: "y", option: "--yes" }, arguments.yes, printer)?;
+    let text = format!(
+        "Take back what the current hop of {} has changed, and end the run?",
+        record.id
+    );
+    confirm(
+        Question {
+            text: &text,
+            answer: "y",
+            option: "--yes",
+        },
+        arguments.yes,
+        printer,
+    )?;
     let said = Said {
         run: Some(&record.id),
         commands: vec![OperatorCommand::Abort],
@@ -79,15 +96,31 @@ pub fn abort(arguments: &AbortArgs, global: &Global, printer: Printer) -> Result
 pub fn revert(arguments: &RevertArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
     let store = runs::look(global)?;
     let record = runs::pick(&store, arguments.run.as_deref(), global)?;
-    if let Some(outcome @ (Outcome::Finalized | Outcome::Reverted { .. } | Outcome::Refused { .. } | Outcome::Prepared)) =
-        &record.outcome
+    if let Some(
+        outcome @ (Outcome::Finalized
+        | Outcome::Reverted { .. }
+        | Outcome::Refused { .. }
+        | Outcome::Prepared),
+    ) = &record.outcome
     {
         return Err(ended(&record, outcome, "reverted"));
     }
     let text = format!("Take every server back to what it ran before {}?", record.id);
-    confirm(Question { text: &text, answer: "y", option: "--yes" }, arguments.yes, printer)?;
-    let said =
-        Said { run: Some(&record.id), commands: vec![OperatorCommand::Revert], asked: Asked::Back, take_over: false };
+    confirm(
+        Question {
+            text: &text,
+            answer: "y",
+            option: "--yes",
+        },
+        arguments.yes,
+        printer,
+    )?;
+    let said = Said {
+        run: Some(&record.id),
+        commands: vec![OperatorCommand::Revert],
+        asked: Asked::Back,
+        take_over: false,
+    };
     speak(&said, global, printer)
 }
 
@@ -100,15 +133,36 @@ pub fn finalize(arguments: &FinalizeArgs, global: &Global, printer: Printer) -> 
         Some(outcome) => return Err(self::ended(&record, outcome, "finalized")),
         None => {
             return Err(Failure::Refused(
-                Problem::new(format!("the run {} has not ended, so it cannot be finalized", record.id))
-                    .next(format!("`upshift why {}` says what it waits for", record.id)),
+                Problem::new(format!(
+                    "the run {} has not ended, so it cannot be finalized",
+                    record.id
+                ))
+                .next(format!("`upshift why {}` says what it waits for", record.id)),
             ));
         }
     }
-    let plan = store.plan(&record.id).map_err(|error| runs::failure(error, &[]))?;
-    let notes: Vec<String> = plan.finalize_notes.iter().map(|note| format!("\n  - {note}")).collect();
-    let text = format!("Finalize {}?{}\nAfterwards going back needs a snapshot.", record.id, notes.concat());
-    confirm(Question { text: &text, answer: "y", option: "--yes" }, arguments.yes, printer)?;
+    let plan = store
+        .plan(&record.id)
+        .map_err(|error| runs::failure(error, &[]))?;
+    let notes: Vec<String> = plan
+        .finalize_notes
+        .iter()
+        .map(|note| format!("\n  - {note}"))
+        .collect();
+    let text = format!(
+        "Finalize {}?{}\nAfterwards going back needs a snapshot.",
+        record.id,
+        notes.concat()
+    );
+    confirm(
+        Question {
+            text: &text,
+            answer: "y",
+            option: "--yes",
+        },
+        arguments.yes,
+        printer,
+    )?;
     let said = Said {
         run: Some(&record.id),
         commands: vec![OperatorCommand::Finalize],
@@ -127,20 +181,36 @@ fn refuse_ended(record: &RunRecord, verb: &str) -> Result<(), Failure> {
 
 fn ended(record: &RunRecord, outcome: &Outcome, verb: &str) -> Failure {
     let (word, _, _) = report::ending(Some(outcome));
-    let problem = Problem::new(format!("the run {} has ended ({word}) and cannot be {verb}", record.id));
+    let problem = Problem::new(format!(
+        "the run {} has ended ({word}) and cannot be {verb}",
+        record.id
+    ));
     Failure::Refused(match outcome {
-        Outcome::Upgraded => problem.next(format!("`upshift revert {0}` goes back, `upshift finalize {0}` cleans up", record.id)),
+        Outcome::Upgraded => problem.next(format!(
+            "`upshift revert {0}` goes back, `upshift finalize {0}` cleans up",
+            record.id
+        )),
         _ => problem.next(format!("`upshift report {}` says what it did", record.id)),
     })
 }
 
 /// Leaves word for the controller that carries the run.
-fn tell(store: &Store, record: &RunRecord, commands: &[OperatorCommand], printer: Printer) -> Result<Exit, Failure> {
+fn tell(
+    store: &Store,
+    record: &RunRecord,
+    commands: &[OperatorCommand],
+    printer: Printer,
+) -> Result<Exit, Failure> {
     for command in commands {
-        store.say(&record.id, &lease::who(), command).map_err(|error| runs::failure(error, &[]))?;
+        store
+            .say(&record.id, &lease::who(), command)
+            .map_err(|error| runs::failure(error, &[]))?;
     }
     printer.result(&serde_json::json!({"run": record.id, "told": commands}), || {
-        format!("told the controller of {}; watch it with `upshift status --watch`", record.id)
+        format!(
+            "told the controller of {}; watch it with `upshift status --watch`",
+            record.id
+        )
     })?;
     Ok(Exit::Done)
 }
@@ -157,15 +227,22 @@ fn speak(said: &Said<'_>, global: &Global, printer: Printer) -> Result<Exit, Fai
     let fleet = fleet_now(&kept, global)?;
     cluster::wait(async {
         let lease = HeldLease::take(&store, &record.fleet, said.take_over)?;
-        let plan = store.plan(&record.id).map_err(|error| runs::failure(error, &[]))?;
+        let plan = store
+            .plan(&record.id)
+            .map_err(|error| runs::failure(error, &[]))?;
         let hosts = cluster::hosts(&fleet, &kept.group)?;
         for command in &said.commands {
-            store.say(&record.id, &lease::who(), command).map_err(|error| runs::failure(error, &[]))?;
+            store
+                .say(&record.id, &lease::who(), command)
+                .map_err(|error| runs::failure(error, &[]))?;
         }
-        let Some(lease) = lease.hand_over() else {
-            return Err(anyhow::anyhow!("the lease of the fleet is gone").into());
+        let setup = Setup {
+            store: &store,
+            lease: lease.hand_over(),
+            hosts,
+            artifacts: artifacts(&plan, &kept),
+            who: lease::who(),
         };
-        let setup = Setup { store: &store, lease, hosts, artifacts: artifacts(&plan, &kept), who: lease::who() };
         let runner = Runner::resume(setup, &record.id)?;
         carry::carry(runner, &store, said.asked, printer).await
     })

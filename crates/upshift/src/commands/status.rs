@@ -71,12 +71,18 @@ pub fn run(arguments: &StatusArgs, global: &Global, printer: Printer) -> Result<
 async fn look(setting: &Setting, hosts: &Hosts, store: Option<&Store>) -> Result<Status, Failure> {
     let facts = cluster::observe(setting, hosts, store).await?.facts;
     let observed = hosts::observed(&facts);
-    let versions: std::collections::BTreeSet<&String> = observed.iter().filter_map(|host| host.version.as_ref()).collect();
+    let versions: std::collections::BTreeSet<&String> =
+        observed.iter().filter_map(|host| host.version.as_ref()).collect();
     let standing = standing(&setting.profile, &setting.fleet, &facts);
     let run = match store {
         Some(store) => {
-            let newest = store.runs(Some(&setting.fleet.name)).map_err(|error| runs::failure(error, &[]))?;
-            newest.first().map(|record| run_status(store, record)).transpose()?
+            let newest = store
+                .runs(Some(&setting.fleet.name))
+                .map_err(|error| runs::failure(error, &[]))?;
+            newest
+                .first()
+                .map(|record| run_status(store, record))
+                .transpose()?
         }
         None => None,
     };
@@ -85,7 +91,11 @@ async fn look(setting: &Setting, hosts: &Hosts, store: Option<&Store>) -> Result
         product: setting.profile.product.clone(),
         mixed: versions.len() > 1,
         hosts: observed,
-        troubles: standing.troubles.into_iter().map(|trouble| trouble.message).collect(),
+        troubles: standing
+            .troubles
+            .into_iter()
+            .map(|trouble| trouble.message)
+            .collect(),
         run,
     })
 }
@@ -95,14 +105,24 @@ fn run_status(store: &Store, record: &RunRecord) -> Result<RunStatus, Failure> {
     Ok(RunStatus {
         run: record.id.clone(),
         began: moment::text(record.created_ms),
-        carried_by: carrier.map(|lease| format!("{} (process {} on {})", lease.holder.who, lease.holder.pid, lease.holder.host)),
+        carried_by: carrier.map(|lease| {
+            format!(
+                "{} (process {} on {})",
+                lease.holder.who, lease.holder.pid, lease.holder.host
+            )
+        }),
         view: runs::state(store, &record.id)?.view(),
     })
 }
 
 impl Status {
     fn text(&self) -> String {
-        let mut text = format!("{} on the fleet {}\n\n{}", self.product, self.fleet, hosts::table(&self.hosts));
+        let mut text = format!(
+            "{} on the fleet {}\n\n{}",
+            self.product,
+            self.fleet,
+            hosts::table(&self.hosts)
+        );
         if self.mixed {
             text.push_str("\nservers of several versions run side by side\n");
         }
@@ -127,7 +147,14 @@ impl RunStatus {
         let view = &self.view;
         let mut text = format!(
             "newest run {}, begun {}: {} {} → {}: {}, {} of {} steps\n",
-            self.run, self.began, view.product, view.from, view.to, view.phase, view.progress.0, view.progress.1
+            self.run,
+            self.began,
+            view.product,
+            view.from,
+            view.to,
+            view.phase,
+            view.progress.0,
+            view.progress.1
         );
         if view.outcome.is_none() {
             match &self.carried_by {
@@ -137,8 +164,17 @@ impl RunStatus {
                     self.run
                 )),
             }
-            for node in view.nodes.iter().filter_map(|node| Some((&node.name, node.step.as_ref()?))) {
-                text.push_str(&format!("  {}: {} for {}\n", node.0, node.1.title, seconds(node.1.since)));
+            for node in view
+                .nodes
+                .iter()
+                .filter_map(|node| Some((&node.name, node.step.as_ref()?)))
+            {
+                text.push_str(&format!(
+                    "  {}: {} for {}\n",
+                    node.0,
+                    node.1.title,
+                    seconds(node.1.since)
+                ));
             }
         }
         text

@@ -19,6 +19,7 @@ use crate::carry::{self, Asked};
 use crate::cluster;
 use crate::exit::{Exit, Failure, Problem};
 use crate::files;
+use crate::fleets;
 use crate::lease::{self, HeldLease};
 use crate::output::Printer;
 use crate::runs;
@@ -41,7 +42,9 @@ pub fn plan(arguments: &PlanArgs, global: &Global, printer: Printer) -> Result<E
     let request = setting.request(&arguments.to, &arguments.target);
     let plan = cluster::wait(async {
         let hosts = cluster::hosts_of(&setting)?;
-        let facts = cluster::observe(&setting, &hosts, runs::look(global).ok().as_ref()).await?.facts;
+        let facts = cluster::observe(&setting, &hosts, runs::look(global).ok().as_ref())
+            .await?
+            .facts;
         make(&setting, &facts, &request)
     })?;
     let rendered = match printer.form() {
@@ -66,7 +69,10 @@ pub fn plan(arguments: &PlanArgs, global: &Global, printer: Printer) -> Result<E
 
 fn unwritable(file: &Path, error: &std::io::Error) -> Failure {
     Failure::Usage(
-        Problem::new("cannot write the plan").at(file.display()).because(error).next("name another file with -o"),
+        Problem::new("cannot write the plan")
+            .at(file.display())
+            .because(error)
+            .next("name another file with -o"),
     )
 }
 
@@ -80,18 +86,30 @@ fn table(plan: &Plan, picture: bool) -> String {
 
 /// A plan, or all the reasons why not.
 pub fn make(setting: &Setting, facts: &Facts, request: &Request) -> Result<Plan, Failure> {
-    upshift_plan::plan(&setting.profile, &setting.fleet.name, &setting.fleet, facts, request).map_err(Failure::Refusals)
+    upshift_plan::plan(
+        &setting.profile,
+        &setting.fleet.name,
+        &setting.fleet,
+        facts,
+        request,
+    )
+    .map_err(Failure::Refusals)
 }
 
 /// `upshift prepare`.
 pub fn prepare(arguments: &PrepareArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
     printer.only(&[Output::Table, Output::Json])?;
     let setting = Setting::read(global)?;
-    let request = Request { prepare_only: true, ..setting.request(&arguments.to, &arguments.target) };
+    let request = Request {
+        prepare_only: true,
+        ..setting.request(&arguments.to, &arguments.target)
+    };
     let store = runs::open(global)?;
     cluster::wait(async {
         let begun = Begun::take(&store, &setting)?;
-        let facts = cluster::observe(&setting, &begun.hosts, Some(&store)).await?.facts;
+        let facts = cluster::observe(&setting, &begun.hosts, Some(&store))
+            .await?
+            .facts;
         let plan = make(&setting, &facts, &request)?;
         begun.execute(plan, &setting, false, printer).await
     })
@@ -105,7 +123,9 @@ pub fn upgrade(arguments: &UpgradeArgs, global: &Global, printer: Printer) -> Re
     let store = runs::open(global)?;
     cluster::wait(async {
         let begun = Begun::take(&store, &setting)?;
-        let facts = cluster::observe(&setting, &begun.hosts, Some(&store)).await?.facts;
+        let facts = cluster::observe(&setting, &begun.hosts, Some(&store))
+            .await?
+            .facts;
         let plan = match (kept, &arguments.to) {
             (Some(plan), _) => {
                 upshift_plan::verify_unchanged(&plan, &setting.profile, &setting.fleet, &facts)
@@ -113,7 +133,11 @@ pub fn upgrade(arguments: &UpgradeArgs, global: &Global, printer: Printer) -> Re
                 plan
             }
             (None, Some(to)) => make(&setting, &facts, &setting.request(to, &arguments.target))?,
-            (None, None) => return Err(Failure::Usage(Problem::new("upgrade to which version?").next("say so with --to"))),
+            (None, None) => {
+                return Err(Failure::Usage(
+                    Problem::new("upgrade to which version?").next("say so with --to"),
+                ));
+            }
         };
         if printer.json() {
             printer.line(&serde_json::json!({"type": "plan", "plan": plan}).to_string())?;
@@ -127,21 +151,50 @@ pub fn upgrade(arguments: &UpgradeArgs, global: &Global, printer: Printer) -> Re
 
 /// Asks for the yes to the plan, and for another one to each point of no return. Yields whether that was given.
 fn ask(plan: &Plan, arguments: &UpgradeArgs, printer: Printer) -> Result<bool, Failure> {
-    let points: Vec<_> = plan.hops.iter().filter_map(|hop| Some((hop, hop.no_return.as_ref()?))).collect();
-    if arguments.yes && !arguments.accept_no_return && let Some((hop, point)) = points.first() {
+    let points: Vec<_> = plan
+        .hops
+        .iter()
+        .filter_map(|hop| Some((hop, hop.no_return.as_ref()?)))
+        .collect();
+    if arguments.yes
+        && !arguments.accept_no_return
+        && let Some((hop, point)) = points.first()
+    {
         return Err(Failure::Refused(
-            Problem::new(format!("the hop {} → {} has a point of no return, and --yes alone does not cross it", hop.from, hop.to))
-                .because(&point.description)
-                .next(format!("read the way back, then give --accept-no-return, too. The way back: {}", point.way_back)),
+            Problem::new(format!(
+                "the hop {} → {} has a point of no return, and --yes alone does not cross it",
+                hop.from, hop.to
+            ))
+            .because(&point.description)
+            .next(format!(
+                "read the way back, then give --accept-no-return, too. The way back: {}",
+                point.way_back
+            )),
         ));
     }
-    confirm(Question { text: "Do this?", answer: "y", option: "--yes" }, arguments.yes, printer)?;
+    confirm(
+        Question {
+            text: "Do this?",
+            answer: "y",
+            option: "--yes",
+        },
+        arguments.yes,
+        printer,
+    )?;
     for (hop, point) in &points {
         let text = format!(
             "\nThe hop {} → {} has a point of no return: {}\nThe way back after it: {}\nCross it?",
             hop.from, hop.to, point.description, point.way_back
         );
-        confirm(Question { text: &text, answer: "yes", option: "--accept-no-return" }, arguments.accept_no_return, printer)?;
+        confirm(
+            Question {
+                text: &text,
+                answer: "yes",
+                option: "--accept-no-return",
+            },
+            arguments.accept_no_return,
+            printer,
+        )?;
     }
     Ok(!points.is_empty())
 }
@@ -160,58 +213,103 @@ fn read_plan(path: &Path) -> Result<Plan, Failure> {
     let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     let format = value.get("format").and_then(serde_json::Value::as_u64);
     if format != Some(u64::from(PLAN_FORMAT)) {
-        let found = format.map_or_else(|| "it says no format".to_owned(), |found| format!("it has format {found}"));
+        let found = format.map_or_else(
+            || "it says no format".to_owned(),
+            |found| format!("it has format {found}"),
+        );
         return Err(wrong(format!("{found}, this program knows format {PLAN_FORMAT}")));
     }
     serde_json::from_value(value).map_err(|error| wrong(error.to_string()))
 }
 
 /// The fleet is ours, and nothing else runs on it.
-struct Begun<'s> {
+pub struct Begun<'s> {
     store: &'s Store,
     lease: HeldLease<'s>,
     hosts: Hosts,
 }
 
 impl<'s> Begun<'s> {
-    fn take(store: &'s Store, setting: &Setting) -> Result<Self, Failure> {
+    /// Takes the fleet; refused where somebody else has it, or where a run on it has not ended.
+    pub fn take(store: &'s Store, setting: &Setting) -> Result<Self, Failure> {
         let lease = HeldLease::take(store, &setting.fleet.name, false)?;
         refuse_unfinished(store, &setting.fleet.name)?;
-        Ok(Begun { store, lease, hosts: cluster::hosts_of(setting)? })
+        Ok(Begun {
+            store,
+            lease,
+            hosts: cluster::hosts_of(setting)?,
+        })
     }
 
-    async fn execute(self, plan: Plan, setting: &Setting, consent: bool, printer: Printer) -> Result<Exit, Failure> {
+    /// The ways to its servers.
+    pub fn hosts(&self) -> &Hosts {
+        &self.hosts
+    }
+
+    /// Begins a run of a plan; yields who carries it, and its name.
+    pub fn start(
+        self,
+        plan: Plan,
+        setting: &Setting,
+        consent: bool,
+    ) -> Result<(Runner<'s>, String), Failure> {
         let (artifacts, packages) = at_hand(&plan, setting)?;
         let kept = Kept {
             fleet: setting.fleet.clone(),
-            group: crate::fleets::group(&setting.profile).to_owned(),
+            group: fleets::group(&setting.profile).to_owned(),
             packages,
         };
-        let run = self.store.fresh_run_id(&setting.fleet.name).map_err(|error| runs::failure(error, &[]))?;
-        let Some(lease) = self.lease.hand_over() else {
-            return Err(anyhow::anyhow!("the lease of the fleet is gone").into());
-        };
+        let run = self
+            .store
+            .fresh_run_id(&setting.fleet.name)
+            .map_err(|error| runs::failure(error, &[]))?;
         let who = lease::who();
-        let setup = Setup { store: self.store, lease, hosts: self.hosts, artifacts, who: who.clone() };
+        let setup = Setup {
+            store: self.store,
+            lease: self.lease.hand_over(),
+            hosts: self.hosts,
+            artifacts,
+            who: who.clone(),
+        };
         let runner = Runner::begin(setup, &run, Arc::new(plan), &serde_json::to_value(&kept)?)?;
         if consent {
-            self.store.say(&run, &who, &OperatorCommand::Consent).map_err(|error| runs::failure(error, &[]))?;
+            self.store
+                .say(&run, &who, &OperatorCommand::Consent)
+                .map_err(|error| runs::failure(error, &[]))?;
         }
-        carry::carry(runner, self.store, Asked::Forward, printer).await
+        Ok((runner, run))
+    }
+
+    async fn execute(
+        self,
+        plan: Plan,
+        setting: &Setting,
+        consent: bool,
+        printer: Printer,
+    ) -> Result<Exit, Failure> {
+        let store = self.store;
+        let (runner, _) = self.start(plan, setting, consent)?;
+        carry::carry(runner, store, Asked::Forward, printer).await
     }
 }
 
 /// A run that has not ended comes first: its guards may still stand.
 fn refuse_unfinished(store: &Store, fleet: &str) -> Result<(), Failure> {
-    let runs = store.runs(Some(fleet)).map_err(|error| runs::failure(error, &[]))?;
-    let Some(open) = runs.iter().find(|run| runs::is_open(run)) else { return Ok(()) };
+    let runs = store
+        .runs(Some(fleet))
+        .map_err(|error| runs::failure(error, &[]))?;
+    let Some(open) = runs.iter().find(|run| runs::is_open(run)) else {
+        return Ok(());
+    };
     let what = match &open.outcome {
         Some(_) => "is held: an operator must decide",
         None => "has not ended",
     };
     Err(Failure::Refused(
-        Problem::new(format!("the run {} on the fleet `{fleet}` {what}", open.id))
-            .next(format!("`upshift why {0}` says why; `upshift resume {0}` goes on, `upshift abort {0}` goes back", open.id)),
+        Problem::new(format!("the run {} on the fleet `{fleet}` {what}", open.id)).next(format!(
+            "`upshift why {0}` says why; `upshift resume {0}` goes on, `upshift abort {0}` goes back",
+            open.id
+        )),
     ))
 }
 
@@ -232,7 +330,11 @@ fn at_hand(plan: &Plan, setting: &Setting) -> Result<(Artifacts, BTreeMap<String
             None => missing.push(gone(artifact, setting)),
         }
     }
-    if missing.is_empty() { Ok((artifacts, paths)) } else { Err(Failure::Refusals(missing)) }
+    if missing.is_empty() {
+        Ok((artifacts, paths))
+    } else {
+        Err(Failure::Refusals(missing))
+    }
 }
 
 fn gone(artifact: &Artifact, setting: &Setting) -> Refusal {

@@ -44,7 +44,9 @@ fn answer(state: &State) -> Answer {
 fn next(outcome: Option<&Outcome>) -> Vec<String> {
     match outcome {
         Some(Outcome::Held { remedies, .. }) => remedies.clone(),
-        Some(Outcome::Reverted { .. }) => vec!["mend what is named above, then `upshift upgrade … --again`".to_owned()],
+        Some(Outcome::Reverted { .. }) => {
+            vec!["mend what is named above, then `upshift upgrade … --again`".to_owned()]
+        }
         Some(Outcome::Upgraded) => {
             vec!["`upshift finalize` cleans up, `upshift revert` goes back".to_owned()]
         }
@@ -57,7 +59,11 @@ pub fn text(state: &State) -> String {
     let view = state.view();
     let mut text = format!("run {}: {}\n", view.run, view.phase);
     for why in &view.why {
-        let host = why.host.as_ref().map(|host| format!("{host}: ")).unwrap_or_default();
+        let host = why
+            .host
+            .as_ref()
+            .map(|host| format!("{host}: "))
+            .unwrap_or_default();
         text.push_str(&format!("  {host}{}", why.what));
         if why.since.0 > 0 {
             text.push_str(&format!(", for {}", seconds(why.since)));
