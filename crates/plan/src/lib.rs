@@ -20,6 +20,7 @@ mod standing;
 mod survey;
 pub mod testing;
 pub mod types;
+mod variables;
 
 use upshift_model::facts::Facts;
 use upshift_model::fleet::Fleet;
@@ -34,6 +35,7 @@ use judge::Judge;
 use layout::{Layout, Leg};
 use refusal::Refusals;
 use survey::{Server, Survey};
+use variables::Used;
 
 /// Makes a plan: the same input gives the same plan, byte for byte.
 ///
@@ -116,14 +118,16 @@ fn warnings_of(legs: &[Leg<'_>], layout: &Layout) -> Vec<String> {
 /// The plan's servers.
 fn nodes(survey: &Survey<'_>, layout: &Layout) -> Vec<PlanNode> {
     let asked = probes_before(layout);
+    let used = variables_used(layout);
     survey
         .servers
         .iter()
-        .map(|server| node(survey, server, &asked))
+        .map(|server| node(survey, server, &asked, &used))
         .collect()
 }
 
-fn node(survey: &Survey<'_>, server: &Server<'_>, asked: &[String]) -> PlanNode {
+fn node(survey: &Survey<'_>, server: &Server<'_>, asked: &[String], used: &Used) -> PlanNode {
+    let variables = server.host.variables.iter().filter(|(name, _)| used.has(name));
     let before = asked
         .iter()
         .filter_map(|name| Some((name.clone(), server.facts.probes.get(name)?.clone())));
@@ -134,7 +138,9 @@ fn node(survey: &Survey<'_>, server: &Server<'_>, asked: &[String]) -> PlanNode 
         failure_domain: order::domain(survey, server).map(str::to_owned),
         state_directory: server.facts.host.state_directory.clone(),
         places: server.facts.places.clone(),
-        variables: server.host.variables.clone(),
+        variables: variables
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
         stamp: NodeStamp {
             os: server.facts.host.os.clone(),
             arch: server.facts.host.arch.clone(),
@@ -143,6 +149,17 @@ fn node(survey: &Survey<'_>, server: &Server<'_>, asked: &[String]) -> PlanNode 
         },
         before: before.collect(),
     }
+}
+
+/// The variables of the fleet that something in the plan names.
+fn variables_used(layout: &Layout) -> Used {
+    let mut used = Used::default();
+    layout.recipes.iter().for_each(|recipe| used.note(recipe));
+    for hop in &layout.hops {
+        used.note(&hop.soak);
+        used.note(&hop.no_return);
+    }
+    used
 }
 
 /// Names of the probes whose value at planning time some proof asks for.

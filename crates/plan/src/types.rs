@@ -142,7 +142,7 @@ pub struct PlanNode {
     pub state_directory: String,
     /// Places found on it.
     pub places: BTreeMap<String, String>,
-    /// Variables from the fleet.
+    /// Variables from the fleet: those that something in the plan names, and no others, for a plan is shown around.
     pub variables: BTreeMap<String, Value>,
     /// What else must be as it was when the plan is executed.
     #[serde(default)]

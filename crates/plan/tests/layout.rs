@@ -777,3 +777,21 @@ fn values_from_planning_time_are_kept_where_a_proof_asks_for_them() {
     assert_eq!(plan.nodes[0].before["status"]["value"]["applied"], 100);
     assert!(planned("1.0.0", "1.1.0").nodes[0].before.is_empty());
 }
+
+#[test]
+fn a_plan_holds_no_variables_that_it_does_not_use() {
+    let mut fleet = testing::fleet(3);
+    for host in fleet.hosts.values_mut() {
+        host.variables
+            .insert("ansible_become_password".to_owned(), "secret".into());
+        host.variables.insert("zone_url".to_owned(), "http://zone".into());
+    }
+    let mut profile = testing::profile();
+    profile.soak.watch[0].waiting = "{{ node.zone_url }} is not reached".to_owned();
+    let request = testing::request("1.1.0", &[]);
+    let plan = plan(&profile, "test", &fleet, &testing::facts(3, "1.0.0"), &request).unwrap();
+    assert_eq!(
+        plan.nodes[0].variables,
+        [("zone_url".to_owned(), "http://zone".into())].into()
+    );
+}
