@@ -1,6 +1,6 @@
 //! YAML as a tree whose every node knows its place in the text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span, Tag};
@@ -168,7 +168,12 @@ struct Open {
 
 enum Content {
     List(Vec<Node>),
-    Map { entries: Vec<Entry>, key: Option<Key> },
+    Map {
+        entries: Vec<Entry>,
+        /// The keys so far: mappings of many thousand hosts are not unusual.
+        keys: BTreeSet<String>,
+        key: Option<Key>,
+    },
 }
 
 /// A key that waits for its value.
@@ -214,6 +219,7 @@ impl Builder<'_> {
                 self.tag(tag.as_deref(), &range);
                 let content = Content::Map {
                     entries: Vec::new(),
+                    keys: BTreeSet::new(),
                     key: None,
                 };
                 self.open.push(Open {
@@ -300,8 +306,8 @@ impl Builder<'_> {
         match self.open.last_mut().map(|open| &mut open.content) {
             None => self.root = Some(node),
             Some(Content::List(items)) => items.push(node),
-            Some(Content::Map { entries, key }) => match key.take() {
-                None => *key = Some(read_key(node, entries, self.mistakes)),
+            Some(Content::Map { entries, keys, key }) => match key.take() {
+                None => *key = Some(read_key(node, keys, self.mistakes)),
                 Some(Key::Good(key, key_range)) => entries.push(Entry {
                     key,
                     key_range,
@@ -314,7 +320,7 @@ impl Builder<'_> {
     }
 }
 
-fn read_key(node: Node, entries: &[Entry], mistakes: &mut Vec<Mistake>) -> Key {
+fn read_key(node: Node, keys: &mut BTreeSet<String>, mistakes: &mut Vec<Mistake>) -> Key {
     let Kind::Scalar { text, .. } = node.kind else {
         mistakes.push(Mistake::error(
             node.range,
@@ -323,7 +329,7 @@ fn read_key(node: Node, entries: &[Entry], mistakes: &mut Vec<Mistake>) -> Key {
         ));
         return Key::Bad;
     };
-    if entries.iter().any(|entry| entry.key == text) {
+    if !keys.insert(text.clone()) {
         mistakes.push(Mistake::error(
             node.range,
             format!("`{text}` stands here twice"),
