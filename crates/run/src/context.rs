@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use upshift_model::expr::Scope;
 use upshift_plan::{NodeIndex, Plan, Recipe};
 
@@ -16,24 +16,16 @@ pub fn context(
     recipe: Names<'_>,
     bindings: &BTreeMap<String, Value>,
 ) -> Value {
-    let server = plan.node(node);
-    let mut node: Map<String, Value> = server
-        .variables
-        .iter()
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    node.insert("name".to_owned(), json!(server.name));
-    json!({
-        "node": node,
-        "places": server.places,
-        "state_directory": server.state_directory,
-        "from": recipe.from,
-        "to": recipe.to,
-        "want": recipe.want,
-        "run": run,
-        "hop": hop,
-        "let": bindings,
-    })
+    let names = upshift_plan::Names {
+        from: recipe.from,
+        to: recipe.to,
+        want: recipe.want,
+        run,
+        hop,
+    };
+    let mut context = upshift_plan::context(plan, node, &names);
+    context.insert("let".to_owned(), json!(bindings));
+    Value::Object(context)
 }
 
 /// The versions that a recipe is about.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use upshift_model::action::{Action, Report};
 use upshift_model::profile::At;
-use upshift_model::{Millis, expr, template};
+use upshift_model::{Millis, expr};
 use upshift_plan::{NodeIndex, Plan, Recipe, Step, StepId, StepKind};
 
 use crate::context::{self, Names};
@@ -261,19 +261,10 @@ impl State {
     }
 
     fn rendered(&self, view: &StepView<'_>, bindings: &BTreeMap<String, Value>) -> Result<Action, String> {
-        let Some(action) = &view.recipe.action else {
-            return Err(format!("the step `{}` has nothing to order", view.recipe.title));
-        };
-        let context = self.context_of(view, bindings);
-        let mut action = template::render(action, &context).map_err(|error| error.to_string())?;
-        if let Action::ArmGuard(guard) = &mut action {
-            let offsets = &self.plan.hops[view.at.hop as usize].guard_offsets;
-            guard.stagger = offsets.get(&view.step.node).copied().unwrap_or_default();
-            if let Value::Object(names) = context {
-                guard.scope = names;
-            }
-        }
-        Ok(action)
+        let (node, hop) = (view.step.node, view.at.hop);
+        upshift_plan::render_action(&self.plan, node, view.recipe, bindings, &self.run, hop)
+            .map_err(|error| error.to_string())?
+            .ok_or_else(|| format!("the step `{}` has nothing to order", view.recipe.title))
     }
 
     fn context_of(&self, view: &StepView<'_>, bindings: &BTreeMap<String, Value>) -> Value {
