@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use rustix::fs::Mode;
 
-use crate::error::{Context, NodeError, Result};
+use crate::error::{Context, NodeError, Result, say};
 use crate::host::{Host, VERSION};
 use crate::layout::Layout;
 use crate::{detach, digest, guard, serve};
@@ -43,7 +43,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::SUCCESS
         }
         _ => {
-            eprint!("{HELP}");
+            say(HELP.trim_end());
             ExitCode::from(USAGE)
         }
     }
@@ -53,7 +53,7 @@ fn finish(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("upshift-node: {error}");
+            say(format!("upshift-node: {error}"));
             ExitCode::FAILURE
         }
     }

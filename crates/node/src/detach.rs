@@ -1,9 +1,9 @@
 //! Starting a process that outlives the login and the agent.
 //!
 //! The agent runs itself as `detach`, which runs itself as `detached` and ends at once, so that the process is nobody's
-//! child but init's. `detached` makes a session of its own, writes down who it is, and becomes the program: a process
-//! that nobody has on record never runs. A pipe tells the agent when that has happened, or why not: it closes when the
-//! program begins.
+//! child but init's. `detached` makes a session of its own, writes down who it is, and becomes the program, so that nothing
+//! runs that nobody has on record. A pipe tells the agent when that has happened, or why not: it closes when the program
+//! begins.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -158,7 +158,11 @@ fn become_program(arguments: Vec<OsString>) -> Result<std::convert::Infallible> 
     let log = open_log(&parsed.log)?;
     let second_log = log.try_clone().context(|| "cannot duplicate a descriptor")?;
     if let Some(record) = &parsed.record {
-        write_down(record, &argv, parsed.release)?;
+        match write_down(record, &argv, parsed.release) {
+            // It is found by its arguments then: a full disk must not keep a server from serving.
+            Err(error) if error.is_full() => {}
+            written => written?,
+        }
     }
     let error = Command::new(program)
         .args(&argv[1..])

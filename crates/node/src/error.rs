@@ -1,7 +1,7 @@
 //! What goes wrong on a host, in the operator's words.
 
 use std::fmt::Display;
-use std::io;
+use std::io::{self, Write};
 
 use upshift_model::action::Report;
 
@@ -53,6 +53,12 @@ impl NodeError {
             NodeError::Io { .. } | NodeError::Full(_) | NodeError::Refused(_) => Report::Failed { reason },
         }
     }
+}
+
+/// One line on standard error: the guard's log, or what the controller shows where a session cannot begin. A full disk or a
+/// listener that has gone must not end what is being done.
+pub fn say(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Whether the operating system says that a file system, or a user's share of it, is full.

@@ -48,7 +48,12 @@ pub fn execute(host: &Host, order: &ExecuteOrder) -> Result<Report> {
 
 fn execute_locked(host: &Host, order: &ExecuteOrder, attempt: &Attempt) -> Result<Report> {
     let layout = &host.layout;
-    let mut record = settle(layout)?;
+    let strict = if order.forward {
+        Records::MustBeKept
+    } else {
+        Records::MayBeLost
+    };
+    let mut record = settle(layout, strict)?;
     if let Some(report) = records::report(layout, attempt)? {
         return Ok(report);
     }
@@ -69,20 +74,11 @@ fn execute_locked(host: &Host, order: &ExecuteOrder, attempt: &Attempt) -> Resul
     failpoint::hit("before-begun");
     record.runs.insert(order.run.clone(), place);
     record.begun = Some(begin(attempt, &order.action));
-    if let Err(error) = records::begun(layout, &record) {
-        // The way back is made of actions that can be done twice: a full disk must not close it.
-        if order.forward || !error.is_full() {
-            return Err(error);
-        }
-    }
+    strict.judge(records::begun(layout, &record))?;
     failpoint::hit("after-begun");
     let report = perform_order(host, order, &attempt.mark(layout));
     failpoint::hit("before-ended");
-    if let Err(error) = records::ended(layout, attempt, order.action.word(), &report)
-        && (order.forward || !error.is_full())
-    {
-        return Err(error);
-    }
+    strict.judge(records::ended(layout, attempt, order.action.word(), &report))?;
     failpoint::hit("after-ended");
     Ok(report)
 }
@@ -131,9 +127,27 @@ fn perform_order(host: &Host, order: &ExecuteOrder, mark: &str) -> Report {
     }
 }
 
+/// Whether something may be done that cannot be written down because the disk is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Records {
+    /// No: what leads forward is never done twice.
+    MustBeKept,
+    /// Yes: the way back is made of actions that can be done twice, and a full disk must not close it.
+    MayBeLost,
+}
+
+impl Records {
+    fn judge(self, written: Result<()>) -> Result<()> {
+        match written {
+            Err(error) if self == Records::MayBeLost && error.is_full() => Ok(()),
+            written => written,
+        }
+    }
+}
+
 /// Brings the records in order after an agent that died while it did something: its programs have ended, and the attempt has
 /// an end on record. Only called while orders are locked.
-pub fn settle(layout: &Layout) -> Result<HostRecord> {
+pub fn settle(layout: &Layout, strict: Records) -> Result<HostRecord> {
     let record = records::host(layout)?;
     let Some(begun) = &record.begun else {
         return Ok(record);
@@ -144,7 +158,12 @@ pub fn settle(layout: &Layout) -> Result<HostRecord> {
     if begun.boot == clock::boot_id() {
         outlast(layout, begun);
     }
-    records::ended(layout, &begun.attempt, &begun.action, &Report::Interrupted)?;
+    strict.judge(records::ended(
+        layout,
+        &begun.attempt,
+        &begun.action,
+        &Report::Interrupted,
+    ))?;
     Ok(record)
 }
 

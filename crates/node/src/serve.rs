@@ -18,7 +18,7 @@ use upshift_model::action::Artifact;
 use upshift_wire::frame::{read_frame, write_frame};
 use upshift_wire::protocol::{ExecuteOrder, PROTOCOL, Request, RequestFrame, Response, ResponseFrame};
 
-use crate::error::{Context, NodeError, Result};
+use crate::error::{Context, NodeError, Result, say};
 use crate::host::{self, Host};
 use crate::packages::{Incoming, Received};
 use crate::{clock, guard, locate, orders, probes};
@@ -243,7 +243,7 @@ fn hello(host: &Host, protocol: u32) -> Result<Response> {
     }
     // After a reboot, and where somebody has killed them. A host whose guard does not come back must still be reached.
     if let Err(error) = guard::ensure_all(&host.layout) {
-        eprintln!("upshift-node: a guard cannot be started again: {error}");
+        say(format!("upshift-node: a guard cannot be started again: {error}"));
     }
     Ok(Response::Hello {
         protocol: PROTOCOL,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::{
-    Agent, World, action, eventually, install, kill, order, process, service, start, stop, switch,
+    Agent, Small, World, action, eventually, install, kill, order, process, service, start, stop, switch,
 };
 use upshift_model::action::{Action, GuardStatus, Report};
 
@@ -256,4 +256,32 @@ fn the_guard_waits_for_an_order_that_is_being_done() {
     eventually("the guard has reverted", || {
         agent.guard() == GuardStatus::Reverted
     });
+}
+
+#[test]
+fn a_full_disk_does_not_keep_the_guard_from_its_duty() {
+    let world = World::new();
+    let Some(small) = Small::new(&world) else { return };
+    let mut agent = world.agent();
+    install(&mut agent, 1, "1.0");
+    install(&mut agent, 3, "2.0");
+    agent.done(5, switch("1.0"));
+    agent.done(6, start(&world));
+    agent.done(10, recipe(&world, "3s", json!({})));
+    upgrade(&mut agent, &world);
+    agent.close();
+    small.fill();
+    let link = world.state().join("store/current");
+    eventually("the guard has switched back", || {
+        fs::read_link(&link).unwrap().to_str() == Some("releases/1.0")
+    });
+    let mut agent = world.agent();
+    eventually("the old version runs", || {
+        agent.observe(process(&world))["release"] == "1.0"
+    });
+    fs::remove_file(small.path.join("ballast")).unwrap();
+    eventually("it says so as soon as there is room", || {
+        agent.guard() == GuardStatus::Reverted
+    });
+    drop(agent);
 }

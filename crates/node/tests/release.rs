@@ -3,10 +3,9 @@
 mod support;
 
 use std::fs;
-use std::process::Command;
 
 use serde_json::json;
-use support::{World, action, artifact, install, order, package, probe, switch};
+use support::{Small, World, action, artifact, install, order, package, probe, switch};
 use upshift_model::action::{Action, Artifact, Report};
 use upshift_wire::protocol::Request;
 
@@ -145,37 +144,6 @@ fn another_file_under_the_version_that_is_in_use_is_refused() {
     );
 }
 
-/// A file system of a few megabytes, gone at the end.
-struct Small {
-    path: std::path::PathBuf,
-}
-
-impl Small {
-    fn new(world: &World) -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            eprintln!("skipped: only root can mount a small file system");
-            return None;
-        }
-        let path = world.path("state");
-        fs::create_dir(&path).unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=6m", "upshift-test"])
-            .arg(&path)
-            .status();
-        if !mounted.is_ok_and(|status| status.success()) {
-            eprintln!("skipped: a small file system cannot be mounted here");
-            return None;
-        }
-        Some(Small { path })
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.path).status();
-    }
-}
-
 #[test]
 fn a_full_disk_is_named_and_nothing_is_left_on_it() {
     let world = World::new();
@@ -245,7 +213,7 @@ fn a_full_disk_is_named_and_nothing_is_left_on_it() {
 #[test]
 fn on_a_full_disk_the_way_back_is_still_open() {
     let world = World::new();
-    let Some(_small) = Small::new(&world) else { return };
+    let Some(small) = Small::new(&world) else { return };
     let mut agent = world.agent();
     install(&mut agent, 1, "1.0");
     agent.done(3, switch("1.0"));
@@ -256,8 +224,7 @@ fn on_a_full_disk_the_way_back_is_still_open() {
         action(json!({"save": {"name": "conf", "paths": [world.path("etc")]}})),
     );
     fs::write(world.path("etc/conf"), "new").unwrap();
-    let mut full = fs::File::create(world.state().join("ballast")).unwrap();
-    while std::io::Write::write_all(&mut full, &[0; 4096]).is_ok() {}
+    small.fill();
     let id = agent.send(Request::Execute(Box::new(order(5, switch("1.0")))), &[]);
     let refused = agent.answer(id).unwrap().unwrap_err();
     assert!(

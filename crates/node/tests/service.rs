@@ -189,6 +189,39 @@ fn a_product_with_commands_of_its_own_is_judged_by_its_process() {
 }
 
 #[test]
+fn a_stranger_under_an_old_number_is_not_killed() {
+    let world = World::new();
+    let mut agent = world.agent();
+    let mut stranger = std::process::Command::new("sleep")
+        .arg("3600")
+        .env("WORLD", world.text(""))
+        .spawn()
+        .unwrap();
+    fs::write(world.path("pid"), format!("{}\n", stranger.id())).unwrap();
+    let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    fs::File::options()
+        .write(true)
+        .open(world.path("pid"))
+        .unwrap()
+        .set_modified(hour_ago)
+        .unwrap();
+    let product = json!({"commands": {
+        "start": {"argv": ["true"]}, "stop": {"argv": ["true"]}, "pid_file": world.text("pid"),
+    }});
+    let report = agent.order(&order(
+        1,
+        action(json!({"stop": {"service": product, "patience": "100ms"}})),
+    ));
+    assert!(
+        matches!(&report, Report::Failed { reason } if reason.contains("was not killed")),
+        "{report:?}"
+    );
+    assert!(lives(stranger.id()));
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+}
+
+#[test]
 fn the_log_and_the_environment_are_those_of_the_service() {
     let world = World::new();
     let mut agent = world.agent();

@@ -9,7 +9,7 @@ use upshift_model::probe::ProbeCheck;
 use super::record::{Record, State};
 use crate::actions::{Errand, perform};
 use crate::durable::Lock;
-use crate::error::{NodeError, Result};
+use crate::error::{self, NodeError, Result};
 use crate::failpoint;
 use crate::host::Host;
 use crate::orders;
@@ -44,7 +44,7 @@ fn attempt(host: &Host, record: &Record) -> Result<State> {
     {
         // Orders that were being done have ended; new ones forward are refused, others wait.
         let _lock = Lock::take(&host.layout.orders_lock())?;
-        orders::settle(&host.layout)?;
+        orders::settle(&host.layout, orders::Records::MayBeLost)?;
         if crossed(&observer, recipe) {
             return Ok(State::StoodDown);
         }
@@ -179,5 +179,5 @@ impl Observer<'_> {
 
 /// One line in the guard's log.
 fn say(text: &str) {
-    eprintln!("{} {text}", crate::clock::wall());
+    error::say(format!("{} {text}", crate::clock::wall()));
 }

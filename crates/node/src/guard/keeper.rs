@@ -1,10 +1,11 @@
 //! The process of a guard: it waits for the deadline of its record.
 
 use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::record::{self, Key, State};
+use super::record::{self, Key, Record, State};
 use super::{LOOK, fire, lives, unit};
 use crate::detach::{self, Detached};
 use crate::durable::Lock;
@@ -90,30 +91,53 @@ pub fn keep(host: &Host, run: &str, hop: u32) -> Result<()> {
                     continue;
                 }
                 failpoint::hit("guard-before-firing");
-                // Renewed or disarmed at the last moment: only what is on record now counts.
-                record::change(layout, &key, |now| {
-                    let due = now.filter(|now| now.state == State::Armed && now.deadline.remaining().0 == 0);
-                    Ok(due.map(|now| record::Record {
-                        state: State::Firing,
-                        fired: true,
-                        ..now.clone()
-                    }))
-                })?;
+                match begin(layout, &key) {
+                    // A full disk is no reason not to bring the host back: orders forward fail on it by themselves.
+                    Err(error) if error.is_full() => conclude(host, &record)?,
+                    begun => begun?,
+                }
             }
-            State::Firing => {
-                let outcome = fire::fire(host, &record);
-                record::change(layout, &key, |now| {
-                    let fired = outcome != State::StoodDown;
-                    Ok(now.map(|now| record::Record {
-                        state: outcome,
-                        fired,
-                        ..now.clone()
-                    }))
-                })?;
-                failpoint::hit("guard-fired");
-            }
+            State::Firing => conclude(host, &record)?,
             State::Reverted | State::StoodDown | State::Failed { .. } | State::Disarmed => {
                 return unit::remove(layout, &key);
+            }
+        }
+    }
+}
+
+/// Marks the guard as firing, unless it was renewed or disarmed at the last moment: only what is on record now counts.
+fn begin(layout: &Layout, key: &Key) -> Result<()> {
+    record::change(layout, key, |now| {
+        let due = now.filter(|now| now.state == State::Armed && now.deadline.remaining().0 == 0);
+        Ok(due.map(|now| Record {
+            state: State::Firing,
+            fired: true,
+            ..now.clone()
+        }))
+    })
+    .map(|_| ())
+}
+
+/// Fires, and writes down how it ended; as soon as there is room for that.
+fn conclude(host: &Host, record: &Record) -> Result<()> {
+    let outcome =
+        catch_unwind(AssertUnwindSafe(|| fire::fire(host, record))).unwrap_or_else(|_| State::Failed {
+            reason: "the agent has a defect: see the guard's log under records/guards".to_owned(),
+        });
+    loop {
+        let written = record::change(&host.layout, &record.key, |now| {
+            let fired = outcome != State::StoodDown;
+            Ok(now.map(|now| Record {
+                state: outcome.clone(),
+                fired,
+                ..now.clone()
+            }))
+        });
+        match written {
+            Err(error) if error.is_full() => std::thread::sleep(Duration::from_millis(LOOK.0)),
+            written => {
+                failpoint::hit("guard-fired");
+                return written.map(|_| ());
             }
         }
     }

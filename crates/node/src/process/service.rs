@@ -1,7 +1,7 @@
 //! A service, whoever runs it: its process, its start and its stop.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -148,6 +148,14 @@ pub fn stop(layout: &Layout, stop: &StopService, mark: &str) -> Result<Value> {
     }))
 }
 
+/// Whether the process can have written the file: it had started by then, as far as the clock can be trusted.
+fn wrote(process: &ProcessId, pid_file: &str) -> bool {
+    const SLACK: Duration = Duration::from_secs(60);
+    let started = SystemTime::now() - Duration::from_millis(process.uptime());
+    let written = std::fs::metadata(pid_file).and_then(|metadata| metadata.modified());
+    written.is_ok_and(|written| started <= written + SLACK)
+}
+
 fn stop_by_command(
     service: &CommandService,
     process: &ProcessId,
@@ -166,6 +174,11 @@ fn stop_by_command(
     match said {
         // The command could not even be run: nobody has asked the product to end, so it is not killed.
         Err(error @ NodeError::Io { .. }) if !Path::new(&service.stop.argv[0]).exists() => Err(error),
+        _ if !wrote(process, &service.pid_file) => Err(NodeError::refused(format!(
+            "process {} was started after {} was written, so it may be another program that has got the same number; it \
+             was not killed. Remove the file if the product does not run",
+            process.pid, service.pid_file
+        ))),
         _ => {
             process.signal(Signal::TERM)?;
             supervised::end(process, Duration::from_secs(1))

@@ -80,14 +80,13 @@ pub fn start(layout: &Layout, service: &SupervisedService) -> Result<ProcessId> 
         record: Some((record_path(layout, service)?, release)),
         own: false,
     })?;
-    record(layout, service)?
-        .map(|record| record.process)
-        .ok_or_else(|| {
-            NodeError::refused(format!(
-                "the service {} left no record of its process",
-                service.name
-            ))
-        })
+    // On a full disk there is no record; then it is known by its arguments.
+    find(layout, service)?.ok_or_else(|| {
+        NodeError::Transient(format!(
+            "the service {} ended as soon as it had begun",
+            service.name
+        ))
+    })
 }
 
 /// How a process ended that was to be stopped.

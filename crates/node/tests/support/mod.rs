@@ -420,3 +420,40 @@ pub fn switch(version: &str) -> Action {
 pub fn process(world: &World) -> Probe {
     probe(json!({"process": {"service": service(world)}}))
 }
+
+/// A file system of a few megabytes, gone at the end.
+pub struct Small {
+    pub path: PathBuf,
+}
+
+impl Small {
+    pub fn new(world: &World) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: only root can mount a small file system");
+            return None;
+        }
+        let path = world.path("state");
+        fs::create_dir(&path).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=6m", "upshift-test"])
+            .arg(&path)
+            .status();
+        if !mounted.is_ok_and(|status| status.success()) {
+            eprintln!("skipped: a small file system cannot be mounted here");
+            return None;
+        }
+        Some(Small { path })
+    }
+
+    /// Writes until nothing more fits.
+    pub fn fill(&self) {
+        let mut ballast = fs::File::create(self.path.join("ballast")).unwrap();
+        while ballast.write_all(&[0; 4096]).is_ok() {}
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.path).status();
+    }
+}
