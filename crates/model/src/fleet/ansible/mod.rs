@@ -15,6 +15,8 @@ mod yaml;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod value_tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
