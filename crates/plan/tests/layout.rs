@@ -795,3 +795,35 @@ fn a_plan_holds_no_variables_that_it_does_not_use() {
         [("zone_url".to_owned(), "http://zone".into())].into()
     );
 }
+
+#[test]
+fn a_guard_uses_nothing_that_must_be_observed_first() {
+    let mut profile = testing::profile();
+    let condition = profile.verbs[&Slot::HandOver][0].only_if.clone();
+    for slot in [Slot::Gate, Slot::Rejoin, Slot::Undrain] {
+        let verbs = profile.verbs.get_mut(&slot).unwrap();
+        let mut first = verbs[0].clone();
+        first.only_if = condition.clone();
+        first
+            .bindings
+            .insert("leader".to_owned(), "value.value.leader".to_owned());
+        first.proof[0].expect = "conditional".to_owned();
+        verbs.insert(0, first);
+    }
+    let request = testing::request("1.1.0", &[]);
+    let plan = plan(
+        &profile,
+        "test",
+        &testing::fleet(3),
+        &testing::facts(3, "1.0.0"),
+        &request,
+    )
+    .unwrap();
+    let guard = armed(&plan, 0, &plan.hops[0].windows[0].forward[0].steps[0]);
+    assert!(!serde_json::to_string(&guard).unwrap().contains("conditional"));
+    assert_eq!(
+        words(&guard.revert),
+        ["stop", "switch", "restore", "start", "command"]
+    );
+    assert!(guard.serving_if.is_some() && guard.wait_until.is_some());
+}

@@ -72,7 +72,7 @@ fn actions(verbs: &mut Verbs<'_, '_>, slots: &[Slot], once: bool) -> Vec<Action>
         for line in verbs.lines(Way::Back, *slot) {
             let recipe = &verbs.builder.recipes[line.recipe.0 as usize];
             let alone = line.on == On::Each || (once && line.on == On::One);
-            if alone && recipe.only_if.is_none() {
+            if alone && stands_alone(recipe) {
                 actions.extend(recipe.action.clone());
             }
         }
@@ -85,8 +85,8 @@ fn proof(verbs: &mut Verbs<'_, '_>) -> Vec<ProbeCheck> {
     let mut checks = Vec::new();
     for slot in [Slot::Start, Slot::Rejoin] {
         for line in verbs.lines(Way::Back, slot) {
-            if line.on == On::Each {
-                let recipe = &verbs.builder.recipes[line.recipe.0 as usize];
+            let recipe = &verbs.builder.recipes[line.recipe.0 as usize];
+            if line.on == On::Each && stands_alone(recipe) {
                 checks.extend(recipe.proof.iter().filter(|proof| seen_alone(proof)).map(check));
             }
         }
@@ -115,12 +115,14 @@ fn waits(verbs: &mut Verbs<'_, '_>) -> Option<(ProbeCheck, ProbeCheck)> {
 
 fn first_seen_alone(verbs: &mut Verbs<'_, '_>, slots: &[Slot]) -> Option<PlanProof> {
     slots.iter().find_map(|slot| {
-        let lines = verbs.lines(Way::Back, *slot);
+        let mut lines = verbs.lines(Way::Back, *slot);
+        lines.retain(|line| line.on != On::OneOther);
         let recipes = lines
             .iter()
-            .filter(|line| line.on == On::Each)
-            .map(|line| line.recipe);
-        let mut proofs = recipes.flat_map(|recipe| &verbs.builder.recipes[recipe.0 as usize].proof);
+            .map(|line| &verbs.builder.recipes[line.recipe.0 as usize]);
+        let mut proofs = recipes
+            .filter(|recipe| stands_alone(recipe))
+            .flat_map(|recipe| &recipe.proof);
         proofs.find(|proof| seen_alone(proof)).cloned()
     })
 }
@@ -130,6 +132,11 @@ fn check(proof: &PlanProof) -> ProbeCheck {
         probe: proof.probe.clone(),
         expect: proof.expect.clone(),
     }
+}
+
+/// Whether a recipe needs nothing observed before it: no condition, and no values computed from one.
+fn stands_alone(recipe: &Recipe) -> bool {
+    recipe.only_if.is_none() && recipe.bindings.is_empty()
 }
 
 /// Whether a server can judge a proof by what it sees itself.
