@@ -2,9 +2,13 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
 
 /// Environment variable that names the agent's program.
 pub const AGENT_VARIABLE: &str = "UPSHIFT_AGENT";
@@ -47,7 +51,8 @@ pub struct Identity {
 pub struct AgentBinary {
     path: PathBuf,
     arguments: Vec<&'static str>,
-    identity: OnceLock<Identity>,
+    identity: OnceCell<Identity>,
+    packed: OnceCell<Bytes>,
 }
 
 impl AgentBinary {
@@ -67,9 +72,8 @@ impl AgentBinary {
             return Ok(AgentBinary::at(sibling));
         }
         Ok(AgentBinary {
-            path: current,
             arguments: vec!["node"],
-            identity: OnceLock::new(),
+            ..AgentBinary::at(current)
         })
     }
 
@@ -78,7 +82,8 @@ impl AgentBinary {
         AgentBinary {
             path: path.into(),
             arguments: Vec::new(),
-            identity: OnceLock::new(),
+            identity: OnceCell::new(),
+            packed: OnceCell::new(),
         }
     }
 
@@ -93,16 +98,60 @@ impl AgentBinary {
     }
 
     /// Digest and size. Reads the whole file the first time.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
     pub fn identity(&self) -> Result<&Identity, BinaryError> {
-        if let Some(identity) = self.identity.get() {
-            return Ok(identity);
+        if self.identity.get().is_none() {
+            let identity = identify(&self.path).map_err(|reason| unreadable(&self.path, reason))?;
+            // Somebody else may have been faster, with the same.
+            let _faster = self.identity.set(identity);
         }
-        let identity = identify(&self.path).map_err(|reason| BinaryError::Unreadable {
-            path: self.path.clone(),
-            reason,
-        })?;
-        Ok(self.identity.get_or_init(|| identity))
+        let missing = || unreadable(&self.path, std::io::ErrorKind::Interrupted.into());
+        self.identity.get().ok_or_else(missing)
     }
+
+    /// As [`AgentBinary::identity`], without holding the runtime up; computed once, however many hosts ask at once.
+    pub(crate) async fn identified(&self) -> Result<&Identity, BinaryError> {
+        self.identity.get_or_try_init(|| self.aside(identify)).await
+    }
+
+    /// The program as it is.
+    pub(crate) async fn plain(&self) -> Result<Bytes, BinaryError> {
+        self.aside(|path| std::fs::read(path).map(Bytes::from)).await
+    }
+
+    /// The program packed by gzip; done once, however many hosts ask at once.
+    pub(crate) async fn packed(&self) -> Result<Bytes, BinaryError> {
+        self.packed.get_or_try_init(|| self.aside(pack)).await.cloned()
+    }
+
+    /// Does work on the file on a thread of its own.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Path) -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T, BinaryError> {
+        let path = self.path.clone();
+        let done = spawn_blocking(move || work(&path))
+            .await
+            .map_err(std::io::Error::other);
+        done.and_then(|outcome| outcome)
+            .map_err(|reason| unreadable(&self.path, reason))
+    }
+}
+
+fn unreadable(path: &Path, reason: std::io::Error) -> BinaryError {
+    BinaryError::Unreadable {
+        path: path.to_owned(),
+        reason,
+    }
+}
+
+fn pack(path: &Path) -> std::io::Result<Bytes> {
+    // Most of what can be saved is saved by the fastest level.
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    std::io::copy(&mut std::fs::File::open(path)?, &mut packed)?;
+    packed.finish().map(Bytes::from)
 }
 
 /// Digest and size of a file. Reads all of it.

@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::binary::{AgentBinary, Identity};
+use crate::binary::{AgentBinary, BinaryError, Identity};
 use crate::transport::error::ConnectFailure;
 
 /// How long a login and the shell's first answer may take.
 pub(crate) const LOGIN_LIMIT: Duration = Duration::from_secs(30);
 /// How long an upload may go without any progress.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
+/// How much of the program is written at a time.
+const PIECE: usize = 256 * 1024;
 /// The most that a host may say before the shell answers: message of the day, banners of login scripts.
 const NOISE_LIMIT: u64 = 1024 * 1024;
 
@@ -45,8 +47,14 @@ const SCRIPT: &str = r#"upshift() {
   partial=$directory/partial.$$
   reason=$(mkdir -p "$directory" 2>&1) || fail directory "$reason"
   reason=$( (: >"$partial") 2>&1) || fail directory "$reason"
-  say missing
-  reason=$(head -c @SIZE@ 2>&1 >"$partial") || fail write "$reason"
+  if command -v gzip >/dev/null 2>&1; then
+    say missing packed
+    read -r packed
+    reason=$( { head -c "$packed" | gzip -dc; } 2>&1 >"$partial") || fail write "$reason"
+  else
+    say missing plain
+    reason=$(head -c @SIZE@ 2>&1 >"$partial") || fail write "$reason"
+  fi
   size=$(wc -c <"$partial")
   [ "$size" -eq @SIZE@ ] || fail size "$size"
   if command -v sha256sum >/dev/null 2>&1; then
@@ -81,8 +89,14 @@ pub(crate) struct Bootstrap<'a> {
 enum Word {
     Elevated,
     Ready,
-    Missing,
-    Failed { kind: String, reason: String },
+    /// The program is to be sent, packed by gzip or as it is.
+    Missing {
+        packed: bool,
+    },
+    Failed {
+        kind: String,
+        reason: String,
+    },
 }
 
 impl Bootstrap<'_> {
@@ -99,17 +113,17 @@ impl Bootstrap<'_> {
             self.expect(reader, &Word::Elevated).await?;
         }
         send(writer, &self.script()).await;
-        match in_time(self.word(reader)).await? {
+        let packed = match in_time(self.word(reader)).await? {
             Word::Ready => return Ok(()),
-            Word::Missing => (),
+            Word::Missing { packed } => packed,
             other => return Err(Some(self.unexpected(other))),
-        }
+        };
         // The host may give up in the middle, when its disk is full, say; then it says why, and sending fails or stalls.
         let mut word = std::pin::pin!(self.word(reader));
         let early = tokio::select! {
             biased;
             word = &mut word => Some(word),
-            sent = upload(self.binary, self.identity, writer) => { sent?; None }
+            sent = upload(self.binary, packed, writer) => { sent?; None }
         };
         let word = match early {
             Some(word) => word?,
@@ -170,6 +184,9 @@ impl Bootstrap<'_> {
             Word::Failed { reason, .. } if reason.contains("No space left") || reason.contains("quota") => {
                 ConnectFailure::DiskFull { directory, reason }
             }
+            Word::Failed { reason, .. } if reason.contains("gzip: stdin") => {
+                ConnectFailure::Corrupted(reason)
+            }
             Word::Failed { kind, reason } => match kind.as_str() {
                 "size" => ConnectFailure::Corrupted(format!("{reason} of {} bytes", self.identity.size)),
                 "digest" => ConnectFailure::Corrupted(format!("its digest there is {reason}")),
@@ -199,7 +216,9 @@ fn parse(said: &str) -> Option<Word> {
     match word {
         "elevated" => Some(Word::Elevated),
         "ready" => Some(Word::Ready),
-        "missing" => Some(Word::Missing),
+        "missing" => Some(Word::Missing {
+            packed: rest == "packed",
+        }),
         "failed" => {
             let (kind, reason) = rest.split_once(' ').unwrap_or((rest, ""));
             Some(Word::Failed {
@@ -220,30 +239,22 @@ async fn send<W: AsyncWrite + Unpin>(writer: &mut W, text: &str) {
     let _shell_is_gone = sent.await;
 }
 
-/// Sends the program. Ends well, too, when the host stops reading: then it has said why.
-async fn upload<W>(
-    binary: &AgentBinary,
-    identity: &Identity,
-    writer: &mut W,
-) -> Result<(), Option<ConnectFailure>>
+/// Sends the program, packed with its packed size ahead or as it is. Ends well, too, when the host stops reading: then it has
+/// said why.
+async fn upload<W>(binary: &AgentBinary, packed: bool, writer: &mut W) -> Result<(), Option<ConnectFailure>>
 where
     W: AsyncWrite + Unpin,
 {
-    let unreadable = |error: std::io::Error| {
-        Some(ConnectFailure::Binary(format!(
-            "{}: {error}",
-            binary.path().display()
-        )))
+    let unreadable = |error: BinaryError| Some(ConnectFailure::Binary(error.to_string()));
+    let program = if packed {
+        let program = binary.packed().await.map_err(unreadable)?;
+        send(writer, &format!("{}\n", program.len())).await;
+        program
+    } else {
+        binary.plain().await.map_err(unreadable)?
     };
-    let file = tokio::fs::File::open(binary.path()).await.map_err(unreadable)?;
-    let mut file = file.take(identity.size);
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        let read = file.read(&mut buffer).await.map_err(unreadable)?;
-        if read == 0 {
-            break;
-        }
-        match tokio::time::timeout(STALL_LIMIT, writer.write_all(&buffer[..read])).await {
+    for piece in program.chunks(PIECE) {
+        match tokio::time::timeout(STALL_LIMIT, writer.write_all(piece)).await {
             Ok(Ok(())) => (),
             Ok(Err(_)) => return Ok(()),
             Err(_) => {

@@ -143,17 +143,17 @@ impl Reach {
     /// Reaches a shell, and has it become the agent.
     async fn bootstrap(&self, argv: &[String]) -> Result<Started, ConnectFailure> {
         let mut process = Process::start(argv)?;
-        let binary = Arc::clone(&self.binary);
         // While ssh logs in, the program's digest is computed.
-        let identity = tokio::task::spawn_blocking(move || binary.identity().cloned())
+        let identity = self
+            .binary
+            .identified()
             .await
-            .map_err(|error| ConnectFailure::Binary(error.to_string()))?
             .map_err(|error| ConnectFailure::Binary(error.to_string()))?;
         let bootstrap = Bootstrap {
             state_directory: &self.state_directory,
             sudo: self.sudo,
             binary: &self.binary,
-            identity: &identity,
+            identity,
             nonce: &nonce(),
         };
         let outcome = bootstrap.run(&mut process.stdout, &mut process.stdin).await;

@@ -135,6 +135,34 @@ async fn a_missing_agent_is_sent_and_one_that_is_there_is_not() {
     }
 }
 
+/// A directory for `PATH` with what the bootstrap needs, and no more: a host without gzip and sha256sum.
+fn bare_path(scene: &Scene) -> String {
+    let directory = scene.directory.path().join("bare");
+    fs::create_dir_all(&directory).unwrap();
+    for program in [
+        "sh", "cat", "wc", "mkdir", "rm", "chmod", "mv", "head", "id", "sync",
+    ] {
+        let real = std::env::var("PATH")
+            .unwrap()
+            .split(':')
+            .map(|part| Path::new(part).join(program))
+            .find(|path| path.exists())
+            .unwrap();
+        std::os::unix::fs::symlink(real, directory.join(program)).unwrap();
+    }
+    format!("PATH={}", directory.display())
+}
+
+#[tokio::test]
+async fn a_host_without_gzip_and_sha256sum_gets_the_agent_as_it_is() {
+    let scene = Scene::new();
+    let (state, path) = (scene.path("state"), bare_path(&scene));
+    assert_eq!(
+        scene.start(&["env", &path, "sh"], &state, false).await.unwrap(),
+        scene.expected(&state)
+    );
+}
+
 #[tokio::test]
 async fn a_damaged_agent_is_replaced() {
     let scene = Scene::new();
@@ -231,8 +259,8 @@ async fn a_full_disk_is_named_and_leaves_nothing() {
     let scene = Scene::new();
     let state = scene.path("state");
     let path = scene.program(
-        "head",
-        "#!/bin/sh\necho \"head: error writing 'standard output': No space left on device\" >&2\nexit 1\n",
+        "gzip",
+        "#!/bin/sh\necho 'gzip: stdout: No space left on device' >&2\nexit 1\n",
     );
     let failure = scene
         .start(&["env", &path, "sh"], &state, false)
@@ -251,7 +279,7 @@ async fn a_full_disk_is_named_and_leaves_nothing() {
 #[tokio::test]
 async fn bytes_changed_on_the_way_are_noticed() {
     let scene = Scene::new();
-    let path = scene.program("head", "#!/bin/sh\n/usr/bin/head \"$@\" | tr c d\n");
+    let path = scene.program("gzip", "#!/bin/sh\n/usr/bin/gzip \"$@\" | tr c d\n");
     let failure = scene
         .start(&["env", &path, "sh"], &scene.path("state"), false)
         .await
