@@ -1,5 +1,7 @@
 //! What the benchmarks share: their arguments, and the way to the hosts.
 
+#![allow(dead_code, reason = "not every benchmark needs all of it")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
