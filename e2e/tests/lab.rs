@@ -8,6 +8,8 @@ mod crashes;
 mod input;
 #[path = "lab/misbehaviour.rs"]
 mod misbehaviour;
+#[path = "lab/operator.rs"]
+mod operator;
 
 use std::process::ExitCode;
 
@@ -19,6 +21,7 @@ fn main() -> ExitCode {
         misbehaviour::TRIALS,
         crashes::TRIALS,
         input::TRIALS,
+        operator::TRIALS,
     ]
     .into_iter()
     .flatten()

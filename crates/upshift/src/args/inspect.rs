@@ -26,7 +26,7 @@ pub struct StatusArgs {
 #[command(after_help = "\
 Examples:
   upshift why
-  upshift why etcd-20261120-093000 --output json")]
+  upshift why 20261120-0930-etcd --output json")]
 pub struct WhyArgs {
     /// The run [default: the newest of the fleet].
     pub run: Option<String>,
@@ -48,8 +48,8 @@ pub struct HistoryArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  upshift show etcd-20261120-093000
-  upshift show etcd-20261120-093000 --journal          every event, one JSON record per line")]
+  upshift show 20261120-0930-etcd
+  upshift show 20261120-0930-etcd --journal          every event, one JSON record per line")]
 pub struct ShowArgs {
     /// The run.
     pub run: String,
@@ -62,8 +62,8 @@ pub struct ShowArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  upshift report etcd-20261120-093000
-  upshift report etcd-20261120-093000 --output markdown > report.md")]
+  upshift report 20261120-0930-etcd
+  upshift report 20261120-0930-etcd --output markdown > report.md")]
 pub struct ReportArgs {
     /// The run.
     pub run: String,

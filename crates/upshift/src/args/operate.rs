@@ -7,7 +7,7 @@ use clap::Args;
 #[command(after_help = "\
 Examples:
   upshift pause
-  upshift pause etcd-20261120-093000
+  upshift pause 20261120-0930-etcd
 
 Never stops inside a window: the server that is being upgraded is finished first.")]
 pub struct PauseArgs {
@@ -55,7 +55,7 @@ pub struct AbortArgs {
 #[command(after_help = "\
 Examples:
   upshift revert
-  upshift revert etcd-20261120-093000 --yes")]
+  upshift revert 20261120-0930-etcd --yes")]
 pub struct RevertArgs {
     /// The run [default: the newest of the fleet].
     pub run: Option<String>,
@@ -69,7 +69,7 @@ pub struct RevertArgs {
 #[command(after_help = "\
 Examples:
   upshift finalize
-  upshift finalize etcd-20261120-093000 --yes")]
+  upshift finalize 20261120-0930-etcd --yes")]
 pub struct FinalizeArgs {
     /// The run [default: the newest of the fleet].
     pub run: Option<String>,

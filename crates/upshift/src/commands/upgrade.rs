@@ -174,7 +174,7 @@ fn ask(plan: &Plan, arguments: &UpgradeArgs, printer: Printer) -> Result<bool, F
     }
     confirm(
         Question {
-            text: "Do this?",
+            text: "Carry out this plan?",
             answer: "y",
             option: "--yes",
         },

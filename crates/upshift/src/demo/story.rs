@@ -145,8 +145,11 @@ impl Player<'_> {
         request.timing = timing;
         let plan = make(&setting, &facts, &request)?;
         if show_plan && !self.printer.json() {
-            self.printer.text(&show::table(&plan))?;
-            self.printer.text("")?;
+            self.printer.text(&format!(
+                "{}\n\n{}",
+                head(&show::table(&plan)),
+                show::picture(&plan)
+            ))?;
         }
         // The demo crosses points of no return: its cluster is its own.
         let (runner, run) = begun.start(plan, &setting, true)?;
@@ -168,6 +171,11 @@ impl Player<'_> {
             .iter()
             .all(|said| said.as_deref() == Some(version))
     }
+}
+
+/// The first paragraph of a plan: what, where, how long; `upshift plan` shows all of it.
+fn head(table: &str) -> &str {
+    table.split("\n\n").next().unwrap_or_default()
 }
 
 fn summary(stage: &Stage, good: &Act, bad: &Act, upgraded: bool, reverted: bool, took: Duration) -> Summary {

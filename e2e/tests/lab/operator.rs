@@ -1,0 +1,285 @@
+//! What operators do around an upgrade: look, pause, resume, go back, clean up.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use upshift_e2e::fixture::Fixture;
+use upshift_e2e::harness::Outcome;
+use upshift_e2e::program::{Ran, Upshift};
+use upshift_lab::processes;
+
+use crate::basics::{GO, to};
+
+pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
+    ("an_operator_sees_what_was_done", looking),
+    ("yes_alone_crosses_no_point_of_no_return", yes_alone),
+    ("a_good_upgrade_is_taken_back_when_asked", taken_back),
+    ("a_paused_run_goes_on_when_asked", paused),
+    ("an_aborted_run_goes_back", aborted),
+    ("a_run_that_was_left_is_resumed", left),
+    ("a_plan_is_kept_and_executed", kept_plan),
+];
+
+const LONG: Duration = Duration::from_secs(120);
+
+/// Runs a command, prints what it said (shown where the test fails), and demands a status.
+fn run(upshift: &Upshift, arguments: &[&str], status: i32) -> Ran {
+    let ran = upshift.run(arguments);
+    println!("$ upshift {}\n{}", arguments.join(" "), ran.text());
+    ran.expect(status)
+}
+
+#[track_caller]
+fn says(ran: &Ran, words: &[&str]) {
+    for word in words {
+        assert!(
+            ran.stdout.contains(word) || ran.stderr.contains(word),
+            "`{word}` is not in\n{}",
+            ran.text()
+        );
+    }
+}
+
+/// The newest run, as `status` has it.
+fn newest(upshift: &Upshift) -> Value {
+    upshift.run(&["status", "--output", "json"]).last_json()["run"].clone()
+}
+
+/// Waits until the newest run has come to something.
+#[track_caller]
+fn wait_for(upshift: &Upshift, what: &str, holds: impl Fn(&Value) -> bool) {
+    assert!(
+        processes::poll(LONG, || holds(&newest(upshift))),
+        "{what}: {:#}",
+        newest(upshift)
+    );
+}
+
+fn looking() -> Outcome {
+    let fixture = Fixture::lab();
+    fixture.add_release("1.0.1", |_| {});
+    let upshift = &fixture.upshift;
+    says(
+        &run(upshift, &["check"], 0),
+        &["n1", "1.0.0", "all checks passed"],
+    );
+    says(
+        &run(upshift, &["check", "--to", "1.0.1"], 0),
+        &["the way is 1.0.0 → 1.0.1"],
+    );
+    says(&run(upshift, &["status"], 0), &["n3", "leader", "healthy"]);
+    run(upshift, &["why"], 2);
+    let upgrade: Vec<String> = to("1.0.1");
+    let upgrade: Vec<&str> = upgrade.iter().map(String::as_str).collect();
+    says(&run(upshift, &upgrade, 0), &["upgraded after", "OWN STOP+START"]);
+    let listed = run(upshift, &["history", "--output", "json"], 0).last_json();
+    let id = listed[0]["run"].as_str().expect("a run").to_owned();
+    assert_eq!(listed[0]["outcome"], "upgraded");
+    says(&run(upshift, &["history"], 0), &[&id, "1.0.0", "1.0.1"]);
+    says(&run(upshift, &["show", &id], 0), &["stop the lab server", "done"]);
+    says(&run(upshift, &["why"], 0), &["upgraded", "upshift finalize"]);
+    says(
+        &run(upshift, &["report", &id, "--output", "markdown"], 0),
+        &["# Run", "| n1 | 1.0.1 |"],
+    );
+    let journal = run(upshift, &["show", &id, "--journal"], 0);
+    for line in journal.stdout.lines() {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}");
+    }
+    run(upshift, &["resume"], 3);
+    run(upshift, &["pause"], 3);
+    run(upshift, &["abort", "--yes"], 3);
+    says(&run(upshift, &["finalize"], 3), &["--yes"]);
+    says(&run(upshift, &["finalize", "--yes"], 0), &["finalized"]);
+    for member in fixture.cluster.members() {
+        assert!(!member.state_directory.join("store/releases/1.0.0").exists());
+    }
+    says(&run(upshift, &["revert", "--yes"], 3), &["finalized"]);
+    fixture.expect_all("1.0.1");
+    fixture.expect_nothing_left();
+    Ok(())
+}
+
+fn yes_alone() -> Outcome {
+    let fixture = Fixture::lab();
+    fixture.add_release("1.1.0", |_| {});
+    let ran = run(&fixture.upshift, &["upgrade", "--to", "1.1.0", "--yes"], 3);
+    says(
+        &ran,
+        &["point of no return", "--accept-no-return", "Nothing was changed"],
+    );
+    says(
+        &run(&fixture.upshift, &["upgrade", "--to", "1.1.0"], 3),
+        &["nobody can be asked", "--yes"],
+    );
+    assert_eq!(newest(&fixture.upshift), Value::Null);
+    fixture.expect_all("1.0.0");
+    Ok(())
+}
+
+fn taken_back() -> Outcome {
+    let fixture = Fixture::lab();
+    fixture.add_release("1.0.1", |_| {});
+    let before = fixture.cluster.configurations().expect("configurations");
+    fixture.upshift.run(&to("1.0.1")).expect(0);
+    fixture.expect_all("1.0.1");
+    says(&run(&fixture.upshift, &["revert"], 3), &["--yes"]);
+    says(&run(&fixture.upshift, &["revert", "--yes"], 0), &["reverted"]);
+    fixture.expect_all("1.0.0");
+    assert_eq!(fixture.cluster.configurations().expect("configurations"), before);
+    says(&run(&fixture.upshift, &["history"], 0), &["reverted"]);
+    says(&fixture.upshift.run(&to("1.0.1")).expect(3), &["--again"]);
+    fixture.expect_nothing_left();
+    Ok(())
+}
+
+/// An upgrade that takes its time between servers.
+fn slow_upgrade() -> Vec<String> {
+    let mut arguments = to("1.0.1");
+    let between = arguments
+        .iter()
+        .position(|word| word == "--soak-between")
+        .expect("an option")
+        + 1;
+    arguments[between] = "3s".to_owned();
+    arguments
+}
+
+fn one_done(run: &Value) -> bool {
+    let nodes = run["view"]["nodes"].as_array().cloned().unwrap_or_default();
+    nodes.iter().filter(|node| node["done"] == true).count() >= 1
+}
+
+fn paused() -> Outcome {
+    let fixture = Fixture::lab();
+    fixture.add_release("1.0.1", |_| {});
+    let upshift = &fixture.upshift;
+    let upgrade = upshift.start(&slow_upgrade());
+    wait_for(upshift, "no server was upgraded", one_done);
+    says(&run(upshift, &["pause"], 0), &["told the controller"]);
+    wait_for(upshift, "it does not pause", |run| {
+        run["view"]["pause"] == "reached"
+    });
+    says(&run(upshift, &["why"], 0), &["paused"]);
+    says(
+        &run(upshift, &["upgrade", "--to", "1.0.1", "--yes"], 3),
+        &["is held by"],
+    );
+    run(upshift, &["resume"], 0);
+    let ran = upgrade.finish(LONG);
+    println!("{}", ran.text());
+    ran.expect(0);
+    fixture.expect_all("1.0.1");
+    fixture.expect_nothing_left();
+    Ok(())
+}
+
+fn aborted() -> Outcome {
+    let fixture = Fixture::lab();
+    fixture.add_release("1.0.1", |_| {});
+    let upshift = &fixture.upshift;
+    let upgrade = upshift.start(&slow_upgrade());
+    wait_for(upshift, "no server was upgraded", one_done);
+    run(upshift, &["abort", "--yes"], 0);
+    let ran = upgrade.finish(LONG);
+    println!("{}", ran.text());
+    says(&ran, &["asked to go back"]);
+    ran.expect(4);
+    fixture.expect_all("1.0.0");
+    fixture.expect_nothing_left();
+    Ok(())
+}
+
+fn left() -> Outcome {
+    let fixture = Fixture::lab();
+    fixture.add_release("1.0.1", |_| {});
+    let upshift = &fixture.upshift;
+    let upgrade = upshift.start(&slow_upgrade());
+    wait_for(upshift, "no server was upgraded", one_done);
+    upgrade.signal(Signal::INT);
+    wait_for(upshift, "Ctrl-C does not pause", |run| {
+        run["view"]["pause"] != "no"
+    });
+    upgrade.signal(Signal::INT);
+    let ran = upgrade.finish(LONG);
+    println!("{}", ran.text());
+    says(&ran, &["Ctrl-C", "upshift resume"]);
+    ran.expect(5);
+    says(
+        &run(upshift, &["status"], 0),
+        &["nobody carries it", "several versions"],
+    );
+    says(
+        &run(upshift, &["upgrade", "--to", "1.0.1", "--yes"], 3),
+        &["has not ended", "upshift resume"],
+    );
+    run(upshift, &["pause"], 3);
+    run(upshift, &["resume"], 0);
+    fixture.expect_all("1.0.1");
+    fixture.expect_nothing_left();
+    Ok(())
+}
+
+fn kept_plan() -> Outcome {
+    let fixture = Fixture::lab();
+    fixture.add_release("1.0.1", |_| {});
+    let upshift = &fixture.upshift;
+    let file = fixture.directory().join("upgrade.plan");
+    let file = file.to_str().expect("text");
+    let picture = fixture.directory().join("plan.svg");
+    says(
+        &run(
+            upshift,
+            &["plan", "--to", "1.0.1", "--soak", "1s", "-o", file, "--picture"],
+            0,
+        ),
+        &["written to", "n1"],
+    );
+    run(
+        upshift,
+        &[
+            "plan",
+            "--to",
+            "1.0.1",
+            "--output",
+            "svg",
+            "-o",
+            picture.to_str().expect("text"),
+        ],
+        0,
+    );
+    assert!(
+        std::fs::read_to_string(&picture)
+            .expect("a picture")
+            .starts_with("<svg")
+    );
+    says(
+        &run(upshift, &["plan", "--to", "1.0.1", "--output", "markdown"], 0),
+        &["# "],
+    );
+    let fingerprint = run(
+        upshift,
+        &["plan", "--to", "1.0.1", "--soak", "1s", "--output", "json"],
+        0,
+    )
+    .last_json();
+    let kept: Value = serde_json::from_slice(&std::fs::read(file).expect("a plan")).expect("JSON");
+    assert_eq!(
+        fingerprint["fingerprint"], kept["fingerprint"],
+        "the same facts make the same plan"
+    );
+    let mut arguments = vec!["upgrade", "--plan", file];
+    arguments.extend(GO.iter().copied().filter(|word| word.starts_with("--yes")));
+    let ran = run(upshift, &[arguments, vec!["--output", "json"]].concat(), 0);
+    assert_eq!(ran.last_json()["type"], "report");
+    assert_eq!(ran.last_json()["outcome"], "upgraded");
+    fixture.expect_all("1.0.1");
+    let broken = fixture.directory().join("broken.plan");
+    std::fs::write(&broken, "{\"format\": 99}").expect("a file");
+    says(
+        &run(upshift, &["upgrade", "--plan", broken.to_str().expect("text")], 2),
+        &["format 99"],
+    );
+    Ok(())
+}
