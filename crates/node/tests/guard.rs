@@ -285,3 +285,35 @@ fn a_full_disk_does_not_keep_the_guard_from_its_duty() {
     });
     drop(agent);
 }
+
+#[test]
+fn after_a_reboot_the_guard_counts_in_wall_time() {
+    let (world, mut agent) = serving();
+    agent.done(10, recipe(&world, "10m", json!({})));
+    upgrade(&mut agent, &world);
+    agent.close();
+    // What a reboot leaves: the record of another boot, and none of the processes.
+    world.processes().into_iter().for_each(kill);
+    eventually("all are dead", || world.processes().is_empty());
+    let path = world.state().join("records/guards/run.0.json");
+    let mut record: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    record["deadline"]["boot"] = json!("another boot");
+    let until = |record: &Value| record["deadline"]["wall"].as_u64().unwrap();
+    let away = until(&record);
+    fs::write(&path, record.to_string()).unwrap();
+    let mut agent = world.agent();
+    agent.hello();
+    let GuardStatus::Armed { remaining } = agent.guard() else {
+        panic!("{:?}", agent.guard())
+    };
+    assert!(
+        remaining.0 > 60_000 && remaining.0 < 600_000,
+        "most of the lease is left: {remaining}"
+    );
+    record["deadline"]["wall"] = json!(away - 600_000);
+    fs::write(&path, record.to_string()).unwrap();
+    eventually("the guard has reverted", || {
+        agent.guard() == GuardStatus::Reverted
+    });
+    assert_eq!(agent.observe(process(&world))["release"], "1.0");
+}
