@@ -167,6 +167,31 @@ fn a_host_that_serves_waits_for_the_others() {
 }
 
 #[test]
+fn a_host_that_runs_the_old_version_is_not_disturbed() {
+    let (world, mut agent) = serving();
+    let more = json!({
+        "serving_if": {"probe": {"process": {"service": service(&world)}}, "expect": "value.running"},
+        "wait_until": {"probe": {"file": world.text("never")}, "expect": "value.exists"},
+        "revert": [
+            {"stop": {"service": service(&world), "patience": "10s"}},
+            {"switch": {"release": "1.0"}},
+            {"start": service(&world)},
+            {"command": {"argv": ["touch", world.text("undrained")]}},
+        ],
+    });
+    agent.done(10, recipe(&world, "1s", more));
+    let pid = agent.observe(process(&world))["pid"].clone();
+    eventually("the guard has reverted", || {
+        agent.guard() == GuardStatus::Reverted
+    });
+    assert_eq!(agent.observe(process(&world))["pid"], pid);
+    assert!(
+        world.path("undrained").exists(),
+        "the rest of the way back is gone"
+    );
+}
+
+#[test]
 fn a_host_that_does_not_serve_waits_for_nobody() {
     let (world, mut agent) = serving();
     let wait = json!({

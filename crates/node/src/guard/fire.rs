@@ -61,13 +61,24 @@ fn attempt(host: &Host, record: &Record) -> Result<State> {
             fleet: &record.fleet,
             mark: &mark,
         };
+        // The rest of the way back is still gone: it takes up service again, and changes nothing that is as it was.
+        let stays_up = is_back(&observer, recipe);
         for action in &recipe.revert {
             failpoint::hit("guard-action");
+            if stays_up && matches!(action, Action::Stop(_)) {
+                say("the old version serves: it is not stopped");
+                continue;
+            }
             insist(&errand, action)?;
         }
     }
     prove(&observer, recipe)?;
     Ok(State::Reverted)
+}
+
+/// Whether the old version serves already: nothing had been changed yet, or a controller was on its way back.
+fn is_back(observer: &Observer<'_>, recipe: &GuardRecipe) -> bool {
+    !recipe.proof.is_empty() && recipe.proof.iter().all(|check| observer.holds(check) == Ok(true))
 }
 
 /// A host that serves waits until the others can bear its loss. One that does not serve has nothing to wait for, and past the
@@ -81,7 +92,7 @@ fn wait_for_turn(observer: &Observer<'_>, recipe: &GuardRecipe) {
             .serving_if
             .as_ref()
             .is_none_or(|check| observer.holds(check) == Ok(true));
-        if !serves || observer.holds(wait_until) == Ok(true) {
+        if !serves || is_back(observer, recipe) || observer.holds(wait_until) == Ok(true) {
             return;
         }
         if recipe
