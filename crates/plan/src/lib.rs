@@ -4,6 +4,7 @@
 //! ([`checks`]) and lays the way out as groups of steps ([`layout`]). Reasons against are collected, never returned one by one.
 //! [`show`] renders plans and refusals for people.
 
+mod adoption;
 mod changes;
 mod checks;
 mod estimate;
@@ -26,6 +27,7 @@ use upshift_model::facts::Facts;
 use upshift_model::fleet::Fleet;
 use upshift_model::profile::{Profile, Strategy};
 
+pub use adoption::adoption;
 pub use fingerprint::verify_unchanged;
 pub use render::{Names, context, render_action, render_probe, scope};
 pub use standing::{Standing, standing};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use upshift_model::Millis;
 use upshift_model::action::{Action, GuardRecipe};
+use upshift_model::facts::{Facts, ReleaseStatus};
 use upshift_model::profile::{Slot, Strategy};
 use upshift_plan::{
     Group, NodeIndex, Plan, Recipe, Refusal, Request, Step, StepId, StepKind, Window, plan, render_action,
@@ -826,4 +827,46 @@ fn a_guard_uses_nothing_that_must_be_observed_first() {
         ["stop", "switch", "restore", "start", "command"]
     );
     assert!(guard.serving_if.is_some() && guard.wait_until.is_some());
+}
+
+#[test]
+fn an_adoption_puts_what_runs_into_the_store_and_nothing_else() {
+    let profile = testing::profile();
+    let fleet = testing::fleet(3);
+    let mut facts = testing::facts(3, "1.0.0");
+    for node in facts.nodes.values_mut() {
+        node.host.releases.clear();
+    }
+    let request = testing::request("", &["1.0.0"]);
+    let adopt = |facts: &Facts| upshift_plan::adoption(&profile, "test", &fleet, facts, &request);
+    let plan = adopt(&facts).expect("a plan");
+    assert!(plan.request.prepare_only && plan.hops.is_empty() && plan.finalize.is_empty());
+    let words: Vec<_> = plan
+        .prepare
+        .iter()
+        .map(|group| {
+            let action = plan.recipe(group.steps[0].recipe).action.as_ref();
+            (action.map(upshift_model::action::Action::word), group.steps.len())
+        })
+        .collect();
+    assert_eq!(
+        words,
+        [(Some("distribute"), 3), (Some("unpack"), 3), (Some("switch"), 3)]
+    );
+
+    for node in facts.nodes.values_mut() {
+        node.host
+            .releases
+            .insert("1.0.0".to_owned(), ReleaseStatus::Permanent);
+    }
+    assert!(
+        adopt(&facts).expect("a plan").prepare.is_empty(),
+        "the stores have it already"
+    );
+
+    for node in facts.nodes.values_mut() {
+        node.host.releases = [("0.9.0".to_owned(), ReleaseStatus::Permanent)].into();
+    }
+    let refusals = adopt(&facts).expect_err("another release is current");
+    assert_eq!(refusals[0].code, "other-release");
 }

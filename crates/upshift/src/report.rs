@@ -85,7 +85,11 @@ impl Report {
             fleet: state.plan().fleet.clone(),
             product: view.product,
             from: view.from,
-            to: view.to,
+            to: if view.to.is_empty() {
+                state.plan().request.to.clone()
+            } else {
+                view.to
+            },
             outcome: outcome.to_owned(),
             reason,
             remedies,
@@ -137,6 +141,13 @@ impl Report {
 
     /// The outcome as one sentence.
     pub fn sentence(&self) -> String {
+        if self.from.is_empty() {
+            let took = seconds(Millis(self.took_ms));
+            return format!(
+                "run {}: {} {}: {} after {took}",
+                self.run, self.product, self.to, self.outcome
+            );
+        }
         format!(
             "run {}: {} {} → {}: {} after {}",
             self.run,

@@ -19,6 +19,7 @@ pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
     ("an_aborted_run_goes_back", aborted),
     ("a_run_that_was_left_is_resumed", left),
     ("a_plan_is_kept_and_executed", kept_plan),
+    ("servers_installed_without_upshift_are_adopted", adopted),
 ];
 
 const LONG: Duration = Duration::from_secs(120);
@@ -281,5 +282,38 @@ fn kept_plan() -> Outcome {
         &run(upshift, &["upgrade", "--plan", broken.to_str().expect("text")], 2),
         &["format 99"],
     );
+    Ok(())
+}
+
+fn adopted() -> Outcome {
+    let fixture = Fixture::lab();
+    fixture.add_release("1.0.1", |_| {});
+    let upshift = &fixture.upshift;
+    let store = |position: usize| fixture.cluster.members()[position].state_directory.join("store");
+    for position in 0..3 {
+        // As if somebody else had installed it: no release of the store runs.
+        let elsewhere = fixture.cluster.directory().join(format!("installed-{position}"));
+        std::fs::rename(store(position), elsewhere).expect("a directory is moved");
+    }
+    let pids: Vec<_> = (0..3).map(|position| fixture.cluster.pid(position)).collect();
+    says(
+        &run(upshift, &["adopt"], 0),
+        &["distribute lab-1.0.0.tar.gz", "prepared"],
+    );
+    assert_eq!(
+        (0..3)
+            .map(|position| fixture.cluster.pid(position))
+            .collect::<Vec<_>>(),
+        pids
+    );
+    for position in 0..3 {
+        let current = std::fs::read_link(store(position).join("current")).expect("a link");
+        assert_eq!(current.to_string_lossy(), "releases/1.0.0");
+    }
+    says(&run(upshift, &["adopt"], 0), &["nothing was changed"]);
+    fixture.upshift.run(&to("1.0.1")).expect(0);
+    fixture.expect_all("1.0.1");
+    says(&run(upshift, &["revert", "--yes"], 0), &["reverted"]);
+    fixture.expect_all("1.0.0");
     Ok(())
 }

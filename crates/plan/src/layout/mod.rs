@@ -8,7 +8,7 @@ mod finalize;
 pub(crate) mod guard;
 mod hop;
 mod hot;
-mod prepare;
+pub(crate) mod prepare;
 mod rebuild;
 mod rolling;
 mod switch;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use upshift_model::Millis;
-use upshift_model::action::{Action, Artifact, UnpackRelease};
+use upshift_model::action::{Action, Artifact, SwitchRelease, UnpackRelease};
 use upshift_model::probe::Probe;
 use upshift_model::profile::Slot;
 
@@ -36,6 +36,18 @@ pub(super) fn lay_out(
         groups.extend(hop::groups(&mut verbs, Slot::Prepare, &leg.servers, &order));
     }
     super::without_empty(groups)
+}
+
+/// The running release of every server into its store, and the store's link on it.
+pub(crate) fn adoption(survey: &Survey<'_>, packages: &[Assignment<'_>]) -> (Vec<Group>, Vec<Recipe>) {
+    let mut builder = Builder::default();
+    let mut groups = Vec::new();
+    for assignment in packages {
+        for recipe_of in [distribute, unpack, point] {
+            groups.push(of_each(survey, assignment, &mut builder, recipe_of));
+        }
+    }
+    (super::without_empty(groups), builder.recipes)
 }
 
 /// One step per server, with one recipe per package.
@@ -109,5 +121,22 @@ fn unpack(survey: &Survey<'_>, artifact: &Artifact) -> Recipe {
             strip,
         })),
         ..blank(StepKind::Unpack, title, &artifact.version, within, proof)
+    }
+}
+
+fn point(survey: &Survey<'_>, artifact: &Artifact) -> Recipe {
+    let waiting = format!("the store's link does not point at {} yet", artifact.version);
+    let proof = defaults::here("releases", Probe::Releases, "value.current == want", waiting);
+    let title = format!("point the store at {}", artifact.version);
+    let release = artifact.version.clone();
+    Recipe {
+        action: Some(Action::Switch(SwitchRelease { release })),
+        ..blank(
+            StepKind::Do(Slot::Switch),
+            title,
+            &artifact.version,
+            time_for(survey, 0),
+            proof,
+        )
     }
 }

@@ -12,7 +12,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 pub use inspect::{HistoryArgs, ReportArgs, ShowArgs, StatusArgs, WhyArgs};
 pub use operate::{AbortArgs, FinalizeArgs, PauseArgs, ResumeArgs, RevertArgs};
 pub use profiles::{ProfileArgs, ProfileCommand};
-pub use upgrade::{CheckArgs, DemoArgs, InitArgs, PlanArgs, PrepareArgs, Target, UpgradeArgs};
+pub use upgrade::{AdoptArgs, CheckArgs, DemoArgs, InitArgs, PlanArgs, PrepareArgs, Target, UpgradeArgs};
 
 /// Exit statuses, as every page of help ends with them.
 pub const EXIT_STATUSES: &str = "\
@@ -134,6 +134,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Write a fleet file
     Init(InitArgs),
+    /// Put what runs into every host's release store, so that it can be gone back to; change nothing that runs
+    Adopt(AdoptArgs),
     /// Reach every host, read facts, run all checks; report everything that is wrong at once
     Check(CheckArgs),
     /// Observed versions, health, and a run in progress

@@ -81,6 +81,17 @@ pub struct Target {
     pub guard_lease: Option<Millis>,
 }
 
+/// `upshift adopt`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  upshift adopt --packages packages      with the package of the version that runs among them
+
+Once, for servers that were installed without Upshift. Going back means to start a release of the host's store;
+so what runs is put there first, and the link STATE/store/current pointed at it. Let the service start that link's
+program afterwards, and restart one server after the other; `upshift check` says what is left to do.")]
+pub struct AdoptArgs {}
+
 /// `upshift check`.
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -20,6 +20,7 @@ pub fn run(cli: &Cli, printer: Printer) -> Result<Exit, Failure> {
     let global = &cli.global;
     match &cli.command {
         Command::Demo(arguments) => demo::run(arguments, global, printer),
+        Command::Adopt(_) => upgrade::adopt(global, printer),
         Command::Check(arguments) => check::run(arguments, global, printer),
         Command::Status(arguments) => status::run(arguments, global, printer),
         Command::Plan(arguments) => upgrade::plan(arguments, global, printer),

@@ -13,7 +13,7 @@ use upshift_plan::{PLAN_FORMAT, Plan, Refusal, Request, show};
 use upshift_run::OperatorCommand;
 use upshift_store::Store;
 
-use crate::args::{Global, Output, PlanArgs, PrepareArgs, UpgradeArgs};
+use crate::args::{Global, Output, PlanArgs, PrepareArgs, Target, UpgradeArgs};
 use crate::ask::{Question, confirm};
 use crate::carry::{self, Asked};
 use crate::cluster;
@@ -34,6 +34,21 @@ pub struct Kept {
     pub group: String,
     /// Where the packages lie, by digest.
     pub packages: BTreeMap<String, PathBuf>,
+}
+
+impl Kept {
+    /// The ways to the hosts, without their variables: those that the plan uses are in the plan, and others may be secrets.
+    fn of(setting: &Setting, packages: BTreeMap<String, PathBuf>) -> Self {
+        let mut fleet = setting.fleet.clone();
+        for host in fleet.hosts.values_mut() {
+            host.variables.clear();
+        }
+        Kept {
+            fleet,
+            group: fleets::group(&setting.profile).to_owned(),
+            packages,
+        }
+    }
 }
 
 /// `upshift plan`.
@@ -111,6 +126,30 @@ pub fn prepare(arguments: &PrepareArgs, global: &Global, printer: Printer) -> Re
             .await?
             .facts;
         let plan = make(&setting, &facts, &request)?;
+        begun.execute(plan, &setting, false, printer).await
+    })
+}
+
+/// `upshift adopt`.
+pub fn adopt(global: &Global, printer: Printer) -> Result<Exit, Failure> {
+    printer.only(&[Output::Table, Output::Json])?;
+    let setting = Setting::read(global)?;
+    let request = setting.request("", &Target::default());
+    let store = runs::open(global)?;
+    cluster::wait(async {
+        let begun = Begun::take(&store, &setting)?;
+        let facts = cluster::observe(&setting, &begun.hosts, Some(&store))
+            .await?
+            .facts;
+        let (profile, fleet) = (&setting.profile, &setting.fleet);
+        let plan = upshift_plan::adoption(profile, &fleet.name, fleet, &facts, &request)
+            .map_err(Failure::Refusals)?;
+        if plan.prepare.is_empty() {
+            printer.result(&serde_json::json!({"adopted": true, "changed": false}), || {
+                "every release store holds what runs already; nothing was changed".to_owned()
+            })?;
+            return Ok(Exit::Done);
+        }
         begun.execute(plan, &setting, false, printer).await
     })
 }
@@ -254,11 +293,7 @@ impl<'s> Begun<'s> {
         consent: bool,
     ) -> Result<(Runner<'s>, String), Failure> {
         let (artifacts, packages) = at_hand(&plan, setting)?;
-        let kept = Kept {
-            fleet: setting.fleet.clone(),
-            group: fleets::group(&setting.profile).to_owned(),
-            packages,
-        };
+        let kept = Kept::of(setting, packages);
         let run = self
             .store
             .fresh_run_id(&setting.fleet.name)
