@@ -1,12 +1,12 @@
 //! `upshift check`: reach every host, read facts, run all checks; change nothing.
 
 use serde_json::json;
-use upshift_plan::{Refusal, standing};
+use upshift_plan::{Refusal, show, standing};
 
 use crate::args::{CheckArgs, Global, Output};
 use crate::cluster;
 use crate::commands::upgrade;
-use crate::exit::{Exit, Failure, refusals_text};
+use crate::exit::{Exit, Failure};
 use crate::hosts;
 use crate::output::Printer;
 use crate::runs;
@@ -89,7 +89,7 @@ impl Found {
             .map(|warning| format!("note: {warning}\n"))
             .collect();
         if !self.refusals.is_empty() {
-            return text + &refusals_text(&self.refusals);
+            return text + &show::refusals(&self.refusals);
         }
         text.push_str("all checks passed");
         if !self.way.is_empty() {
