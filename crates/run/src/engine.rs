@@ -74,6 +74,7 @@ impl State {
         if token <= self.token() {
             return;
         }
+        let first = self.controller.is_none();
         self.controller = Some(Controller {
             name: controller,
             token,
@@ -94,6 +95,9 @@ impl State {
             crossing.since = self.now;
         }
         self.doubt_guards(effects);
+        if !first {
+            self.make_known(effects);
+        }
         if let Some(decision) = &self.recording {
             effects.push(Effect::Record(decision.clone()));
         }
@@ -384,6 +388,10 @@ impl State {
             }
             Decision::Revert { hop, reason } => self.turn_back(hop, reason),
             Decision::Hold { reason, remedies } => {
+                // A host that did not report in time may have armed its guard all the same.
+                for (node, guard) in std::mem::take(&mut self.arming) {
+                    self.guards.entry(node).or_insert(guard);
+                }
                 self.hold = Some(Hold {
                     reason,
                     remedies,

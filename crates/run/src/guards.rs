@@ -1,10 +1,13 @@
 //! Guards, seen from the controller: renewed while they stand, disarmed when the hop is decided.
 
+use std::collections::BTreeSet;
+
 use upshift_model::Millis;
 use upshift_model::action::GuardStatus;
 use upshift_plan::NodeIndex;
 
 use crate::event::Effect;
+use crate::program::Item;
 use crate::state::{Guard, State};
 
 /// How soon an unanswered question to a guard is asked again.
@@ -25,6 +28,20 @@ pub(crate) enum Disarming {
 }
 
 impl Guard {
+    /// A guard that was ordered at this moment.
+    pub(crate) fn armed(hop: u32, lease: Millis, ordered: Millis) -> Self {
+        Guard {
+            hop,
+            lease,
+            until: ordered.plus(lease),
+            renew_sent: ordered,
+            fired: false,
+            unconfirmed: false,
+            disarm_sent: None,
+            disarm_since: None,
+        }
+    }
+
     fn interval(&self) -> Millis {
         Millis((self.lease.0 / 3).max(1))
     }
@@ -140,6 +157,27 @@ impl State {
                 });
             }
         }
+    }
+
+    /// Lets every host know of a new controller before it does anything, so that the last one is refused everywhere, also
+    /// where nothing is to be done just now. A host without a guard answers that it has none.
+    pub(crate) fn make_known(&self, effects: &mut Vec<Effect>) {
+        let asked: BTreeSet<NodeIndex> = effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Renew { node, .. } => Some(*node),
+                _ => None,
+            })
+            .collect();
+        let hop = self.item().and_then(Item::hop).unwrap_or_default();
+        let others = (0..self.plan.nodes.len() as u32)
+            .map(NodeIndex)
+            .filter(|node| !asked.contains(node));
+        effects.extend(others.map(|node| Effect::Renew {
+            node,
+            token: self.token(),
+            hop,
+        }));
     }
 
     /// Disarms the guards of some servers, all at once.

@@ -236,14 +236,32 @@ pub(crate) fn back(state: &State, hop: u32) -> Vec<Item> {
     let failed = opened.iter().rev().filter(|(_, closed)| !closed);
     let completed = opened.iter().rev().filter(|(_, closed)| *closed);
     for &(window, closed) in failed.chain(completed) {
-        if closed {
-            push(&mut items, &state.plan, Part::RevertGate, hop, window);
-        }
+        push_revert_gate(&mut items, &state.plan, hop, window, closed);
         push(&mut items, &state.plan, Part::Revert, hop, window);
         items.push(Item::CloseBack { hop, window });
     }
     items.push(Item::BackDone { hop });
     items
+}
+
+/// What must hold before a window's servers are taken down for the way back. Where the window has failed they are mostly down,
+/// and nothing is waited for but what the plan asks of a server that serves all the same.
+fn push_revert_gate(items: &mut Vec<Item>, plan: &Plan, hop: u32, window: u32, closed: bool) {
+    for (index, group) in window_of(plan, hop, window).revert_gate.iter().enumerate() {
+        let conditional = group
+            .steps
+            .iter()
+            .all(|step| plan.recipe(step.recipe).only_if.is_some());
+        if closed || conditional {
+            let index = index as u32;
+            items.push(Item::Group(GroupAt {
+                part: Part::RevertGate,
+                hop,
+                window,
+                index,
+            }));
+        }
+    }
 }
 
 /// Servers of a window.

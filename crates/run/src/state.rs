@@ -32,6 +32,8 @@ pub struct State {
     /// Steps that are neither done nor failed.
     pub(crate) active: BTreeSet<StepId>,
     pub(crate) guards: BTreeMap<NodeIndex, Guard>,
+    /// Guards that were ordered and not seen to stand yet: they may.
+    pub(crate) arming: BTreeMap<NodeIndex, Guard>,
     pub(crate) windows: BTreeMap<(u32, u32), WindowState>,
     /// Hops whose new version stays.
     pub(crate) stayed: BTreeSet<u32>,
@@ -106,8 +108,8 @@ pub(crate) struct StepState {
 pub(crate) enum Stage {
     /// Looking whether it applies.
     Condition(Round),
-    /// Ordered; waiting for the report.
-    Ordered { sent: Millis },
+    /// Ordered; waiting for the report, until it is ordered again.
+    Ordered { again: Millis },
     /// Waiting before the next attempt.
     Backoff { until: Millis },
     /// Looking at the proofs, one after the other.
@@ -213,6 +215,7 @@ impl State {
             steps: BTreeMap::new(),
             active: BTreeSet::new(),
             guards: BTreeMap::new(),
+            arming: BTreeMap::new(),
             windows: BTreeMap::new(),
             stayed: BTreeSet::new(),
             asks: BTreeMap::new(),
@@ -256,6 +259,14 @@ impl State {
     /// Whether a way back is being taken, or was.
     pub fn going_back(&self) -> bool {
         self.back.is_some()
+    }
+
+    /// The steps of which every proof was observed, in the order of their numbers.
+    pub fn proven(&self) -> impl Iterator<Item = StepId> + '_ {
+        self.steps
+            .iter()
+            .filter(|(_, step)| matches!(step.stage, Stage::Proven))
+            .map(|(id, _)| *id)
     }
 
     pub(crate) fn token(&self) -> u64 {

@@ -52,7 +52,7 @@ impl StepState {
     pub(crate) fn due(&self) -> Millis {
         let stage = match &self.stage {
             Stage::Condition(round) | Stage::Proving { round, .. } => State::round_due(round),
-            Stage::Ordered { sent } => sent.plus(RESEND),
+            Stage::Ordered { again } => *again,
             Stage::Backoff { until } => *until,
             Stage::Proven | Stage::Skipped | Stage::Failed { .. } => self.deadline,
         };
@@ -170,7 +170,7 @@ impl State {
             match &step.stage {
                 Stage::Condition(_) => self.look_at_condition(step, view, effects),
                 Stage::Backoff { until } if self.now >= *until => self.order(step, view, effects),
-                Stage::Ordered { sent } if self.now >= sent.plus(RESEND) => self.send(step, view, effects),
+                Stage::Ordered { again } if self.now >= *again => self.send(step, view, effects),
                 Stage::Proving { .. } => self.look_at_proof(step, view, effects),
                 _ => {}
             }
@@ -239,8 +239,14 @@ impl State {
         match self.rendered(view, &step.bindings) {
             Ok(action) => {
                 self.sequence += 1;
+                if let Action::ArmGuard(guard) = &action {
+                    let guard = Guard::armed(view.at.hop, guard.lease, self.now);
+                    self.arming.insert(view.step.node, guard);
+                }
                 step.ordered = true;
-                step.stage = Stage::Ordered { sent: self.now };
+                step.stage = Stage::Ordered {
+                    again: self.now.plus(RESEND),
+                };
                 effects.push(Effect::Order(Box::new(Order {
                     node: view.step.node,
                     step: view.step.id,
@@ -372,19 +378,9 @@ impl State {
         if view.recipe.kind == StepKind::Arm
             && let Some(Action::ArmGuard(recipe)) = &view.recipe.action
         {
-            self.guards.insert(
-                view.step.node,
-                Guard {
-                    hop: view.at.hop,
-                    lease: recipe.lease,
-                    until: step.began.plus(recipe.lease),
-                    renew_sent: step.began,
-                    fired: false,
-                    unconfirmed: false,
-                    disarm_sent: None,
-                    disarm_since: None,
-                },
-            );
+            self.arming.remove(&view.step.node);
+            let guard = Guard::armed(view.at.hop, recipe.lease, step.began);
+            self.guards.insert(view.step.node, guard);
         }
     }
 
@@ -418,7 +414,7 @@ impl State {
         let Some(step) = self.steps.get_mut(&id) else {
             return;
         };
-        let Stage::Ordered { sent } = &mut step.stage else {
+        let Stage::Ordered { again } = &mut step.stage else {
             return;
         };
         if step.attempt != attempt {
@@ -442,7 +438,7 @@ impl State {
                 self.active.remove(&id);
             }
             // A younger order of our own overtook this one: give it again soon.
-            Report::Fenced { .. } => *sent = now.minus(RESEND).plus(Millis::seconds(1)),
+            Report::Fenced { .. } => *again = now.plus(Millis::seconds(1)),
             Report::GuardFired => {
                 let reason = format!("the guard of {} has fired", self.plan.node(node).name);
                 step.settle(Stage::Failed { reason }, now);
@@ -459,7 +455,7 @@ impl State {
                 continue;
             };
             match &mut step.stage {
-                Stage::Ordered { sent } => *sent = self.now.minus(RESEND),
+                Stage::Ordered { again } => *again = self.now,
                 Stage::Condition(round) | Stage::Proving { round, .. } => *round = Round::default(),
                 _ => {}
             }
