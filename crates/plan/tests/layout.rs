@@ -92,7 +92,8 @@ fn each_strategy_has_its_slots_in_order() {
     assert_eq!(hot.hops[0].strategy, Strategy::Hot);
     assert_eq!(forward(&hot), [Gate, Install, Install, Install, Verify]);
     assert_eq!(back(&hot), [Uninstall, Uninstall, Uninstall, Verify]);
-    assert_eq!(slots(&hot, &hot.hops[0].stay), [MakePermanent; 3]);
+    // One per batch, and the last look.
+    assert_eq!(slots(&hot, &hot.hops[0].stay), [MakePermanent; 4]);
     assert_eq!(rolling.hops[0].strategy, Strategy::Rolling);
     assert_eq!(
         forward(&rolling),

@@ -96,21 +96,25 @@ fn proof(verbs: &mut Verbs<'_, '_>) -> Vec<ProbeCheck> {
 
 /// How a server knows that it serves, and that it may be taken down.
 fn waits(verbs: &mut Verbs<'_, '_>) -> Option<(ProbeCheck, ProbeCheck)> {
-    let serving = first_seen_alone(verbs, &[Slot::Rejoin, Slot::Recover])?;
+    let serving = serving(verbs)?;
     let others = first_seen_alone(verbs, &[Slot::Gate, Slot::Recover])?;
-    // A server serves on either version; `want` would name only the one to go back to.
+    Some((check(&serving), check(&others)))
+}
+
+/// How a server knows that it serves, on either version; `want` would name only the one to go back to.
+pub(super) fn serving(verbs: &mut Verbs<'_, '_>) -> Option<PlanProof> {
+    let serving = first_seen_alone(verbs, &[Slot::Rejoin, Slot::Recover])?;
     let expect = format!(
         "({}) || ({})",
         rename(&serving.expect, "want", "from"),
         rename(&serving.expect, "want", "to")
     );
-    Some((
-        ProbeCheck {
-            probe: serving.probe,
-            expect,
-        },
-        check(&others),
-    ))
+    Some(PlanProof {
+        expect,
+        stable: 1,
+        progress: None,
+        ..serving
+    })
 }
 
 fn first_seen_alone(verbs: &mut Verbs<'_, '_>, slots: &[Slot]) -> Option<PlanProof> {

@@ -82,13 +82,26 @@ fn targets(line: Line, nodes: &[NodeIndex], order: &[NodeIndex]) -> Vec<NodeInde
     }
 }
 
-/// The batches again: what makes a release permanent is done to no more servers at once than were installed at once.
+/// The batches again: what makes a release permanent is done to no more servers at once than were installed at once. Then every
+/// server is looked at once more: one that was restarted after the installation has come back on the old release.
 fn make_permanent(verbs: &mut Verbs<'_, '_>, order: &[NodeIndex]) -> Vec<Group> {
     let batches = super::window::batches(verbs);
-    batches
+    let mut all: Vec<Group> = batches
         .iter()
         .flat_map(|nodes| groups(verbs, Slot::MakePermanent, nodes, order))
-        .collect()
+        .collect();
+    let running = &verbs.survey.profile.versions.running;
+    let probe = verbs.probe(&running.probe);
+    let expect = format!("({}) == want", running.expression);
+    let proof = super::defaults::here(&running.probe, probe, expect, "it does not run {{ want }}");
+    let title = format!("see that it still runs {}", verbs.leg.to);
+    let look = crate::types::Recipe {
+        proof: vec![proof],
+        ..verbs.blank(Way::Forward, Slot::MakePermanent, title)
+    };
+    let look = verbs.builder.recipe(look);
+    all.push(verbs.builder.group(look, order.iter().copied()));
+    all
 }
 
 /// Before anything is disturbed: the whole cluster is healthy, then snapshots are taken and proven.

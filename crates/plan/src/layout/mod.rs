@@ -15,6 +15,8 @@ mod switch;
 mod verbs;
 mod window;
 
+use std::collections::BTreeMap;
+
 use upshift_model::profile::PathEdge;
 use upshift_model::version::Version;
 
@@ -38,6 +40,8 @@ pub(crate) struct Leg<'a> {
 pub(crate) struct Builder {
     pub recipes: Vec<Recipe>,
     next: u32,
+    /// Gates on the way back, with the recipe that asks only a server that serves.
+    asking_what_serves: BTreeMap<RecipeIndex, RecipeIndex>,
 }
 
 impl Builder {

@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use upshift_model::profile::{On, Slot};
+use upshift_model::profile::{On, Slot, Strategy};
 
 use super::verbs::{Line, Verbs, Way};
 use super::{hop, without_empty};
 use crate::order;
-use crate::types::{Group, NodeIndex, RecipeIndex, StepId, Window};
+use crate::types::{Group, NodeIndex, Recipe, RecipeIndex, StepId, Window};
 
 /// The slots after which a server is not what it was: it may be down, or run the new version.
 pub(super) const DISTURBING: [Slot; 8] = [
@@ -115,6 +115,34 @@ impl<'w, 'a, 'b> WindowLayout<'w, 'a, 'b> {
         hop::gate(self.verbs, way, nodes, Some(self.first), self.other)
     }
 
+    /// One server at a time: one that does not serve can be taken down whatever the others do, and waiting for them would
+    /// only keep it down. One that serves must wait, also where its own window has failed.
+    fn ask_only_what_serves(&mut self, node: NodeIndex) {
+        if self.verbs.leg.edge.strategy != Strategy::Rolling {
+            return;
+        }
+        let Some(serving) = super::guard::serving(self.verbs) else {
+            return;
+        };
+        for step in self.revert_gate.iter_mut().flat_map(|group| &mut group.steps) {
+            if step.node != node {
+                continue;
+            }
+            let builder = &mut *self.verbs.builder;
+            if let Some(shared) = builder.asking_what_serves.get(&step.recipe) {
+                step.recipe = *shared;
+                continue;
+            }
+            let recipe = builder.recipes[step.recipe.0 as usize].clone();
+            if recipe.only_if.is_none() {
+                let only_if = Some(serving.clone());
+                let asking = builder.recipe(Recipe { only_if, ..recipe });
+                builder.asking_what_serves.insert(step.recipe, asking);
+                step.recipe = asking;
+            }
+        }
+    }
+
     fn targets(&self, on: On, nodes: &[NodeIndex]) -> Vec<NodeIndex> {
         match on {
             On::Each => nodes.to_vec(),
@@ -148,6 +176,9 @@ impl<'w, 'a, 'b> WindowLayout<'w, 'a, 'b> {
     pub fn turn(&mut self, arming: Arming) {
         let nodes = self.nodes.clone();
         self.revert_gate = self.gate_on(Way::Back, &nodes);
+        if let [node] = nodes[..] {
+            self.ask_only_what_serves(node);
+        }
         let arm = self.arm(arming);
         self.rearm.push(arm);
     }
