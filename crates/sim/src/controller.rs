@@ -1,0 +1,349 @@
+//! A controller: it appends events to the journal, lets the engine decide, and performs what the engine asks for.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use upshift_model::Millis;
+use upshift_model::probe::ProbeFailure;
+use upshift_plan::{NodeIndex, StepId};
+use upshift_run::{AskId, Effect, Event, EventKind, Outcome, State};
+
+use crate::exhaustive::Boundary;
+use crate::fault::Moment;
+use crate::network::{Answer, Question};
+use crate::world::{Happening, World};
+
+/// After this time without an answer a question counts as unanswered, in milliseconds.
+const ASK_PATIENCE: u64 = 6_000;
+
+/// One controller.
+pub struct Controller {
+    /// Its name.
+    pub name: String,
+    /// Its fencing token.
+    pub token: u64,
+    /// Whether its process runs.
+    pub alive: bool,
+    /// Its own state of the run; taken out while the engine works on it.
+    pub state: Option<State>,
+    /// The state that comes from the journal alone, read back from its text: must always equal `state`.
+    pub replayed: Option<State>,
+    /// A journal of its own, where it does not share the common one.
+    pub own_journal: Option<Vec<Event>>,
+    /// Questions without an answer.
+    pub asks: BTreeSet<(AskId, NodeIndex)>,
+    /// Number of the latest wish to be woken.
+    pub wake: u64,
+    /// Steps that it took for done when it was last looked at.
+    pub proven: BTreeSet<StepId>,
+    /// How the run ended for it.
+    pub resting: Option<Outcome>,
+}
+
+impl World {
+    /// A controller takes the run up: it replays the journal and comes with a greater token.
+    pub fn take_over(&mut self) {
+        self.token += 1;
+        let index = self.controllers.len();
+        let name = format!("controller{}", index + 1);
+        let start = || State::new(self.plan.clone(), self.run.clone());
+        let state = upshift_run::replay(start(), self.journal.iter().cloned());
+        let replayed = self.check_replay.then(|| state.clone());
+        let proven = state.proven().collect();
+        self.controllers.push(Controller {
+            name: name.clone(),
+            token: self.token,
+            alive: true,
+            state: Some(state),
+            replayed,
+            own_journal: None,
+            asks: BTreeSet::new(),
+            wake: 0,
+            proven,
+            resting: None,
+        });
+        self.takeovers_due = self.takeovers_due.saturating_sub(1);
+        let (token, length) = (self.token, self.journal.len());
+        self.trace.tell(self.now, &name, || {
+            format!("takes the run up with token {token}, {length} events on record")
+        });
+        self.feed(
+            index,
+            EventKind::Started {
+                controller: name,
+                token,
+            },
+        );
+    }
+
+    /// Something happened: journal, decide, perform.
+    pub fn feed(&mut self, controller: usize, kind: EventKind) {
+        let mut pending = VecDeque::from([kind]);
+        while let Some(kind) = pending.pop_front() {
+            if !self.controllers[controller].alive {
+                return;
+            }
+            let journaled = self.controllers[controller]
+                .own_journal
+                .as_ref()
+                .unwrap_or(&self.journal)
+                .len();
+            if self.killed_at(controller, journaled, Moment::BeforeRecord) {
+                return;
+            }
+            let Some(effects) = self.take_in(controller, kind) else {
+                return;
+            };
+            if self.killed_at(controller, journaled, Moment::AfterRecord) {
+                return;
+            }
+            let half = self
+                .kill_due(controller, journaled, Moment::HalfPerformed)
+                .then_some(effects.len() / 2);
+            for (position, effect) in effects.into_iter().enumerate() {
+                if half == Some(position) {
+                    self.killed_at(controller, journaled, Moment::HalfPerformed);
+                    return;
+                }
+                if let Effect::Record(decision) = &effect {
+                    self.tell_decision(controller, decision);
+                    if !self.sabotage.forgets(decision) {
+                        pending.push_back(EventKind::Decided(decision.clone()));
+                    }
+                }
+                self.perform_effect(controller, effect);
+            }
+            if self.killed_at(controller, journaled, Moment::AfterPerforming)
+                || self.killed_at(controller, journaled, Moment::HalfPerformed)
+            {
+                return;
+            }
+            self.inject_at_journal(controller, journaled);
+        }
+    }
+
+    /// Appends an event to the journal, and lets the engine decide. None where the store has refused the controller.
+    fn take_in(&mut self, controller: usize, kind: EventKind) -> Option<Vec<Effect>> {
+        let event = Event {
+            at: Millis(self.now),
+            kind,
+        };
+        let me = &mut self.controllers[controller];
+        if me.own_journal.is_none() && me.token < self.token {
+            // The store lets nobody write who is not the latest; what the engine makes of that is not on record.
+            let state = me.state.take()?;
+            let event = Event {
+                at: Millis(self.now),
+                kind: EventKind::Superseded { token: self.token },
+            };
+            let (state, effects) = upshift_run::step(state, event);
+            me.resting = state.outcome().cloned();
+            me.replayed = None;
+            me.state = Some(state);
+            let name = me.name.clone();
+            self.trace.tell(self.now, &name, || {
+                "is told by the store that another controller has taken over".to_owned()
+            });
+            return Some(
+                effects
+                    .into_iter()
+                    .filter(|effect| matches!(effect, Effect::Rest(_)))
+                    .collect(),
+            );
+        }
+        let (name, text) = (me.name.clone(), event_words(&event.kind));
+        if let Some(text) = text {
+            self.trace.tell(self.now, &name, || text);
+        } else {
+            self.trace.detail(self.now, &name, || format!("{:?}", event.kind));
+        }
+        self.controllers[controller]
+            .own_journal
+            .as_mut()
+            .unwrap_or(&mut self.journal)
+            .push(event.clone());
+        let me = &mut self.controllers[controller];
+        let state = me.state.take()?;
+        let seen = if self.sabotage.forget_in_replay && matches!(event.kind, EventKind::Woke) {
+            None
+        } else {
+            Some(&event)
+        };
+        if let (Some(replayed), Some(event)) = (me.replayed.take(), seen) {
+            let (replayed, _) = upshift_run::step(replayed, reread(event));
+            me.replayed = Some(replayed);
+        }
+        let (state, effects) = upshift_run::step(state, event);
+        let differs = me.replayed.as_ref().is_some_and(|replayed| *replayed != state);
+        me.state = Some(state);
+        if differs {
+            self.violated(
+                4,
+                "the state replayed from the journal differs from the live one".to_owned(),
+            );
+        }
+        self.check_steps(controller);
+        Some(effects)
+    }
+
+    fn perform_effect(&mut self, controller: usize, effect: Effect) {
+        match effect {
+            Effect::Order(order) => {
+                self.note_boundary(order.node);
+                self.send_to_host(controller, order.node, &Question::Order(order.clone()));
+            }
+            Effect::Observe { ask, node, probe } => {
+                self.controllers[controller].asks.insert((ask, node));
+                self.send_to_host(controller, node, &Question::Observe { ask, probe });
+                self.after(
+                    ASK_PATIENCE,
+                    Happening::AskTimeout {
+                        controller,
+                        ask,
+                        node,
+                    },
+                );
+            }
+            Effect::Renew { node, token, hop } => {
+                self.send_to_host(controller, node, &Question::Renew { token, hop });
+            }
+            Effect::Disarm { node, token, hop } => {
+                let name = self.hosts[node.0 as usize].name.clone();
+                let who = self.controllers[controller].name.clone();
+                self.trace
+                    .tell(self.now, &who, || format!("disarms the guard of {name}"));
+                self.send_to_host(controller, node, &Question::Disarm { token, hop });
+            }
+            Effect::Wake { at } => {
+                let number = self.number();
+                self.controllers[controller].wake = number;
+                self.after(
+                    at.0.saturating_sub(self.now).max(1),
+                    Happening::Wake { controller, number },
+                );
+            }
+            Effect::Record(_) => self.note_boundary(NodeIndex(0)),
+            Effect::Rest(outcome) => self.comes_to_rest(controller, outcome),
+        }
+    }
+
+    /// A step begins or ends here: a place for a fault.
+    pub fn note_boundary(&mut self, node: NodeIndex) {
+        let journal = self.journal.len().saturating_sub(1);
+        self.books.boundaries.insert(Boundary {
+            journal,
+            host: node.0 as usize,
+        });
+    }
+
+    fn comes_to_rest(&mut self, controller: usize, outcome: Outcome) {
+        if self.controllers[controller].resting.as_ref() == Some(&outcome) {
+            return;
+        }
+        let name = self.controllers[controller].name.clone();
+        self.trace
+            .tell(self.now, &name, || format!("rests: {}", outcome_words(&outcome)));
+        self.controllers[controller].resting = Some(outcome.clone());
+        self.check_outcome(&outcome);
+    }
+
+    /// An answer reaches a controller.
+    pub fn controller_hears(&mut self, host: usize, controller: usize, answer: Answer) {
+        if !self.controllers[controller].alive {
+            return;
+        }
+        let node = NodeIndex(host as u32);
+        let kind = match answer {
+            Answer::Reported {
+                step,
+                attempt,
+                report,
+            } => EventKind::Reported {
+                step,
+                attempt,
+                report,
+            },
+            Answer::Observed { ask, observation } => {
+                self.controllers[controller].asks.remove(&(ask, node));
+                EventKind::Observed {
+                    ask,
+                    node,
+                    observation,
+                }
+            }
+            Answer::Guard(status) => EventKind::Guard { node, status },
+            Answer::Stale(token) => EventKind::Superseded { token },
+        };
+        self.feed(controller, kind);
+    }
+
+    /// The controller's clock reaches the moment that it asked for.
+    pub fn wake(&mut self, controller: usize, number: u64) {
+        let me = &self.controllers[controller];
+        if me.alive && me.wake == number && me.resting.is_none() {
+            self.feed(controller, EventKind::Woke);
+        }
+    }
+
+    /// A question has stayed without an answer.
+    pub fn ask_timed_out(&mut self, controller: usize, ask: AskId, node: NodeIndex) {
+        if self.controllers[controller].alive && self.controllers[controller].asks.remove(&(ask, node)) {
+            let observation = Err(ProbeFailure::Unreachable("no answer".to_owned()));
+            self.feed(
+                controller,
+                EventKind::Observed {
+                    ask,
+                    node,
+                    observation,
+                },
+            );
+        }
+    }
+
+    /// The controller's process is gone.
+    pub fn controller_dies(&mut self, controller: usize) {
+        let me = &mut self.controllers[controller];
+        me.alive = false;
+        me.asks.clear();
+        let name = me.name.clone();
+        self.trace.tell(self.now, &name, || "is killed".to_owned());
+    }
+
+    fn tell_decision(&mut self, controller: usize, decision: &upshift_run::Decision) {
+        use upshift_run::Decision;
+        let name = self.controllers[controller].name.clone();
+        let text = match decision {
+            Decision::Stay { hop } => format!("decides: hop {} stays on the new version", hop + 1),
+            Decision::Revert { hop, reason } => format!("decides: hop {} goes back: {reason}", hop + 1),
+            Decision::Hold { reason, .. } => format!("decides: an operator must decide: {reason}"),
+        };
+        self.trace.tell(self.now, &name, || text);
+    }
+}
+
+/// The event as the journal gives it back: written as text and read again.
+fn reread(event: &Event) -> Event {
+    let text = serde_json::to_string(event).unwrap_or_default();
+    serde_json::from_str(&text)
+        .unwrap_or_else(|error| panic!("the journal cannot read its own record {text}: {error}"))
+}
+
+fn event_words(kind: &EventKind) -> Option<String> {
+    match kind {
+        EventKind::Operator { who, command } => Some(format!("{who} says {command:?}")),
+        EventKind::Superseded { token } => Some(format!("hears of a controller with token {token}")),
+        _ => None,
+    }
+}
+
+/// An outcome as a sentence.
+pub fn outcome_words(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Upgraded => "upgraded".to_owned(),
+        Outcome::Finalized => "finalized".to_owned(),
+        Outcome::Prepared => "prepared".to_owned(),
+        Outcome::Refused { reason } => format!("refused, nothing was changed: {reason}"),
+        Outcome::Reverted { to, reason } => format!("reverted to {to}: {reason}"),
+        Outcome::Held { reason, remedies } => format!("held: {reason} [{}]", remedies.join("; ")),
+        Outcome::Superseded { token } => format!("superseded by the controller with token {token}"),
+    }
+}

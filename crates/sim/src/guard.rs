@@ -1,0 +1,240 @@
+//! The guard of a host: a process of its own with a durable record. It survives the agent, the network and a reboot.
+
+use upshift_model::action::{GuardRecipe, GuardStatus, Report};
+use upshift_model::expr::{self, Scope};
+use upshift_model::probe::ProbeCheck;
+
+use crate::disk::{GuardKey, GuardPhase, GuardRecord};
+use crate::host::Worker;
+use crate::ops::ops_of;
+use crate::world::World;
+
+/// How long the guard waits for its proof before it tries its way back again, in milliseconds.
+const PROOF_PATIENCE: u64 = 180_000;
+/// How often the guard tries its way back.
+const ATTEMPTS: u32 = 3;
+
+impl World {
+    /// Writes the guard's record.
+    pub fn arm_guard(&mut self, host: usize, worker: &Worker, recipe: &GuardRecipe) {
+        let Worker::Agent { order, run, .. } = worker else {
+            return;
+        };
+        let length = recipe.lease.0 + recipe.stagger.0;
+        let machine = &mut self.hosts[host];
+        let record = GuardRecord {
+            recipe: recipe.clone(),
+            phase: GuardPhase::Armed,
+            deadline: machine.monotonic(self.now) + length,
+            boot: machine.boot,
+            wall_deadline: machine.wall(self.now) + length as i64,
+        };
+        machine.disk.guards.insert((run.clone(), order.hop), record);
+    }
+
+    /// Closes the guard's record on order.
+    pub fn close_guard(&mut self, host: usize, key: &GuardKey) {
+        if let Some(guard) = self.hosts[host].disk.guards.get_mut(key)
+            && guard.phase == GuardPhase::Armed
+        {
+            guard.phase = GuardPhase::Over(GuardStatus::Disarmed);
+        }
+    }
+
+    /// Renews the guard's lease.
+    pub fn renew_guard(&mut self, host: usize, key: &GuardKey) -> GuardStatus {
+        let now = self.now;
+        let machine = &mut self.hosts[host];
+        let (monotonic, wall) = (machine.monotonic(now), machine.wall(now));
+        let Some(guard) = machine.disk.guards.get_mut(key) else {
+            return GuardStatus::Absent;
+        };
+        if guard.phase == GuardPhase::Armed && monotonic < guard.deadline {
+            let length = guard.recipe.lease.0 + guard.recipe.stagger.0;
+            guard.deadline = monotonic + length;
+            guard.wall_deadline = wall + length as i64;
+        }
+        guard.status(monotonic)
+    }
+
+    /// Disarms the guard.
+    pub fn disarm_guard(&mut self, host: usize, key: &GuardKey) -> GuardStatus {
+        let monotonic = self.hosts[host].monotonic(self.now);
+        self.close_guard(host, key);
+        self.hosts[host]
+            .disk
+            .guards
+            .get(key)
+            .map_or(GuardStatus::Absent, |guard| guard.status(monotonic))
+    }
+
+    /// The guard's process looks whether it is time.
+    pub fn guard_looks(&mut self, host: usize) {
+        if !self.hosts[host].up || !self.hosts[host].guard_runs || self.hosts[host].disk.guards.is_empty() {
+            return;
+        }
+        let keys: Vec<GuardKey> = self.hosts[host].disk.guards.keys().cloned().collect();
+        for key in keys {
+            let Some(guard) = self.hosts[host].disk.guards.get(&key) else {
+                continue;
+            };
+            let next = match &guard.phase {
+                GuardPhase::Armed => self.armed(host, guard),
+                GuardPhase::Waiting => self.waiting(host, &key),
+                GuardPhase::Proving => self.proving(host, &key),
+                GuardPhase::Firing | GuardPhase::Over(_) => None,
+            };
+            if let Some(phase) = next {
+                self.guard_turns(host, &key, phase);
+            }
+        }
+    }
+
+    fn guard_turns(&mut self, host: usize, key: &GuardKey, phase: GuardPhase) {
+        self.tell(host, || format!("guard: {}", phase_words(&phase)));
+        self.hosts[host].guard_proves_since = self.now;
+        self.hosts[host].guard_action = 0;
+        if let Some(guard) = self.hosts[host].disk.guards.get_mut(key) {
+            guard.phase = phase;
+        }
+    }
+
+    fn armed(&self, host: usize, guard: &GuardRecord) -> Option<GuardPhase> {
+        let expired = self.hosts[host].monotonic(self.now) >= guard.deadline;
+        expired.then_some(GuardPhase::Waiting)
+    }
+
+    /// The deadline has passed: stand down past the point of no return; otherwise go back once the host may be taken down.
+    fn waiting(&mut self, host: usize, key: &GuardKey) -> Option<GuardPhase> {
+        let recipe = self.hosts[host].disk.guards.get(key)?.recipe.clone();
+        if recipe
+            .stand_down_if
+            .as_ref()
+            .is_some_and(|check| self.check(host, &key.0, &recipe, check))
+        {
+            return Some(GuardPhase::Over(GuardStatus::StoodDown));
+        }
+        let serves = recipe
+            .serving_if
+            .as_ref()
+            .is_some_and(|check| self.check(host, &key.0, &recipe, check));
+        if serves
+            && recipe
+                .wait_until
+                .as_ref()
+                .is_some_and(|check| !self.check(host, &key.0, &recipe, check))
+        {
+            return None;
+        }
+        Some(GuardPhase::Firing)
+    }
+
+    fn proving(&mut self, host: usize, key: &GuardKey) -> Option<GuardPhase> {
+        let recipe = self.hosts[host].disk.guards.get(key)?.recipe.clone();
+        if recipe
+            .proof
+            .iter()
+            .all(|check| self.check(host, &key.0, &recipe, check))
+        {
+            return Some(GuardPhase::Over(GuardStatus::Reverted));
+        }
+        if self.now < self.hosts[host].guard_proves_since + PROOF_PATIENCE {
+            return None;
+        }
+        Some(self.try_again(host, "the old version does not serve"))
+    }
+
+    fn try_again(&mut self, host: usize, reason: &str) -> GuardPhase {
+        self.hosts[host].guard_attempts += 1;
+        if self.hosts[host].guard_attempts < ATTEMPTS {
+            return GuardPhase::Firing;
+        }
+        GuardPhase::Over(GuardStatus::Failed {
+            reason: reason.to_owned(),
+        })
+    }
+
+    fn check(&mut self, host: usize, run: &str, recipe: &GuardRecipe, check: &ProbeCheck) -> bool {
+        let Ok(value) = self.observe(host, run, &check.probe) else {
+            return false;
+        };
+        let mut scope = Scope::from_value(recipe.scheme, serde_json::Value::Object(recipe.scope.clone()));
+        scope.set("value", value);
+        expr::holds(&check.expect, &scope).unwrap_or(false)
+    }
+
+    /// Begins the guard's next action, where it is on its way back. Whether it did.
+    pub fn guard_works(&mut self, host: usize) -> bool {
+        let machine = &self.hosts[host];
+        if !machine.guard_runs {
+            return false;
+        }
+        let firing = machine
+            .disk
+            .guards
+            .iter()
+            .find(|(_, guard)| guard.phase == GuardPhase::Firing);
+        let Some((key, guard)) = firing else { return false };
+        let key = key.clone();
+        match guard.recipe.revert.get(machine.guard_action).cloned() {
+            Some(action) => {
+                self.tell(host, || {
+                    format!("guard: does {}", crate::trace::describe(&action))
+                });
+                self.begin_job(host, Worker::Guard { key }, ops_of(&action));
+                true
+            }
+            None => {
+                self.guard_turns(host, &key, GuardPhase::Proving);
+                false
+            }
+        }
+    }
+
+    /// An action of the guard is over.
+    pub fn guard_action_over(&mut self, host: usize, key: &GuardKey, report: &Report) {
+        if matches!(report, Report::Done { .. }) {
+            self.hosts[host].guard_action += 1;
+            return;
+        }
+        let text = crate::agent::report_words(report);
+        self.tell(host, || format!("guard: its action fails: {text}"));
+        let next = self.try_again(host, &text);
+        self.guard_turns(host, key, next);
+    }
+
+    /// After a reboot, or when the guard's process starts again: what was begun is begun anew, and the deadline is
+    /// counted on the new boot's clock, never further away than a full lease.
+    pub fn guard_process_starts(&mut self, host: usize) {
+        let now = self.now;
+        let machine = &mut self.hosts[host];
+        machine.guard_runs = true;
+        machine.guard_action = 0;
+        let (monotonic, wall, boot) = (machine.monotonic(now), machine.wall(now), machine.boot);
+        for guard in machine.disk.guards.values_mut() {
+            match guard.phase {
+                GuardPhase::Armed if guard.boot != boot => {
+                    let length = (guard.recipe.lease.0 + guard.recipe.stagger.0) as i64;
+                    let left = (guard.wall_deadline - wall).clamp(0, length);
+                    guard.deadline = monotonic + left as u64;
+                    guard.boot = boot;
+                }
+                GuardPhase::Proving => guard.phase = GuardPhase::Firing,
+                _ => {}
+            }
+        }
+    }
+}
+
+fn phase_words(phase: &GuardPhase) -> String {
+    match phase {
+        GuardPhase::Armed => "armed".to_owned(),
+        GuardPhase::Waiting => "nobody renewed the lease: goes back".to_owned(),
+        GuardPhase::Firing => "takes the host back".to_owned(),
+        GuardPhase::Proving => "waits until the old version serves".to_owned(),
+        GuardPhase::Over(GuardStatus::Reverted) => "the old version serves".to_owned(),
+        GuardPhase::Over(GuardStatus::StoodDown) => "stands down: past the point of no return".to_owned(),
+        GuardPhase::Over(GuardStatus::Failed { reason }) => format!("gives up: {reason}"),
+        GuardPhase::Over(_) => "is over".to_owned(),
+    }
+}
