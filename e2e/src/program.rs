@@ -14,18 +14,17 @@ use upshift_lab::processes;
 
 /// A program of this workspace, as it was built beside the tests.
 pub fn built(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a process has an executable");
-    let directory = test
+    let own = std::env::current_exe().expect("a process has an executable");
+    // Benchmarks lie beside the programs, tests one directory below.
+    let found = own
         .ancestors()
-        .nth(2)
-        .expect("tests lie two directories below the programs");
-    let program = directory.join(name);
-    assert!(
-        program.exists(),
-        "{} is not built; `cargo xtask test` builds it first",
-        program.display()
-    );
-    program
+        .skip(1)
+        .take(2)
+        .map(|directory| directory.join(name))
+        .find(|path| path.exists());
+    found.unwrap_or_else(|| {
+        panic!("`{name}` is not built; `cargo xtask test` and `cargo xtask bench` build it first")
+    })
 }
 
 /// One operator's command line: a fleet, packages, and the directory of the journal.

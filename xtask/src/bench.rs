@@ -2,7 +2,7 @@
 
 use crate::run::{TaskError, cargo, pass_through};
 
-/// The benchmarks: programs of the package `upshift-bench`.
+/// The benchmarks: programs of the package `upshift-bench`, and an example of the planner.
 const NAMES: [&str; 4] = ["ssh-steps", "rolling", "distribute", "plan"];
 
 /// Builds and runs one benchmark.
@@ -16,25 +16,16 @@ pub fn main(arguments: &[String]) -> Result<(), TaskError> {
             "there is no benchmark `{name}`; there are: {known}"
         )));
     }
-    pass_through(cargo(&[
-        "build",
-        "--release",
-        "--package",
-        "upshift",
-        "--package",
-        "upshift-node",
-        "--bins",
-    ]))?;
-    let mut command = cargo(&[
-        "run",
-        "--quiet",
-        "--release",
-        "--package",
-        "upshift-bench",
-        "--bin",
-        name,
-        "--",
-    ]);
-    command.args(rest);
+    if name == "plan" {
+        let mut command = cargo(&["run", "--quiet", "--release", "--package", "upshift-plan"]);
+        command.args(["--example", "bench_plan", "--"]).args(rest);
+        return pass_through(command);
+    }
+    let mut build = cargo(&["build", "--release", "--bins"]);
+    build.args(["--package", "upshift", "--package", "upshift-node"]);
+    build.args(["--package", "upshift-lab", "--package", "upshift-bench"]);
+    pass_through(build)?;
+    let mut command = cargo(&["run", "--quiet", "--release", "--package", "upshift-bench"]);
+    command.args(["--bin", name, "--"]).args(rest);
     pass_through(command)
 }

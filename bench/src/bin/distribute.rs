@@ -1,98 +1,135 @@
-//! A release of 200 MB to three ssh hosts: the first time, the second time, and `scp` to one of them in the same run.
-//!
-//! The release is random bytes, so that nothing gains from compression. A host counts as served when its agent has verified
-//! the digest of what it stored durably; `scp` verifies and syncs nothing.
+//! A release of 200 MB to three hosts, beside `scp` of the same file to one; what went over the wire, the second time, too; and
+//! what the agent weighs.
 
+use std::error::Error;
 use std::fs;
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
 use serde_json::json;
-use sha2::{Digest, Sha256};
-use upshift_bench::timing::{median, rounded, time};
-use upshift_bench::{machine, steps};
+use upshift_bench::{Hosts, rounded};
 use upshift_lab::fetch::Cache;
-use upshift_lab::testbed::Testbed;
-use upshift_model::action::{Action, Artifact};
+use upshift_lab::processes;
 
+const SIZE: usize = 200_000_000;
 
-const MEGABYTES: usize = 200;
-const ROUNDS: usize = 3;
-
-fn main() -> Result<()> {
+fn main() -> Result<(), Box<dyn Error>> {
     let cache = Cache::open()?;
-    let bed = Testbed::new(&cache, 3, &|text| eprintln!("{text}"))?;
-    let directory = tempfile::tempdir()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let (mut first, mut second, mut copies) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
-        let home = directory.path().join(format!("round-{round}"));
-        fs::create_dir_all(&home)?;
-        let (artifact, file) = release(&home)?;
-        let fleet = steps::fleet(&bed, &home);
-        let send = |name: &str| -> Result<f64> {
-            let state = home.join(name);
-            fs::create_dir_all(&state)?;
-            let plan = steps::plan(&fleet, &Action::Distribute(artifact.clone()), 1);
-            let began = Instant::now();
-            runtime.block_on(steps::carry(&fleet, plan, &state, Some((&artifact, &file))))?;
-            Ok(began.elapsed().as_secs_f64())
-        };
-        // The agent is sent before anything is timed.
-        runtime.block_on(steps::carry(&fleet, steps::plan(&fleet, &steps::nothing(), 1), &home, None))?;
-        copies.push(copy(&bed, &file, &home)?);
-        first.push(send("first")?);
-        second.push(send("second")?);
-        fs::remove_dir_all(&home)?;
-    }
-    let (first, second, scp) = (median(first), median(second), median(copies));
-    let line = json!({
-        "bench": "distribute",
-        "hosts": 3,
-        "megabytes": MEGABYTES,
-        "first_seconds": rounded(first, 3),
-        "first_megabytes_per_second_all_hosts": rounded(3.0 * MEGABYTES as f64 / first, 0),
-        "second_seconds": rounded(second, 3),
-        "scp_to_one_seconds": rounded(scp, 3),
-        "scp_megabytes_per_second": rounded(MEGABYTES as f64 / scp, 0),
-        "speed_against_scp": rounded(3.0 * scp / first, 2),
-        "rounds": ROUNDS,
-        "machine": machine::describe(),
-    });
-    println!("{line}");
+    let hosts = Hosts::new(&cache)?;
+    let profile = hosts.profile(0)?;
+    let file = hosts.package("1.1.0", &noise(SIZE))?;
+    let size = fs::metadata(&file)?.len();
+
+    let before = received(&hosts)?;
+    hosts
+        .upshift
+        .run(&["check", "--profile", &profile.display().to_string()]);
+    let agent_mb = (received(&hosts)? - before) as f64 / 3e6;
+
+    let host = &hosts.bed.hosts()[0];
+    let target = format!(
+        "{}:{}",
+        host.name,
+        hosts.directory.path().join("by-scp").display()
+    );
+    let began = Instant::now();
+    let mut scp = Command::new("scp");
+    scp.arg("-q")
+        .arg("-F")
+        .arg(hosts.bed.ssh_config())
+        .arg(&file)
+        .arg(&target);
+    processes::run(&mut scp, Duration::from_secs(120))?;
+    let scp_s = began.elapsed().as_secs_f64();
+
+    let before = received(&hosts)?;
+    let (first, memory) = watching_memory(&hosts, || hosts.prepare("1.1.0", &profile));
+    let sent = received(&hosts)? - before;
+    let before = received(&hosts)?;
+    let second = hosts.prepare("1.1.0", &profile);
+    let again = received(&hosts)? - before;
+
+    let per_host = size as f64 / 1e6;
+    println!(
+        "{}",
+        json!({
+            "bench": "distribute",
+            "package_mb": rounded(per_host),
+            "scp_one_host_s": rounded(scp_s),
+            "scp_mb_per_s": rounded(per_host / scp_s),
+            "upshift_three_hosts_s": rounded(first.as_secs_f64()),
+            "upshift_mb_per_s": rounded(3.0 * per_host / first.as_secs_f64()),
+            "speed_ratio": rounded(3.0 * scp_s / first.as_secs_f64()),
+            "sent_ratio": rounded(sent as f64 / (3.0 * size as f64)),
+            "second_time_s": rounded(second.as_secs_f64()),
+            "second_time_sent_mb": rounded(again as f64 / 1e6),
+            "agent_push_mb": rounded(agent_mb),
+            "agent_memory_mb": rounded(memory as f64 / 1e6),
+        })
+    );
     Ok(())
 }
 
-/// Random bytes, and what identifies them.
-fn release(home: &Path) -> Result<(Artifact, PathBuf)> {
-    let file = home.join("release.bin");
-    let mut random = fs::File::open("/dev/urandom")?.take((MEGABYTES << 20) as u64);
-    let (mut out, mut digest) = (fs::File::create(&file)?, Sha256::new());
-    let mut piece = vec![0; 1 << 20];
-    loop {
-        let count = random.read(&mut piece)?;
-        if count == 0 {
-            break;
-        }
-        digest.update(&piece[..count]);
-        out.write_all(&piece[..count])?;
+/// Bytes that do not compress, the same every time.
+fn noise(size: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(size + 8);
+    while bytes.len() < size {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
     }
-    out.sync_all()?;
-    let sha256 = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    let artifact = Artifact {
-        file_name: "release.bin".to_owned(),
-        version: "1.0.0".to_owned(),
-        variant: std::collections::BTreeMap::new(),
-        sha256,
-        size: (MEGABYTES << 20) as u64,
-    };
-    Ok((artifact, file))
+    bytes.truncate(size);
+    bytes
 }
 
-fn copy(bed: &Testbed, file: &Path, home: &Path) -> Result<f64> {
-    let target = format!("{}:{}", bed.hosts()[0].name, home.join("copied").display());
-    time(Command::new("scp").args(["-q", "-F"]).arg(bed.ssh_config()).arg(file).arg(target))
+/// Bytes that have gone to the hosts: what the bridge's ends of their links have sent.
+fn received(hosts: &Hosts) -> Result<u64, Box<dyn Error>> {
+    let mut sum = 0;
+    for host in hosts.bed.hosts() {
+        let path = format!("/sys/class/net/{}/statistics/tx_bytes", host.link);
+        sum += fs::read_to_string(path)?.trim().parse::<u64>()?;
+    }
+    Ok(sum)
+}
+
+/// Does something while it looks at the agents' resident memory; gives the most that one had.
+fn watching_memory<T>(hosts: &Hosts, work: impl FnOnce() -> T) -> (T, u64) {
+    let (stop, most) = (AtomicBool::new(false), AtomicU64::new(0));
+    let result = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                for host in hosts.bed.hosts() {
+                    let agents = hosts.bed.processes(host).into_iter().filter(|pid| is_agent(*pid));
+                    for pid in agents {
+                        most.fetch_max(peak(pid), Ordering::Relaxed);
+                    }
+                }
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let result = work();
+        stop.store(true, Ordering::Relaxed);
+        result
+    });
+    (result, most.into_inner())
+}
+
+fn is_agent(pid: u32) -> bool {
+    fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|program| {
+        program.to_string_lossy().contains("/agents/") || program.ends_with("upshift-node")
+    })
+}
+
+/// The most resident memory that a process has had, in bytes.
+fn peak(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let kilobytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.trim().trim_end_matches(" kB").trim().parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
 }

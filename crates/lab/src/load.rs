@@ -33,6 +33,20 @@ struct Seen {
     reads: u64,
     longest_gap: Duration,
     last: Option<Instant>,
+    reasons: Vec<String>,
+}
+
+impl Seen {
+    /// How many different reasons are kept.
+    const REASONS: usize = 8;
+
+    fn fail(&mut self, error: &ClientError) {
+        self.failed += 1;
+        let reason = error.to_string();
+        if self.reasons.len() < Seen::REASONS && !self.reasons.contains(&reason) {
+            self.reasons.push(reason);
+        }
+    }
 }
 
 /// A load that runs until it is finished or dropped.
@@ -85,6 +99,11 @@ impl Load {
         report(&seen, seen.longest_gap.max(open), &seen.wrong)
     }
 
+    /// The first few different reasons why requests failed.
+    pub fn reasons(&self) -> Vec<String> {
+        lock(&self.seen).reasons.clone()
+    }
+
     /// Stops, and reads every acknowledged write.
     ///
     /// # Errors
@@ -133,8 +152,8 @@ impl Writer {
     fn write(&mut self, number: u64) {
         let written = self.client.put(&key(&self.prefix, number), &value(number));
         let mut seen = lock(&self.seen);
-        if written.is_err() {
-            seen.failed += 1;
+        if let Err(error) = written {
+            seen.fail(&error);
             return;
         }
         let now = Instant::now();
@@ -161,7 +180,7 @@ impl Writer {
                     seen.wrong.insert(earlier);
                 }
             }
-            Err(_) => seen.failed += 1,
+            Err(error) => seen.fail(&error),
         }
     }
 }

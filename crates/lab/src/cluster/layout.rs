@@ -150,6 +150,7 @@ fn etcd_configuration(members: &[Member], member: &Member) -> String {
          initial-cluster: {cluster}\n\
          initial-cluster-token: upshift-lab\n\
          initial-cluster-state: new\n\
+         # 3.4 has its JSON gateway off where there is a configuration file.\n\
          enable-grpc-gateway: true\n",
         name = member.name,
         data = member.data_directory.display(),
