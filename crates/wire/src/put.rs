@@ -11,7 +11,7 @@ use upshift_model::action::Artifact;
 
 use crate::client::{Agent, Answer, CallError};
 use crate::protocol::{Request, Response};
-use crate::session::Session;
+use crate::session::{Pause, Session};
 
 /// Size of a piece.
 const CHUNK: usize = 512 * 1024;
@@ -75,13 +75,14 @@ pub async fn put(
     progress: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<Sent, PutError> {
     let mut sent = Sent::default();
+    let mut pause = Pause::default();
     loop {
         // A host that cannot be reached now is tried again, with growing pauses, by the session.
         let Ok(connected) = session.connected().await else {
             continue;
         };
         match put_over(&connected.agent, artifact, path, progress, &mut sent).await {
-            Err(PutError::Call(CallError::Disconnected { .. })) => (),
+            Err(PutError::Call(CallError::Disconnected { .. })) => pause.take().await,
             Err(error) => return Err(error),
             Ok(()) => return Ok(sent),
         }

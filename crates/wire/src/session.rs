@@ -18,6 +18,23 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest wait between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// Pauses that grow, for what is tried again and again.
+pub(crate) struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Pause(FIRST_PAUSE)
+    }
+}
+
+impl Pause {
+    /// Waits; twice as long the next time.
+    pub(crate) async fn take(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
+    }
+}
+
 /// Why a request was not answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
@@ -140,10 +157,14 @@ impl Session {
     /// Asks until there is an answer, however long the host cannot be reached. Who waits for the answer decides when to
     /// give up.
     pub async fn call_until_answered(&self, request: Request) -> Result<Response, CallError> {
+        let mut pause = Pause::default();
         loop {
             match self.call(request.clone()).await {
                 Ok(response) => return Ok(response),
-                Err(SessionError::Connect(_) | SessionError::Call(CallError::Disconnected { .. })) => (),
+                // The next attempt to connect waits by itself.
+                Err(SessionError::Connect(_)) => (),
+                // Logins work, and yet there is no answer: an agent that dies of the request, say.
+                Err(SessionError::Call(CallError::Disconnected { .. })) => pause.take().await,
                 Err(SessionError::Call(error)) => return Err(error),
             }
         }

@@ -27,6 +27,8 @@ struct FakeHost {
     unreachable_for: AtomicU32,
     /// Frames after which the connection is cut, once.
     cut_after: AtomicU64,
+    /// Requests that the agent dies of.
+    deaths: AtomicU32,
     observed: AtomicU32,
 }
 
@@ -61,6 +63,10 @@ impl FakeHost {
     async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin, size: u64) {
         let (mut reader, mut writer) = tokio::io::split(stream);
         while let Ok(Some(frame)) = read_frame::<_, RequestFrame>(&mut reader).await {
+            if self.deaths.load(Ordering::Relaxed) > 0 {
+                self.deaths.fetch_sub(1, Ordering::Relaxed);
+                return;
+            }
             if self.cut_after.load(Ordering::Relaxed) > 0
                 && self.cut_after.fetch_sub(1, Ordering::Relaxed) == 1
             {
@@ -196,6 +202,17 @@ async fn a_lost_connection_is_made_again_and_the_request_asked_again() {
         Ok(Response::Observation(Ok(1.into())))
     );
     assert_eq!(host.logins.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_dies_of_every_request_is_not_started_without_end() {
+    let host = Arc::<FakeHost>::default();
+    let session = session(&host, 0);
+    let began = tokio::time::Instant::now();
+    host.deaths.store(12, Ordering::Relaxed);
+    let answer = tokio::time::timeout(Duration::from_secs(600), session.call_until_answered(observe())).await;
+    assert!(matches!(answer, Ok(Ok(_))), "{answer:?}");
+    assert!(began.elapsed() > Duration::from_secs(3), "{:?}", began.elapsed());
 }
 
 fn file_of(size: usize) -> (tempfile::TempDir, std::path::PathBuf, Artifact, Vec<u8>) {

@@ -200,3 +200,106 @@ fn node_line(
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use upshift_plan::StepId;
+    use upshift_run::{StepView, Why};
+
+    fn node(name: &str, step: Option<StepView>) -> NodeView {
+        NodeView {
+            name: name.to_owned(),
+            version: "3.4.23".to_owned(),
+            step,
+            guard: None,
+            disturbed: Some(Millis(1400)),
+            done: false,
+        }
+    }
+
+    fn step(waiting: &str) -> StepView {
+        StepView {
+            id: StepId(7),
+            title: "start etcd 3.5.30".to_owned(),
+            stage: "proving".to_owned(),
+            since: Millis(2100),
+            remaining: Millis(57_900),
+            waiting: waiting.to_owned(),
+            attempt: 1,
+        }
+    }
+
+    fn view() -> View {
+        View {
+            run: "r".to_owned(),
+            product: "etcd".to_owned(),
+            from: "3.4.23".to_owned(),
+            to: "3.5.30".to_owned(),
+            elapsed: Millis(12_300),
+            phase: "window 2 of 3 (3.4.23 → 3.5.30)".to_owned(),
+            going_back: false,
+            pause: Pause::Asked,
+            in_doubt: false,
+            nodes: Vec::new(),
+            why: vec![Why {
+                host: None,
+                what: "soaking".to_owned(),
+                since: Millis::ZERO,
+                remaining: None,
+            }],
+            outcome: None,
+            progress: (14, 40),
+        }
+    }
+
+    #[test]
+    fn the_head_says_where_the_run_is() {
+        insta::assert_snapshot!(headline(&view(), Millis(12_300)), @"etcd 3.4.23 → 3.5.30 · window 2 of 3 (3.4.23 → 3.5.30) · 14/40 steps · 12.3s · pausing at the next safe point · soaking");
+    }
+
+    #[test]
+    fn a_servers_line_says_what_it_does_and_what_it_waits_for() {
+        let lines = [
+            node_line(&node("n1", None), 4, Millis::ZERO, None, None),
+            node_line(
+                &NodeView {
+                    done: true,
+                    ..node("n1", None)
+                },
+                4,
+                Millis::ZERO,
+                None,
+                None,
+            ),
+            node_line(
+                &node("n1", Some(step("n1 is not healthy yet"))),
+                4,
+                Millis(400),
+                None,
+                None,
+            ),
+            node_line(
+                &node("n1", Some(step("x"))),
+                4,
+                Millis::ZERO,
+                None,
+                Some((50_000_000, 200_000_000)),
+            ),
+            node_line(
+                &node("n1", Some(step(""))),
+                4,
+                Millis::ZERO,
+                Some("n1 cannot be reached: No route to host"),
+                None,
+            ),
+        ];
+        insta::assert_snapshot!(lines.join("\n"), @r"
+          · n1    3.4.23    
+          ✓ n1    3.4.23     done, disturbed for 1.4s
+          ▸ n1    3.4.23     start etcd 3.5.30 · 2.5s, 57.5s left · n1 is not healthy yet
+          ▸ n1    3.4.23     start etcd 3.5.30 · 2.1s, 57.9s left · 25% of 200 MB
+          ▸ n1    3.4.23     start etcd 3.5.30 · 2.1s, 57.9s left · n1 cannot be reached: No route to host
+        ");
+    }
+}
