@@ -9,9 +9,9 @@
 //! saved/<run>/<name>/            copied aside
 //! services/<name>.json           processes that the agent started
 //! logs/<name>.log                what they print
-//! records/host.json              the attempt in progress, the newest sequence of each run
+//! records/last-run               the run that has begun the last attempt
 //! records/fences.json            the newest fencing token of each fleet
-//! records/runs/<run>/            reports of finished attempts; where logs stood when the run began
+//! records/runs/<run>/            attempts begun and ended; where logs stood when the run began
 //! records/guards/                guards
 //! records/orders.lock            held while an order is performed, or a guard reverts
 //! records/records.lock           held for a moment while fences and guards are read and written

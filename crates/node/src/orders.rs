@@ -21,7 +21,7 @@ use crate::host::Host;
 use crate::layout::Layout;
 use crate::process::command::MARK;
 use crate::process::{self, ProcessId};
-use crate::records::{self, Attempt, Begun, HostRecord, Place};
+use crate::records::{self, Attempt, Begun, Place, RunLog};
 
 /// Added to the time that a program is allowed, before a later agent kills what is left of it.
 const MARGIN: u64 = 1000;
@@ -37,7 +37,7 @@ pub fn execute(host: &Host, order: &ExecuteOrder) -> Result<Report> {
     if let Some(token) = records::fence(layout, &order.fleet, order.token)? {
         return Ok(Report::Fenced { token });
     }
-    if let Some(report) = records::report(layout, &attempt)? {
+    if let Some(report) = RunLog::read(layout, &order.run)?.report(&attempt)? {
         return Ok(report);
     }
     let lock = Lock::take(&layout.orders_lock())?;
@@ -53,8 +53,9 @@ fn execute_locked(host: &Host, order: &ExecuteOrder, attempt: &Attempt) -> Resul
     } else {
         Records::MayBeLost
     };
-    let mut record = settle(layout, strict)?;
-    if let Some(report) = records::report(layout, attempt)? {
+    settle(layout, strict)?;
+    let mut log = RunLog::read(layout, &order.run)?;
+    if let Some(report) = log.report(attempt)? {
         return Ok(report);
     }
     if let Some(token) = records::fence(layout, &order.fleet, order.token)? {
@@ -64,7 +65,7 @@ fn execute_locked(host: &Host, order: &ExecuteOrder, attempt: &Attempt) -> Resul
         token: order.token,
         sequence: order.sequence,
     };
-    let newest = record.runs.get(&order.run).copied().unwrap_or_default();
+    let newest = log.newest();
     if place < newest {
         return Ok(Report::Fenced { token: newest.token });
     }
@@ -72,21 +73,19 @@ fn execute_locked(host: &Host, order: &ExecuteOrder, attempt: &Attempt) -> Resul
         return Ok(Report::GuardFired);
     }
     failpoint::hit("before-begun");
-    record.runs.insert(order.run.clone(), place);
-    record.begun = Some(begin(attempt, &order.action));
-    strict.judge(records::begun(layout, &record))?;
+    strict.judge(records::set_last_run(layout, &order.run))?;
+    strict.judge(log.begin(attempt, place, &begin(&order.action)))?;
     failpoint::hit("after-begun");
     let report = perform_order(host, order, &attempt.mark(layout));
     failpoint::hit("before-ended");
-    strict.judge(records::ended(layout, attempt, order.action.word(), &report))?;
+    strict.judge(log.end(attempt, order.action.word(), &report))?;
     failpoint::hit("after-ended");
     Ok(report)
 }
 
-fn begin(attempt: &Attempt, action: &Action) -> Begun {
+fn begin(action: &Action) -> Begun {
     let own = ProcessId::of(std::process::id());
     Begun {
-        attempt: attempt.clone(),
         action: action.word().to_owned(),
         session: own.as_ref().and_then(process::session).unwrap_or(0),
         boot: clock::boot_id().to_owned(),
@@ -147,30 +146,24 @@ impl Records {
 
 /// Brings the records in order after an agent that died while it did something: its programs have ended, and the attempt has
 /// an end on record. Only called while orders are locked.
-pub fn settle(layout: &Layout, strict: Records) -> Result<HostRecord> {
-    let record = records::host(layout)?;
-    let Some(begun) = &record.begun else {
-        return Ok(record);
+pub fn settle(layout: &Layout, strict: Records) -> Result<()> {
+    let Some(run) = records::last_run(layout)? else {
+        return Ok(());
     };
-    if records::report(layout, &begun.attempt)?.is_some() {
-        return Ok(record);
-    }
+    let mut log = RunLog::read(layout, &run)?;
+    let Some((attempt, begun)) = log.unfinished(&run)? else {
+        return Ok(());
+    };
     if begun.boot == clock::boot_id() {
-        outlast(layout, begun);
+        outlast(layout, &attempt, &begun);
     }
-    strict.judge(records::ended(
-        layout,
-        &begun.attempt,
-        &begun.action,
-        &Report::Interrupted,
-    ))?;
-    Ok(record)
+    strict.judge(log.end(&attempt, &begun.action, &Report::Interrupted))
 }
 
 /// Waits for the programs that a dead agent has left, and kills them when their time is over. Those that have made a session
 /// of their own, as daemons do, are what the action was to start: they stay.
-fn outlast(layout: &Layout, begun: &Begun) {
-    let mark = begun.attempt.mark(layout);
+fn outlast(layout: &Layout, attempt: &Attempt, begun: &Begun) {
+    let mark = attempt.mark(layout);
     let left = || -> Vec<ProcessId> {
         let marked = |process: &ProcessId| {
             process.environment().get(MARK) == Some(&mark) && process::session(process) == Some(begun.session)

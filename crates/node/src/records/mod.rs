@@ -3,20 +3,24 @@
 //! An attempt is written down before it is begun and after it has ended. One that was begun and has not ended belongs to the
 //! agent that holds the lock on orders; where nobody holds it, that agent is dead.
 
+mod log;
+
 use std::collections::BTreeMap;
+use std::fs;
+use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use upshift_model::action::Report;
 use upshift_wire::protocol::ExecuteOrder;
 
-use crate::clock;
 use crate::durable::{self, Lock};
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::layout::Layout;
 
+pub use log::RunLog;
+
 /// One attempt at one step of one run.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attempt {
     /// The run.
     pub run: String,
@@ -46,44 +50,11 @@ impl Attempt {
             self.attempt
         )
     }
-
-    fn path(&self, layout: &Layout) -> Result<PathBuf> {
-        Ok(layout
-            .run(&self.run)?
-            .join(format!("{}-{}.json", self.step, self.attempt)))
-    }
 }
 
-/// How an attempt ended.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Ended {
-    report: Report,
-    /// What was done, in a word.
-    action: String,
-    /// Milliseconds since 1970.
-    ended: u64,
-}
-
-/// The report of an attempt that has ended.
-pub fn report(layout: &Layout, attempt: &Attempt) -> Result<Option<Report>> {
-    Ok(durable::read_json::<Ended>(&attempt.path(layout)?)?.map(|ended| ended.report))
-}
-
-/// Writes down how an attempt ended.
-pub fn ended(layout: &Layout, attempt: &Attempt, action: &str, report: &Report) -> Result<()> {
-    let ended = Ended {
-        report: report.clone(),
-        action: action.to_owned(),
-        ended: clock::wall(),
-    };
-    durable::write_json(&attempt.path(layout)?, &ended)
-}
-
-/// The attempt that was begun last.
+/// What is written down when an attempt is begun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Begun {
-    /// Which.
-    pub attempt: Attempt,
     /// What is done, in a word.
     pub action: String,
     /// The session of the agent that does it.
@@ -95,7 +66,7 @@ pub struct Begun {
 }
 
 /// The place of a run's newest order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// Fencing token.
     pub token: u64,
@@ -103,30 +74,26 @@ pub struct Place {
     pub sequence: u64,
 }
 
-/// What is remembered of orders, besides how they ended. Read and written only while orders are locked.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostRecord {
-    /// The attempt that was begun last.
-    pub begun: Option<Begun>,
-    /// The newest order of each run.
-    pub runs: BTreeMap<String, Place>,
+fn last_run_path(layout: &Layout) -> PathBuf {
+    layout.records().join("last-run")
 }
 
-fn host_path(layout: &Layout) -> PathBuf {
-    layout.records().join("host.json")
-}
-
-/// Reads what is remembered.
-pub fn host(layout: &Layout) -> Result<HostRecord> {
-    Ok(durable::read_json(&host_path(layout))?.unwrap_or_default())
-}
-
-/// Writes down that an attempt is begun.
-pub fn begun(layout: &Layout, record: &HostRecord) -> Result<()> {
-    if let Some(begun) = &record.begun {
-        crate::layout::make_directory(&layout.run(&begun.attempt.run)?, 0o700)?;
+/// The run that has begun the last attempt on this host.
+pub fn last_run(layout: &Layout) -> Result<Option<String>> {
+    let path = last_run_path(layout);
+    match fs::read_to_string(&path) {
+        Ok(run) => Ok(Some(run)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).context(|| format!("cannot read {}", path.display())),
     }
-    durable::write_json(&host_path(layout), record)
+}
+
+/// Writes down which run begins an attempt now. The last one's attempts must all have ended.
+pub fn set_last_run(layout: &Layout, run: &str) -> Result<()> {
+    if last_run(layout)?.as_deref() == Some(run) {
+        return Ok(());
+    }
+    durable::write(&last_run_path(layout), run.as_bytes())
 }
 
 /// Raises the newest token of a fleet to this one. The token that was seen, where it is newer.
