@@ -16,22 +16,17 @@ pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
 ];
 
 /// Arguments of an upgrade that asks nothing.
-pub const GO: [&str; 7] = [
-    "upgrade",
-    "--yes",
-    "--accept-no-return",
-    "--soak",
-    "1s",
-    "--soak-between",
-    "100ms",
-];
+pub fn go(version: &str) -> Vec<String> {
+    ["upgrade", "--yes", "--accept-no-return", "--soak", "1s", "--to", version]
+        .map(str::to_owned)
+        .to_vec()
+}
 
-/// [`GO`] with a target.
+/// [`go`], with little time between servers.
 pub fn to(version: &str) -> Vec<String> {
-    GO.iter()
-        .map(|word| (*word).to_owned())
-        .chain(["--to".to_owned(), version.to_owned()])
-        .collect()
+    let mut arguments = go(version);
+    arguments.extend(["--soak-between", "100ms"].map(str::to_owned));
+    arguments
 }
 
 fn minor_under_load() -> Outcome {

@@ -5,7 +5,7 @@ use upshift_e2e::harness::Outcome;
 use upshift_lab::load::Load;
 use upshift_lab::server::Manifest;
 
-use super::basics::to;
+use super::basics::{go, to};
 
 pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
     ("a_release_that_is_never_healthy_is_reverted", never_healthy),
@@ -21,12 +21,20 @@ pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
 /// Upgrades a loaded cluster of 1.0.0 to a release that is no good; everything must be as it was.
 #[track_caller]
 fn reverted(change: impl FnOnce(&mut Manifest)) -> Outcome {
+    reverted_with(&[], change)
+}
+
+/// [`reverted`] with further arguments.
+#[track_caller]
+fn reverted_with(arguments: &[&str], change: impl FnOnce(&mut Manifest)) -> Outcome {
     let fixture = Fixture::lab();
     fixture.add_release("1.0.1", change);
     let before = fixture.cluster.configurations().expect("configurations");
     let load = Load::start(&fixture.cluster.client(), "load", 50);
 
-    let ran = fixture.upshift.run(&to("1.0.1")).expect(4);
+    let mut words = go("1.0.1");
+    words.extend(arguments.iter().map(|word| (*word).to_owned()));
+    let ran = fixture.upshift.run(&words).expect(4);
 
     let report = load.finish().expect("the cluster is read");
     assert_eq!(report.lost, 0, "{report:?}");
@@ -45,7 +53,10 @@ fn never_healthy() -> Outcome {
 }
 
 fn crashes_later() -> Outcome {
-    reverted(|manifest| manifest.misbehaviour.crash_after_ms = Some(1500))
+    // Watched for longer than it takes to crash, the first server shows it.
+    reverted_with(&["--soak-between", "3s"], |manifest| {
+        manifest.misbehaviour.crash_after_ms = Some(1000);
+    })
 }
 
 fn refuses() -> Outcome {
