@@ -22,6 +22,8 @@ use crate::output;
 
 /// The most that is kept of a program's output, in bytes.
 const KEPT: u64 = 4 * 1024 * 1024;
+/// The most that goes on record of an action's output: records are read again with every order of a run.
+const RECORDED: usize = 256 * 1024;
 /// The most that is kept of its standard error.
 const KEPT_ERROR: u64 = 16 * 1024;
 /// A program that writes more is killed.
@@ -278,7 +280,8 @@ fn shape(command: &Command, finished: &Finished) -> Result<Value> {
     Ok(json!({ "exit": exit, "value": value, "stderr": finished.stderr }))
 }
 
-/// Runs a program for what it does: `{exit, value, stderr}` where its status means that it worked.
+/// Runs a program for what it does: `{exit, value, stderr}` where its status means that it worked. An output that is too large
+/// for the records is left out: `value` is null then, and `truncated` true.
 ///
 /// # Errors
 /// Where its status means something else, it does not end in time, or its output cannot be read.
@@ -296,6 +299,9 @@ pub fn perform(command: &Command, mark: &str, keep: Keep<'_>) -> Result<Value> {
         None => ExitMeaning::Failed(format!("{} ended with status {exit}", command.argv[0])),
     };
     match meaning {
+        ExitMeaning::Done if finished.stdout.len() > RECORDED => {
+            Ok(json!({ "exit": exit, "value": null, "stderr": finished.stderr, "truncated": true }))
+        }
         ExitMeaning::Done => shape(command, &finished),
         ExitMeaning::Transient(text) => Err(NodeError::Transient(text + &detail(&finished))),
         ExitMeaning::Failed(text) => Err(NodeError::Refused(text + &detail(&finished))),
@@ -377,6 +383,20 @@ mod tests {
     fn a_flood_of_output_is_stopped() {
         let error = perform(&shell("yes"), "m", Keep::Memory).unwrap_err();
         assert!(error.to_string().contains("wrote more than"), "{error}");
+    }
+
+    #[test]
+    fn an_output_too_large_for_the_records_is_left_out() {
+        let command = shell("head -c 300000 /dev/zero | tr '\\0' x");
+        let value = perform(&command, "m", Keep::Memory).unwrap();
+        assert_eq!(
+            value,
+            json!({"exit": 0, "value": null, "stderr": "", "truncated": true})
+        );
+        assert_eq!(
+            observe(&command).unwrap()["value"].as_str().unwrap().len(),
+            300_000
+        );
     }
 
     #[test]
