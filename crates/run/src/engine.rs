@@ -580,8 +580,9 @@ impl State {
             _ => None,
         };
         match (hop, opened, part) {
-            // Between two windows the cluster cannot bear the next one: going back would need the same.
-            (Some(_), true, Some(Part::Gate)) => {
+            // Between two windows the cluster cannot bear the next one: going back would need the same. Not so where a host goes
+            // back by itself: then the others must follow it.
+            (Some(_), true, Some(Part::Gate)) if self.guard_trouble().is_none() => {
                 let back = "to take the servers done so far back: `upshift abort`".to_owned();
                 Some(Decision::Hold {
                     reason,

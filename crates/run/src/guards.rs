@@ -12,6 +12,8 @@ use crate::state::{Guard, State};
 
 /// How soon an unanswered question to a guard is asked again.
 const AGAIN: Millis = Millis::seconds(5);
+/// How late an order may arrive that was given before a host could not be reached for a while.
+const LATE: Millis = Millis::seconds(10);
 /// How long after a guard's deadline its host is waited for before an operator is asked.
 const PATIENCE: Millis = Millis::seconds(120);
 /// How long a new controller gives the hosts to answer before it takes a guard whose time has passed as fired.
@@ -28,8 +30,8 @@ pub(crate) enum Disarming {
 }
 
 impl Guard {
-    /// A guard that was ordered at this moment.
-    pub(crate) fn armed(hop: u32, lease: Millis, ordered: Millis) -> Self {
+    /// A guard that was ordered at this moment, and was seen to stand or not.
+    pub(crate) fn armed(hop: u32, lease: Millis, ordered: Millis, seen: bool) -> Self {
         Guard {
             hop,
             lease,
@@ -37,6 +39,7 @@ impl Guard {
             renew_sent: ordered,
             fired: false,
             unconfirmed: false,
+            unseen: (!seen).then_some(ordered),
             disarm_sent: None,
             disarm_since: None,
         }
@@ -73,10 +76,14 @@ impl State {
 
     /// Takes in what a guard says of itself.
     pub(crate) fn guard_says(&mut self, node: NodeIndex, status: &GuardStatus) {
+        let now = self.now;
         let Some(guard) = self.guards.get_mut(&node) else {
             return;
         };
         match status {
+            // The order that arms it may still be on its way, and would arm it after this answer: it is asked again.
+            GuardStatus::Absent | GuardStatus::Disarmed
+                if guard.unseen.is_some_and(|ordered| now < ordered.plus(LATE)) => {}
             GuardStatus::Armed { remaining } => {
                 // The answer may have travelled: counted from the question, so that it is never taken for longer than it is.
                 guard.until = guard.renew_sent.plus(*remaining);

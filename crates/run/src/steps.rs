@@ -240,7 +240,7 @@ impl State {
             Ok(action) => {
                 self.sequence += 1;
                 if let Action::ArmGuard(guard) = &action {
-                    let guard = Guard::armed(view.at.hop, guard.lease, self.now);
+                    let guard = Guard::armed(view.at.hop, guard.lease, self.now, false);
                     self.arming.insert(view.step.node, guard);
                 }
                 step.ordered = true;
@@ -379,7 +379,7 @@ impl State {
             && let Some(Action::ArmGuard(recipe)) = &view.recipe.action
         {
             self.arming.remove(&view.step.node);
-            let guard = Guard::armed(view.at.hop, recipe.lease, step.began);
+            let guard = Guard::armed(view.at.hop, recipe.lease, step.began, true);
             self.guards.insert(view.step.node, guard);
         }
     }
