@@ -248,7 +248,13 @@ impl World {
             .filter(|&host| !self.hosts[host].disk.full && self.count(host) == goal)
             .collect();
         let reachable = group.iter().any(|host| !self.balancer.drained.contains(host));
-        if ready.len() < self.majority() || !reachable {
+        let ready = if self.sabotage.careless_commits {
+            vec![leader]
+        } else {
+            ready
+        };
+        let enough = ready.len() >= self.majority() || self.sabotage.careless_commits;
+        if !enough || !reachable {
             return;
         }
         let write = self.books.next_write;

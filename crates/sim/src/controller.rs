@@ -163,13 +163,9 @@ impl World {
             .push(event.clone());
         let me = &mut self.controllers[controller];
         let state = me.state.take()?;
-        let seen = if self.sabotage.forget_in_replay && matches!(event.kind, EventKind::Woke) {
-            None
-        } else {
-            Some(&event)
-        };
-        if let (Some(replayed), Some(event)) = (me.replayed.take(), seen) {
-            let (replayed, _) = upshift_run::step(replayed, reread(event));
+        let lost = self.sabotage.forget_in_replay && matches!(event.kind, EventKind::Reported { .. });
+        if let Some(replayed) = me.replayed.take_if(|_| !lost) {
+            let (replayed, _) = upshift_run::step(replayed, reread(&event));
             me.replayed = Some(replayed);
         }
         let (state, effects) = upshift_run::step(state, event);
@@ -243,7 +239,12 @@ impl World {
         self.trace
             .tell(self.now, &name, || format!("rests: {}", outcome_words(&outcome)));
         self.controllers[controller].resting = Some(outcome.clone());
-        self.check_outcome(&outcome);
+        let said = if self.sabotage.claim_success {
+            Outcome::Upgraded
+        } else {
+            outcome
+        };
+        self.check_outcome(&said);
     }
 
     /// An answer reaches a controller.

@@ -1,6 +1,6 @@
 //! The guard of a host: a process of its own with a durable record. It survives the agent, the network and a reboot.
 
-use upshift_model::action::{GuardRecipe, GuardStatus, Report};
+use upshift_model::action::{Action, GuardRecipe, GuardStatus, Report};
 use upshift_model::expr::{self, Scope};
 use upshift_model::probe::ProbeCheck;
 
@@ -70,7 +70,8 @@ impl World {
 
     /// The guard's process looks whether it is time.
     pub fn guard_looks(&mut self, host: usize) {
-        if !self.hosts[host].up || !self.hosts[host].guard_runs || self.hosts[host].disk.guards.is_empty() {
+        let awake = self.hosts[host].guard_runs && !self.sabotage.guards_sleep;
+        if !self.hosts[host].up || !awake || self.hosts[host].disk.guards.is_empty() {
             return;
         }
         let keys: Vec<GuardKey> = self.hosts[host].disk.guards.keys().cloned().collect();
@@ -114,19 +115,29 @@ impl World {
         {
             return Some(GuardPhase::Over(GuardStatus::StoodDown));
         }
+        let back = self.is_back(host, &key.0, &recipe);
+        self.hosts[host].guard_stays_up = back;
         let serves = recipe
             .serving_if
             .as_ref()
             .is_some_and(|check| self.check(host, &key.0, &recipe, check));
-        if serves
-            && recipe
-                .wait_until
-                .as_ref()
-                .is_some_and(|check| !self.check(host, &key.0, &recipe, check))
-        {
+        let waits = |world: &mut World| {
+            let wait_until = recipe.wait_until.as_ref();
+            wait_until.is_some_and(|check| !world.check(host, &key.0, &recipe, check))
+        };
+        if serves && !back && waits(self) {
             return None;
         }
         Some(GuardPhase::Firing)
+    }
+
+    /// Whether the old version serves already: nothing had been changed yet, or a controller was on its way back.
+    fn is_back(&mut self, host: usize, run: &str, recipe: &GuardRecipe) -> bool {
+        !recipe.proof.is_empty()
+            && recipe
+                .proof
+                .iter()
+                .all(|check| self.check(host, run, recipe, check))
     }
 
     fn proving(&mut self, host: usize, key: &GuardKey) -> Option<GuardPhase> {
@@ -146,6 +157,7 @@ impl World {
 
     fn try_again(&mut self, host: usize, reason: &str) -> GuardPhase {
         self.hosts[host].guard_attempts += 1;
+        self.hosts[host].guard_stays_up = false;
         if self.hosts[host].guard_attempts < ATTEMPTS {
             return GuardPhase::Firing;
         }
@@ -177,6 +189,10 @@ impl World {
         let Some((key, guard)) = firing else { return false };
         let key = key.clone();
         match guard.recipe.revert.get(machine.guard_action).cloned() {
+            Some(Action::Stop(_)) if machine.guard_stays_up => {
+                self.hosts[host].guard_action += 1;
+                self.guard_works(host)
+            }
             Some(action) => {
                 self.tell(host, || {
                     format!("guard: does {}", crate::trace::describe(&action))
@@ -210,6 +226,7 @@ impl World {
         let machine = &mut self.hosts[host];
         machine.guard_runs = true;
         machine.guard_action = 0;
+        machine.guard_stays_up = false;
         let (monotonic, wall, boot) = (machine.monotonic(now), machine.wall(now), machine.boot);
         for guard in machine.disk.guards.values_mut() {
             match guard.phase {

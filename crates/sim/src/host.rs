@@ -102,6 +102,8 @@ pub struct Host {
     pub guard_proves_since: u64,
     /// Which action of its way back the guard does next.
     pub guard_action: usize,
+    /// Whether the guard found the old version serving already: then it stops nothing.
+    pub guard_stays_up: bool,
     /// How often the guard has begun its way back.
     pub guard_attempts: u32,
     /// Whether the server starts with the host.
@@ -132,6 +134,7 @@ impl Host {
             guard_runs: true,
             guard_proves_since: 0,
             guard_action: 0,
+            guard_stays_up: false,
             guard_attempts: 0,
             starts_with_host: true,
             stopped_by_us: false,

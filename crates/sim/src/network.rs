@@ -112,7 +112,7 @@ impl Network {
             return vec![latency + self.delay.1.0];
         }
         if rng.percent(self.lateness) {
-            return vec![latency + rng.between(100, 12_000)];
+            return vec![latency + rng.between(100, 8_000)];
         }
         vec![latency]
     }

@@ -1,6 +1,7 @@
 //! Probes on a host.
 
 use serde_json::{Value, json};
+use upshift_model::facts::ReleaseStatus;
 use upshift_model::probe::{Observation, Probe, ProbeFailure};
 
 use crate::disk::{DISK_TOTAL, File, digest};
@@ -24,7 +25,16 @@ impl World {
             Probe::File(path) => Ok(self.file_facts(host, path)),
             Probe::Releases => {
                 let disk = &self.hosts[host].disk;
-                Ok(json!({"current": disk.current, "releases": disk.releases}))
+                let mut releases = disk.releases.clone();
+                if self.sabotage.unpack_nothing {
+                    let targets = self
+                        .plan
+                        .hops
+                        .iter()
+                        .map(|hop| (hop.to.clone(), ReleaseStatus::Unpacked));
+                    releases.extend(targets);
+                }
+                Ok(json!({"current": disk.current, "releases": releases}))
             }
             Probe::Saved(name) => Ok(self.saved_facts(host, run, name)),
             Probe::Guard => {
@@ -51,6 +61,10 @@ impl World {
 
     fn process_facts(&self, host: usize) -> Value {
         let machine = &self.hosts[host];
+        if self.sabotage.read_the_link {
+            let current = &machine.disk.current;
+            return json!({"running": true, "pid": 1, "exe": null, "release": current, "uptime_ms": 1, "version": current});
+        }
         let Some(process) = &machine.process else {
             return json!({"running": false, "pid": null, "exe": null, "release": null, "uptime_ms": null, "version": null});
         };

@@ -6,7 +6,7 @@
 use upshift_model::action::GuardStatus;
 use upshift_model::profile::Slot;
 use upshift_plan::{StepId, StepKind};
-use upshift_run::{Decision, EventKind, Outcome};
+use upshift_run::{Decision, Direction, EventKind, Order, Outcome};
 
 use crate::books::Truth;
 use crate::disk::{File, GuardPhase};
@@ -99,6 +99,21 @@ impl World {
             }
         }
         None
+    }
+
+    /// A host is about to do what it was ordered: does that change something, and may anything be changed yet?
+    pub fn check_readiness(&mut self, order: &Order) {
+        let Some((_, recipe, hop)) = self.steps.get(&order.step) else {
+            return;
+        };
+        let ready_first = match self.plan.recipe(*recipe).kind {
+            StepKind::Do(Slot::Prepare | Slot::Protect | Slot::Gate | Slot::Finalize) => false,
+            StepKind::Do(_) => order.direction == Direction::Forward,
+            StepKind::Distribute | StepKind::Unpack | StepKind::Arm | StepKind::Undo(_) => false,
+        };
+        if ready_first && let Some(what) = self.promise_1_everything_is_ready(*hop) {
+            self.violated(1, what);
+        }
     }
 
     /// **2. No step succeeds by exit code.** A step is done when its proof is observed.

@@ -75,6 +75,7 @@ impl World {
                 && process.is_some_and(|process| process.up_at > self.now && process.loaded == version)
         });
         let release = product::release(version);
+        let others_have_it = self.cluster.leader.is_some_and(|leader| leader != host);
         let Some(data) = self.hosts[host].disk.data_mut(product::DATA_LINK) else {
             return;
         };
@@ -84,6 +85,8 @@ impl World {
             data.cluster_version = "0.0.0".to_owned();
         }
         match behaviour {
+            // It fetches much of its log anew from the others.
+            Behaviour::SlowRecovery(_) if others_have_it => data.entries.lose_newest(300),
             Behaviour::LosesData => data.entries.lose_newest(50),
             Behaviour::WipesAccounts if others_start => data.accounts = 0,
             _ => {}

@@ -48,9 +48,10 @@ impl World {
             ["members"] => self.members(host),
             ["data-version"] => self.data_version(host),
             ["balancer", name] => {
-                let drained = self
-                    .host_named(name)
-                    .is_some_and(|host| self.balancer.drained.contains(&host));
+                let drained = !self.sabotage.sticky_drain
+                    && self
+                        .host_named(name)
+                        .is_some_and(|host| self.balancer.drained.contains(&host));
                 printed(json!({"drained": drained, "paused": self.balancer.paused}))
             }
             ["drain", name] => self.set_drained(host, name, true),
@@ -134,6 +135,9 @@ impl World {
             serving += u32::from(serves);
             members.insert(self.hosts[other].name.clone(), json!({"serving": serves}));
         }
+        if self.sabotage.blind_gate {
+            return printed(json!({"members": members, "serving": self.hosts.len(), "others_down": 0}));
+        }
         let others_down = self.hosts.len() as u32 - serving - u32::from(!self.serves(host));
         printed(json!({"members": members, "serving": serving, "others_down": others_down}))
     }
@@ -163,7 +167,7 @@ impl World {
         };
         if drained {
             self.balancer.drained.insert(host);
-        } else {
+        } else if !self.sabotage.sticky_drain {
             self.balancer.drained.remove(&host);
         }
         printed(Value::Null)

@@ -123,8 +123,10 @@ impl World {
     }
 
     fn perform_on_disk(&mut self, host: usize, run: &str, op: &Op) -> Ended {
+        let lose_release = self.sabotage.unpack_nothing;
         let disk = &mut self.hosts[host].disk;
         match op {
+            Op::AddRelease(_) if lose_release => {}
             Op::AddPackage(artifact) => {
                 disk.packages
                     .insert(artifact.sha256.clone(), artifact.file_name.clone());
