@@ -17,9 +17,17 @@ pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
 
 /// Arguments of an upgrade that asks nothing.
 pub fn go(version: &str) -> Vec<String> {
-    ["upgrade", "--yes", "--accept-no-return", "--soak", "1s", "--to", version]
-        .map(str::to_owned)
-        .to_vec()
+    [
+        "upgrade",
+        "--yes",
+        "--accept-no-return",
+        "--soak",
+        "1s",
+        "--to",
+        version,
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 /// [`go`], with little time between servers.
