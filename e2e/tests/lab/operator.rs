@@ -1,12 +1,14 @@
 //! What operators do around an upgrade: look, pause, resume, go back, clean up.
 
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 use upshift_e2e::fixture::Fixture;
 use upshift_e2e::harness::Outcome;
-use upshift_e2e::program::{Ran, Upshift};
+use upshift_e2e::program::{Ran, Upshift, built};
 use upshift_lab::processes;
 
 use crate::basics::{GO, to};
@@ -20,6 +22,7 @@ pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
     ("a_run_that_was_left_is_resumed", left),
     ("a_plan_is_kept_and_executed", kept_plan),
     ("servers_installed_without_upshift_are_adopted", adopted),
+    ("a_person_at_a_terminal_is_asked", asked),
 ];
 
 const LONG: Duration = Duration::from_secs(120);
@@ -315,5 +318,65 @@ fn adopted() -> Outcome {
     fixture.expect_all("1.0.1");
     says(&run(upshift, &["revert", "--yes"], 0), &["reverted"]);
     fixture.expect_all("1.0.0");
+    Ok(())
+}
+
+/// Runs a command at a terminal at which a person types.
+fn at_a_terminal(upshift: &Upshift, arguments: &[&str], typed: &str) -> (Option<i32>, String) {
+    let command = format!("'{}' {}", built("upshift").display(), arguments.join(" "));
+    let mut child = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .env("UPSHIFT_FLEET", &upshift.fleet)
+        .env("UPSHIFT_PACKAGES", &upshift.packages)
+        .env("UPSHIFT_STATE_DIR", &upshift.state)
+        .env("UPSHIFT_AGENT", built("upshift-node"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a terminal");
+    let mut keyboard = child.stdin.take().expect("a keyboard");
+    keyboard.write_all(typed.as_bytes()).expect("typing");
+    let mut screen = child.stdout.take().expect("a screen");
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _closed = screen.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    });
+    let status = processes::wait(&mut child, LONG);
+    if status.is_none() {
+        let _ended = child.kill();
+    }
+    drop(keyboard);
+    let text = reader.join().expect("what was shown");
+    println!("$ upshift {}\n{text}", arguments.join(" "));
+    (status.and_then(|status| status.code()), text)
+}
+
+fn asked() -> Outcome {
+    let fixture = Fixture::lab();
+    fixture.add_release("1.1.0", |_| {});
+    let arguments = [
+        "upgrade",
+        "--to",
+        "1.1.0",
+        "--soak",
+        "1s",
+        "--soak-between",
+        "100ms",
+    ];
+    let (status, text) = at_a_terminal(&fixture.upshift, &arguments, "n\n");
+    assert!(
+        status == Some(3) && text.contains("Carry out this plan?") && text.contains("Nothing was changed")
+    );
+    let (status, text) = at_a_terminal(&fixture.upshift, &arguments, "y\ny\n");
+    assert!(
+        status == Some(3) && text.contains("Cross it?") && text.contains("Nothing was changed"),
+        "y is not yes"
+    );
+    fixture.expect_all("1.0.0");
+    let (status, text) = at_a_terminal(&fixture.upshift, &arguments, "y\nyes\n");
+    assert!(status == Some(0) && text.contains("upgraded after"));
+    fixture.expect_all("1.1.0");
+    fixture.expect_nothing_left();
     Ok(())
 }

@@ -164,6 +164,11 @@ fn ended_steps(last: Option<&View>, view: &View, state: &State, changes: &mut Ve
     }
 }
 
+/// What is being waited for, without the evidence in brackets, which changes from look to look.
+fn subject(waiting: &str) -> &str {
+    waiting.split_once(" (").map_or(waiting, |(subject, _)| subject)
+}
+
 /// Steps that have begun, wait for something else, or are tried again.
 fn current_steps(last: Option<&View>, view: &View, changes: &mut Vec<Change>) {
     for (position, node) in view.nodes.iter().enumerate() {
@@ -186,7 +191,7 @@ fn current_steps(last: Option<&View>, view: &View, changes: &mut Vec<Change>) {
             }
             Some(_) => {}
         }
-        let heard = before.is_some_and(|before| before.waiting == step.waiting);
+        let heard = before.is_some_and(|before| subject(&before.waiting) == subject(&step.waiting));
         if !step.waiting.is_empty() && !heard {
             changes.push(Change::Waiting {
                 host: host(),

@@ -233,12 +233,19 @@ impl Member {
         let deadline = Instant::now() + WRITE_LIMIT;
         loop {
             let core = self.core();
-            if core.role != Role::Leader {
+            // Somebody else must lead: one that only stepped down may be elected again.
+            if core
+                .leader
+                .as_ref()
+                .is_some_and(|leader| *leader != core.config.name)
+            {
                 return (200, json!({ "leader": core.leader }));
             }
+            let leads = core.role == Role::Leader;
             let fit = core
                 .peers
                 .iter()
+                .filter(|_| leads)
                 .filter(|(name, _)| body["to"].as_str().is_none_or(|to| to == *name))
                 .max_by_key(|(_, peer)| peer.matched)
                 .filter(|(_, peer)| peer.matched == core.disk.last())
