@@ -11,7 +11,7 @@ use upshift_e2e::harness::Outcome;
 use upshift_e2e::program::{Ran, Upshift, built};
 use upshift_lab::processes;
 
-use crate::basics::{GO, to};
+use crate::basics::to;
 
 pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
     ("an_operator_sees_what_was_done", looking),
@@ -273,8 +273,7 @@ fn kept_plan() -> Outcome {
         fingerprint["fingerprint"], kept["fingerprint"],
         "the same facts make the same plan"
     );
-    let mut arguments = vec!["upgrade", "--plan", file];
-    arguments.extend(GO.iter().copied().filter(|word| word.starts_with("--yes")));
+    let arguments = vec!["upgrade", "--plan", file, "--yes"];
     let ran = run(upshift, &[arguments, vec!["--output", "json"]].concat(), 0);
     assert_eq!(ran.last_json()["type"], "report");
     assert_eq!(ran.last_json()["outcome"], "upgraded");
