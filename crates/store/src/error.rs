@@ -19,8 +19,8 @@ pub enum StoreError {
         /// Why.
         error: rusqlite::Error,
     },
-    /// Its directory cannot be made.
-    #[error("the store's directory {} cannot be made: {reason}", .path.display())]
+    /// It or its directory cannot be made.
+    #[error("the store cannot be made in {}: {reason}", .path.display())]
     Directory {
         /// The directory.
         path: PathBuf,

@@ -12,6 +12,8 @@ mod process;
 mod runs;
 mod schema;
 
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -35,15 +37,13 @@ pub struct Store {
 impl Store {
     /// Opens the store, and makes it where there is none, together with its directory.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        if let Some(directory) = path
+        let directory = path
             .parent()
-            .filter(|directory| !directory.as_os_str().is_empty())
-        {
-            std::fs::create_dir_all(directory).map_err(|reason| StoreError::Directory {
-                path: directory.to_owned(),
-                reason,
-            })?;
-        }
+            .filter(|directory| !directory.as_os_str().is_empty());
+        make_private(directory, path).map_err(|reason| StoreError::Directory {
+            path: directory.unwrap_or(path).to_owned(),
+            reason,
+        })?;
         Store::prepare(path, Connection::open(path))
     }
 
@@ -96,6 +96,22 @@ impl Store {
         let value = work(&transaction)?;
         transaction.commit()?;
         Ok(value)
+    }
+}
+
+/// Makes the file and its directory where they are missing, for their owner alone: plans and journals say much of a cluster.
+fn make_private(directory: Option<&Path>, file: &Path) -> std::io::Result<()> {
+    if let Some(directory) = directory {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)
+    {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
     }
 }
 

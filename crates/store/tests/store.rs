@@ -3,6 +3,7 @@
 mod common;
 
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use common::{FLEET, RUN, begin, create, event, holder, numbers, plan};
@@ -44,6 +45,30 @@ fn events_come_back_in_order_from_any_number_on() {
     assert_eq!(numbers(&again), [1, 2, 3]);
     let tail = again.events(RUN, 3).unwrap();
     assert_eq!((tail.len(), tail[0].sequence), (1, 3));
+}
+
+#[test]
+fn the_store_is_for_its_owner_alone() {
+    let place = Place::new();
+    let store = place.open();
+    begin(&store);
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(store.path().parent().unwrap()), 0o700);
+    for file in std::fs::read_dir(store.path().parent().unwrap()).unwrap() {
+        assert_eq!(mode(&file.unwrap().path()), 0o600);
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_made_is_named() {
+    let error = Store::open(std::path::Path::new("/proc/nowhere/store.db"))
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.starts_with("the store cannot be made in /proc/nowhere: "),
+        "{error}"
+    );
 }
 
 #[test]

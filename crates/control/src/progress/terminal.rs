@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use upshift_model::Millis;
-use upshift_run::{NodeView, Pause, State, View};
+use upshift_run::{NodeView, Outcome, Pause, State, View};
 use upshift_wire::session::LinkState;
 
 use super::changes::{Change, Changes};
@@ -29,6 +30,8 @@ pub struct Terminal {
     trouble: BTreeMap<String, String>,
     transfers: BTreeMap<String, (u64, u64)>,
     width: usize,
+    /// Whether colours are welcome: see <https://no-color.org>.
+    colours: bool,
 }
 
 impl Default for Terminal {
@@ -55,13 +58,23 @@ impl Terminal {
             trouble: BTreeMap::new(),
             transfers: BTreeMap::new(),
             width: 0,
+            colours: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        }
+    }
+
+    fn paint(&self, style: Style, text: &str) -> String {
+        if self.colours {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_owned()
         }
     }
 
     fn draw(&mut self, now: Millis) {
         let Some(view) = self.seen.clone() else { return };
         let later = now.minus(view.elapsed);
-        self.head.set_message(headline(&view, now));
+        self.head
+            .set_message(self.paint(Style::new().bold(), &headline(&view, now)));
         self.width = view
             .nodes
             .iter()
@@ -82,6 +95,11 @@ impl Terminal {
             let trouble = self.trouble.get(&node.name);
             let transfer = self.transfers.get(&node.name).copied();
             let text = node_line(node, self.width, later, trouble.map(String::as_str), transfer);
+            let text = match (trouble.is_some(), node.done) {
+                (true, _) => self.paint(AnsiColor::Yellow.on_default(), &text),
+                (false, true) => self.paint(AnsiColor::Green.on_default(), &text),
+                (false, false) => text,
+            };
             let screen = &self.screen;
             self.lines
                 .entry(node.name.clone())
@@ -133,6 +151,22 @@ impl Progress for Terminal {
             line.finish_and_clear();
         }
         self.head.finish_and_clear();
+    }
+}
+
+/// What must be noticed is red, what is good green, what tells parts apart bold.
+fn style_of(change: &Change) -> Style {
+    match change {
+        Change::Ended { result, .. } if result == "failed" => AnsiColor::Red.on_default(),
+        Change::GoingBack { .. } | Change::InDoubt { in_doubt: true } | Change::Again { .. } => {
+            AnsiColor::Yellow.on_default()
+        }
+        Change::Outcome {
+            outcome: Outcome::Upgraded | Outcome::Finalized | Outcome::Prepared,
+        } => AnsiColor::Green.on_default().bold(),
+        Change::Outcome { .. } => AnsiColor::Red.on_default().bold(),
+        Change::Phase { .. } => Style::new().bold(),
+        _ => Style::new(),
     }
 }
 
