@@ -118,9 +118,8 @@ impl Progress for Terminal {
             let passing = matches!(change, Change::Began { .. } | Change::Waiting { .. });
             if let Some(text) = sentence(&change).filter(|_| !passing) {
                 // Where the terminal is gone, the run goes on.
-                let _gone = self
-                    .screen
-                    .println(format!("[{:>6}] {text}", readable(view.elapsed)));
+                let line = format!("[{:>6}] {text}", readable(view.elapsed));
+                let _gone = self.screen.println(self.paint(style_of(&change), &line));
             }
         }
         self.seen = Some(view.clone());
