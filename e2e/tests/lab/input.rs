@@ -43,7 +43,10 @@ fn says(ran: &Ran, words: &[&str]) {
     let text = ran.text();
     let last: Vec<&str> = text.lines().rev().take(8).collect();
     for word in words {
-        assert!(last.iter().any(|line| line.contains(word)), "no `{word}` in {text}");
+        assert!(
+            last.iter().any(|line| line.contains(word)),
+            "no `{word}` in {text}"
+        );
     }
 }
 
@@ -61,7 +64,10 @@ fn refusals() -> Outcome {
     let good = fixture.add_release("1.1.0", |_| {});
     let bytes = fs::read(&good.path).expect("a package");
     fs::write(&good.path, &bytes[..bytes.len() / 2]).expect("a package is cut");
-    says(&upshift.run(&to("1.1.0")).expect(3), &["lab-1.1.0.tar.gz", "damaged"]);
+    says(
+        &upshift.run(&to("1.1.0")).expect(3),
+        &["lab-1.1.0.tar.gz", "damaged"],
+    );
     fs::write(&good.path, &bytes).expect("a package");
 
     let plan = fixture.directory().join("upgrade.plan");
