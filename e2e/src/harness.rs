@@ -22,6 +22,9 @@ impl From<Unavailable> for Skip {
 /// How a test ends; it fails by panicking.
 pub type Outcome = Result<(), Skip>;
 
+/// A test as a list of them has it: its name, and what it does.
+pub type Case = (&'static str, fn() -> Outcome);
+
 /// A test.
 pub struct Trial {
     /// Its name.

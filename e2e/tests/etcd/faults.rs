@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use upshift_e2e::fixture::Fixture;
-use upshift_e2e::harness::Outcome;
+use upshift_e2e::harness::{Case, Outcome};
 use upshift_lab::load::Load;
 use upshift_lab::processes;
 
 use super::local::{expect_equal_hashes, to};
 
-pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
+pub const TRIALS: &[Case] = &[
     (
         "a_controller_killed_now_and_then_costs_nothing",
         killed_now_and_then,

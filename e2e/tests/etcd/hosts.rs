@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use upshift_e2e::fixture::{Fixture, etcd_packages};
-use upshift_e2e::harness::{Outcome, Skip};
+use upshift_e2e::harness::{Case, Outcome, Skip};
 use upshift_e2e::program::Upshift;
 use upshift_lab::cluster::Product;
 use upshift_lab::fetch::Cache;
@@ -15,7 +15,7 @@ use upshift_lab::testbed::Testbed;
 
 use super::local::{expect_equal_hashes, to};
 
-pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
+pub const TRIALS: &[Case] = &[
     ("three_hosts_over_ssh_under_load", over_ssh),
     ("an_ansible_inventory_a_jump_host_and_sudo", inventory),
     ("links_that_are_cut_again_and_again_cost_nothing", cut_links),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use upshift_e2e::fixture::{Fixture, copy};
-use upshift_e2e::harness::{Outcome, Skip};
+use upshift_e2e::harness::{Case, Outcome, Skip};
 use upshift_e2e::watch::Watch;
 use upshift_lab::cluster::Member;
 use upshift_lab::fetch::{self, Cache};
@@ -14,7 +14,7 @@ use upshift_lab::load::Load;
 use upshift_lab::package::{self, Contents, Entry, Package};
 use upshift_lab::processes;
 
-pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
+pub const TRIALS: &[Case] = &[
     ("two_hops_from_3_3_to_3_5_under_load_lose_nothing", two_hops),
     ("a_bad_release_on_the_second_member_is_reverted", bad_second),
     (

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use upshift_e2e::fixture::Fixture;
-use upshift_e2e::harness::Outcome;
+use upshift_e2e::harness::{Case, Outcome};
 use upshift_e2e::watch::Watch;
 use upshift_lab::cluster::Member;
 use upshift_lab::load::Load;
 use upshift_lab::processes;
 
-pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
+pub const TRIALS: &[Case] = &[
     ("a_minor_upgrade_under_load_loses_nothing", minor_under_load),
     ("two_hops_change_the_configuration", two_hops),
     ("preparing_changes_nothing_that_runs", prepare),

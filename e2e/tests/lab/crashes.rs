@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use upshift_e2e::fixture::{Fixture, command_line};
-use upshift_e2e::harness::Outcome;
+use upshift_e2e::harness::{Case, Outcome};
 use upshift_e2e::program::Running;
 use upshift_lab::load::Load;
 use upshift_lab::processes;
 
 use super::basics::to;
 
-pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
+pub const TRIALS: &[Case] = &[
     (
         "a_controller_killed_after_every_write_of_the_journal_costs_nothing",
         killed_after_every_write,

@@ -3,12 +3,12 @@
 use std::fs;
 
 use upshift_e2e::fixture::Fixture;
-use upshift_e2e::harness::Outcome;
+use upshift_e2e::harness::{Case, Outcome};
 use upshift_e2e::program::Ran;
 
 use super::basics::to;
 
-pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
+pub const TRIALS: &[Case] = &[
     ("wrong_input_is_refused_and_nothing_is_changed", refusals),
     (
         "a_plan_for_another_state_of_the_cluster_is_refused",

@@ -1,13 +1,13 @@
 //! Releases that are no good: found out, and reverted.
 
 use upshift_e2e::fixture::Fixture;
-use upshift_e2e::harness::Outcome;
+use upshift_e2e::harness::{Case, Outcome};
 use upshift_lab::load::Load;
 use upshift_lab::server::Manifest;
 
 use super::basics::{go, to};
 
-pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
+pub const TRIALS: &[Case] = &[
     ("a_release_that_is_never_healthy_is_reverted", never_healthy),
     ("a_release_that_crashes_later_is_reverted", crashes_later),
     ("a_release_that_refuses_to_start_is_reverted", refuses),

@@ -7,13 +7,13 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 use upshift_e2e::fixture::Fixture;
-use upshift_e2e::harness::Outcome;
+use upshift_e2e::harness::{Case, Outcome};
 use upshift_e2e::program::{Ran, Upshift, built};
 use upshift_lab::processes;
 
 use crate::basics::to;
 
-pub const TRIALS: &[(&str, fn() -> Outcome)] = &[
+pub const TRIALS: &[Case] = &[
     ("an_operator_sees_what_was_done", looking),
     ("yes_alone_crosses_no_point_of_no_return", yes_alone),
     ("a_good_upgrade_is_taken_back_when_asked", taken_back),
