@@ -1,7 +1,7 @@
 //! The planner: facts, profile and request in; an immutable plan out, or all the reasons why not. Pure.
 //!
-//! [`plan`] does it all: it looks at the servers ([`survey`]), finds the way ([`path`]), checks everything that must hold
-//! ([`checks`]) and lays the way out as groups of steps ([`layout`]). Reasons against are collected, never returned one by one.
+//! [`plan`] does it all: it looks at the servers (`survey`), finds the way ([`path`]), checks everything that must hold
+//! (`checks`) and lays the way out as groups of steps (`layout`). Reasons against are collected, never returned one by one.
 //! [`show`] renders plans and refusals for people.
 
 mod adoption;

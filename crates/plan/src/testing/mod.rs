@@ -1,6 +1,6 @@
 //! A made-up product for tests of the engine, the simulator and the planner: `ledger`, a small replicated key-value ledger.
 //!
-//! [`profile`] is its profile, [`fleet`] and [`facts`] a healthy cluster of any size, [`artifact`] a package and
+//! [`profile()`] is its profile, [`fleet`] and [`facts`] a healthy cluster of any size, [`artifact`] a package and
 //! [`request`] an order for one. Its versions reach every strategy:
 //!
 //! | from | to | strategy | point of no return |

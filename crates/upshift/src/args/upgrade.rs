@@ -37,8 +37,13 @@ Examples:
 
 An Ansible inventory needs no `init`: give it to any command with --fleet.")]
 pub struct InitArgs {
-    /// A host, as NAME or NAME=[USER@]ADDRESS[:PORT]; again for each host.
-    #[arg(long = "host", value_name = "HOST", required = true)]
+    /// Hosts named on the command line.
+    #[arg(
+        help = "A host, as NAME or NAME=[USER@]ADDRESS[:PORT]; again for each host",
+        long = "host",
+        value_name = "HOST",
+        required = true
+    )]
     pub hosts: Vec<String>,
     /// The agent runs under sudo, for logins that are not root.
     #[arg(long)]
