@@ -12,7 +12,7 @@ use crate::state::{Guard, State};
 
 /// How soon an unanswered question to a guard is asked again.
 const AGAIN: Millis = Millis::seconds(5);
-/// How late an order may arrive that was given before a host could not be reached for a while.
+/// How long after the first disarming an order to arm may still arrive, given before the host could not be reached.
 const LATE: Millis = Millis::seconds(10);
 /// How long after a guard's deadline its host is waited for before an operator is asked.
 const PATIENCE: Millis = Millis::seconds(120);
@@ -39,7 +39,7 @@ impl Guard {
             renew_sent: ordered,
             fired: false,
             unconfirmed: false,
-            unseen: (!seen).then_some(ordered),
+            unseen: !seen,
             disarm_sent: None,
             disarm_since: None,
         }
@@ -83,7 +83,7 @@ impl State {
         match status {
             // The order that arms it may still be on its way, and would arm it after this answer: it is asked again.
             GuardStatus::Absent | GuardStatus::Disarmed
-                if guard.unseen.is_some_and(|ordered| now < ordered.plus(LATE)) => {}
+                if guard.unseen && guard.disarm_since.is_some_and(|since| now < since.plus(LATE)) => {}
             GuardStatus::Armed { remaining } => {
                 // The answer may have travelled: counted from the question, so that it is never taken for longer than it is.
                 guard.until = guard.renew_sent.plus(*remaining);

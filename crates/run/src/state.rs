@@ -159,8 +159,8 @@ pub(crate) struct Guard {
     pub(crate) fired: bool,
     /// Set until the host has confirmed that it still stands.
     pub(crate) unconfirmed: bool,
-    /// When it was ordered, while it has not been seen to stand.
-    pub(crate) unseen: Option<Millis>,
+    /// It was ordered, and has not been seen to stand.
+    pub(crate) unseen: bool,
     pub(crate) disarm_sent: Option<Millis>,
     /// When disarming was first asked for.
     pub(crate) disarm_since: Option<Millis>,

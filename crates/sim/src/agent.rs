@@ -197,6 +197,7 @@ impl World {
             .job
             .take_if(|job| matches!(job.worker, Worker::Agent { .. }));
         self.pump(host);
+        self.session_returns(host);
     }
 }
 

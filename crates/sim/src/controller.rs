@@ -5,11 +5,12 @@ use std::collections::{BTreeSet, VecDeque};
 use upshift_model::Millis;
 use upshift_model::probe::ProbeFailure;
 use upshift_plan::{NodeIndex, StepId};
-use upshift_run::{AskId, Effect, Event, EventKind, Outcome, State};
+use upshift_run::{AskId, Decision, Effect, Event, EventKind, Order, Outcome, State};
 
 use crate::exhaustive::Boundary;
 use crate::fault::Moment;
 use crate::network::{Answer, Question};
+use crate::product::CONFIG_FILE;
 use crate::world::{Happening, World};
 
 /// After this time without an answer a question counts as unanswered, in milliseconds.
@@ -31,6 +32,8 @@ pub struct Controller {
     pub own_journal: Option<Vec<Event>>,
     /// Questions without an answer.
     pub asks: BTreeSet<(AskId, NodeIndex)>,
+    /// Orders without a report. They are sent again whenever a host can be reached again, in whatever order.
+    pub unanswered: Vec<Order>,
     /// Number of the latest wish to be woken.
     pub wake: u64,
     /// Steps that it took for done when it was last looked at.
@@ -57,6 +60,7 @@ impl World {
             replayed,
             own_journal: None,
             asks: BTreeSet::new(),
+            unanswered: Vec::new(),
             wake: 0,
             proven,
             resting: None,
@@ -156,6 +160,9 @@ impl World {
         } else {
             self.trace.detail(self.now, &name, || format!("{:?}", event.kind));
         }
+        if let EventKind::Decided(Decision::Stay { hop }) = &event.kind {
+            self.note_configs(hop + 1);
+        }
         self.controllers[controller]
             .own_journal
             .as_mut()
@@ -185,6 +192,9 @@ impl World {
         match effect {
             Effect::Order(order) => {
                 self.note_boundary(order.node);
+                self.controllers[controller]
+                    .unanswered
+                    .push(order.as_ref().clone());
                 self.send_to_host(controller, order.node, &Question::Order(order.clone()));
             }
             Effect::Observe { ask, node, probe } => {
@@ -222,6 +232,13 @@ impl World {
         }
     }
 
+    /// What a hop must put back where it is reverted.
+    fn note_configs(&mut self, hop: u32) {
+        let text = |host: &crate::host::Host| host.disk.text(CONFIG_FILE).unwrap_or("").to_owned();
+        let configs = self.hosts.iter().map(text).collect();
+        self.books.configs.entry(hop).or_insert(configs);
+    }
+
     /// A step begins or ends here: a place for a fault.
     pub fn note_boundary(&mut self, node: NodeIndex) {
         let journal = self.journal.len().saturating_sub(1);
@@ -239,6 +256,7 @@ impl World {
         self.trace
             .tell(self.now, &name, || format!("rests: {}", outcome_words(&outcome)));
         self.controllers[controller].resting = Some(outcome.clone());
+        self.controllers[controller].unanswered.clear();
         let said = if self.sabotage.claim_success {
             Outcome::Upgraded
         } else {
@@ -258,11 +276,15 @@ impl World {
                 step,
                 attempt,
                 report,
-            } => EventKind::Reported {
-                step,
-                attempt,
-                report,
-            },
+            } => {
+                let unanswered = &mut self.controllers[controller].unanswered;
+                unanswered.retain(|order| (order.step, order.attempt) != (step, attempt));
+                EventKind::Reported {
+                    step,
+                    attempt,
+                    report,
+                }
+            }
             Answer::Observed { ask, observation } => {
                 self.controllers[controller].asks.remove(&(ask, node));
                 EventKind::Observed {
@@ -300,17 +322,37 @@ impl World {
         }
     }
 
+    /// The agent of a host can be reached again: whoever waits for reports from there asks again.
+    pub fn session_returns(&mut self, host: usize) {
+        for controller in 0..self.controllers.len() {
+            let unanswered = self.controllers[controller].unanswered.iter();
+            let here = unanswered.filter(|order| order.node.0 as usize == host);
+            for order in here.cloned().collect::<Vec<Order>>() {
+                let delay = self.rng.between(100, 1_500);
+                let question = Question::Order(Box::new(order));
+                self.after(
+                    delay,
+                    Happening::ToHost {
+                        host,
+                        controller,
+                        question,
+                    },
+                );
+            }
+        }
+    }
+
     /// The controller's process is gone.
     pub fn controller_dies(&mut self, controller: usize) {
         let me = &mut self.controllers[controller];
         me.alive = false;
         me.asks.clear();
+        me.unanswered.clear();
         let name = me.name.clone();
         self.trace.tell(self.now, &name, || "is killed".to_owned());
     }
 
-    fn tell_decision(&mut self, controller: usize, decision: &upshift_run::Decision) {
-        use upshift_run::Decision;
+    fn tell_decision(&mut self, controller: usize, decision: &Decision) {
         let name = self.controllers[controller].name.clone();
         let text = match decision {
             Decision::Stay { hop } => format!("decides: hop {} stays on the new version", hop + 1),

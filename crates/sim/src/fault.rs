@@ -238,8 +238,12 @@ impl World {
             Fault::HostCutOff(host, _) => {
                 self.network.cut_from_controllers.remove(host);
                 self.network.cut_from_peers.remove(host);
+                self.session_returns(*host);
             }
-            Fault::ControllersCutOff(_) => self.network.cut_from_controllers.clear(),
+            Fault::ControllersCutOff(_) => {
+                self.network.cut_from_controllers.clear();
+                (0..self.hosts.len()).for_each(|host| self.session_returns(host));
+            }
             Fault::DiskFull(host, _) => self.hosts[*host].disk.full = false,
             // A service manager starts again what it was told to run, not what somebody has stopped meanwhile.
             Fault::ServerDies(host, _) if self.hosts[*host].up && self.cluster.died.contains_key(host) => {
@@ -276,6 +280,7 @@ impl World {
         if self.hosts[host].starts_with_host {
             self.start_server(host);
         }
+        self.session_returns(host);
     }
 
     fn operator_speaks(&mut self, command: &OperatorCommand) {

@@ -206,6 +206,13 @@ fn inject(row: &str, scenario: &mut Scenario, rng: &mut Rng) {
         },
         _ => {}
     }
+    if rng.percent(6) {
+        // An operator who changes their mind, or who is content, after the run.
+        let word = rng
+            .pick(&[OperatorCommand::Revert, OperatorCommand::Finalize])
+            .clone();
+        add(When::At(rng.between(150_000, 500_000)), Fault::Operator(word));
+    }
     if rng.percent(5) {
         let word = rng
             .pick(&[OperatorCommand::Pause, OperatorCommand::Abort])
