@@ -40,6 +40,8 @@ pub(crate) struct Verdict {
     /// Servers for which the expression held, those for which it did not, and those that gave no answer.
     pub(crate) yes: u32,
     pub(crate) no: u32,
+    /// Servers whose host answered that the probe could not be done: nobody listens there, for instance.
+    pub(crate) cannot: u32,
 }
 
 impl Question<'_> {
@@ -79,6 +81,7 @@ impl Question<'_> {
             value: Value::Null,
             yes: 0,
             no: 0,
+            cannot: 0,
         };
         for (node, observation) in seen {
             let name = &plan.node(*node).name;
@@ -86,6 +89,7 @@ impl Question<'_> {
                 Ok(value) => self.judge_one(state, *node, value, &values, &mut verdict),
                 Err(failure) => {
                     let names = self.context(state, *node);
+                    verdict.cannot += u32::from(matches!(failure, ProbeFailure::Failed(_)));
                     verdict.fail(&self.waiting(&names), &format!("{name} {}", words(failure)));
                 }
             }

@@ -101,6 +101,8 @@ pub(crate) struct StepState {
     pub(crate) waiting: String,
     /// Whether an order was ever given.
     pub(crate) ordered: bool,
+    /// How often in a row the condition could not be looked at, though the host answered.
+    pub(crate) silent: u32,
 }
 
 /// The stages of a step.

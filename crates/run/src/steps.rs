@@ -10,8 +10,8 @@ use upshift_plan::{NodeIndex, Plan, Recipe, Step, StepId, StepKind};
 
 use crate::context::{self, Names};
 use crate::event::{Direction, Effect, Order};
-use crate::program::{GroupAt, Index, nodes_of};
-use crate::rounds::Question;
+use crate::program::{GroupAt, Index, Part, nodes_of};
+use crate::rounds::{Question, Verdict};
 use crate::state::{Asker, Guard, Round, Stage, State, StepState};
 
 /// After this time without a report an order is given again. It is the same order: a host that has it answers with what it has.
@@ -37,6 +37,7 @@ impl StepState {
             furthest: None,
             waiting: String::new(),
             ordered: false,
+            silent: 0,
         }
     }
 
@@ -201,7 +202,7 @@ impl State {
                 }
                 Err(reason) => step.waiting = reason,
             }
-        } else if verdict.no > 0 {
+        } else if verdict.no > 0 || silent_before_going_back(step, view, &verdict) {
             step.settle(Stage::Skipped, self.now);
         } else {
             step.waiting = verdict.waiting;
@@ -519,6 +520,18 @@ fn proving(glance: bool) -> Stage {
         round: Round::default(),
         glance,
     }
+}
+
+/// Before a server is brought back it is asked whether it serves, and only one that does must wait for the others. A server
+/// on whose host nobody answers, again and again, does not serve; one look alone may have been a blip.
+fn silent_before_going_back(step: &mut StepState, view: &StepView<'_>, verdict: &Verdict) -> bool {
+    const LOOKS: u32 = 5;
+    if view.at.part != Part::RevertGate || verdict.cannot == 0 {
+        step.silent = 0;
+        return false;
+    }
+    step.silent += 1;
+    step.silent >= LOOKS
 }
 
 fn question<'a>(

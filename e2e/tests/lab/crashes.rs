@@ -110,18 +110,23 @@ fn agents_killed() -> Outcome {
     let mut killed = BTreeSet::new();
     let ended = processes::poll(Duration::from_secs(120), || {
         for pid in agents(&fixture) {
-            // Each agent lives for about a third of a second.
+            // Each agent lives for about half a second.
             if killed.insert(pid) {
-                std::thread::sleep(Duration::from_millis(300));
+                std::thread::sleep(Duration::from_millis(500));
                 processes::signal(pid, rustix::process::Signal::KILL);
             }
         }
         !upgrade.runs()
     });
     assert!(ended, "the upgrade goes on and on");
-    upgrade.finish(Duration::from_secs(5)).expect(0);
+    let ran = upgrade.finish(Duration::from_secs(5));
     assert!(killed.len() > 3, "{} agents were killed", killed.len());
-    fixture.expect_all("1.1.0");
+    // An action that is interrupted every time is given up; then all is as it was.
+    match ran.status.code() {
+        Some(0) => fixture.expect_all("1.1.0"),
+        Some(3 | 4) => fixture.expect_all("1.0.0"),
+        _ => panic!("{}", ran.text()),
+    }
     fixture.expect_nothing_left();
     Ok(())
 }
