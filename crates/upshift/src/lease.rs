@@ -59,7 +59,7 @@ pub fn who() -> String {
     let system = rustix::system::uname();
     format!(
         "{}@{}",
-        user.unwrap_or_else(|| "unknown".to_owned()),
+        user.unwrap_or_else(|| format!("uid{}", rustix::process::getuid().as_raw())),
         system.nodename().to_string_lossy()
     )
 }
