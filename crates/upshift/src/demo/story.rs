@@ -29,7 +29,7 @@ const RATE: u32 = 200;
 /// How long the result is watched: real upgrades watch longer.
 const SOAK: Millis = Millis(2_000);
 /// How long a step may take with the bad release, so that nobody has to wait for minutes.
-const BAD_WITHIN: Millis = Millis(8_000);
+const BAD_WITHIN: Millis = Millis(15_000);
 
 /// Tells the story. Everything lies under `directory`; whoever called clears it away.
 pub fn tell(
