@@ -267,6 +267,34 @@ fn a_condition_that_cannot_be_seen_is_not_skipped() {
 }
 
 #[test]
+fn a_server_that_nobody_answers_for_is_brought_back_without_waiting_for_the_others() {
+    let mut plan = Builder::rolling();
+    let mut gate = plan.recipe_mut("gate").clone();
+    gate.only_if = Some(proof("serves", At::Node, 1));
+    gate.proof = vec![proof("others", At::Node, 1)];
+    let gate = plan.add(gate);
+    let windows = &mut plan.plan.hops[0].windows;
+    for step in windows
+        .iter_mut()
+        .flat_map(|window| &mut window.revert_gate)
+        .flat_map(|group| &mut group.steps)
+    {
+        step.recipe = gate;
+    }
+    let mut puppet = Puppet::new(plan.plan);
+    puppet.on_probe = Box::new(|probe, _| {
+        Some(if probe.starts_with("serves@") {
+            Err(ProbeFailure::Failed("connection refused".to_owned()))
+        } else {
+            Ok(json!({"ok": !probe.starts_with("others@") && probe != "recovered@h2"}))
+        })
+    });
+    puppet.start().run();
+    assert!(reverted(&puppet).contains("h2"));
+    assert_eq!(puppet.orders_to("h1"), [&FORWARD[..], &BACK[..]].concat());
+}
+
+#[test]
 fn a_refusal_before_any_window_changes_nothing() {
     let mut puppet = Puppet::new(Builder::rolling().plan);
     puppet.on_order = Box::new(|_, _| {
