@@ -52,11 +52,14 @@ impl Hosts {
             state: home.join("operator"),
             environment: Vec::new(),
         };
-        Ok(Hosts {
+        let hosts = Hosts {
             upshift,
             bed,
             directory,
-        })
+        };
+        // The release that the servers are said to run, so that they could go back to it.
+        hosts.package("1.0.0", b"old").map_err(failed)?;
+        Ok(hosts)
     }
 
     /// Writes a package of the product with these contents.

@@ -29,10 +29,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     fixture.upshift.run(&arguments).expect(0);
     let whole = began.elapsed();
     let load = load.finish()?;
+    let status = fixture.upshift.run(&["status", "--output", "json"]).last_json();
+    let run = status["run"]["run"]
+        .as_str()
+        .or(status["run"].as_str())
+        .unwrap_or_default()
+        .to_owned();
     let report: Value = serde_json::from_str(
         &fixture
             .upshift
-            .run(&["report", "--output", "json"])
+            .run(&["report", &run, "--output", "json"])
             .expect(0)
             .stdout,
     )?;
@@ -88,7 +94,7 @@ fn windows_ms(report: &Value) -> f64 {
         steps
             .iter()
             .filter(|step| slots.iter().any(|slot| step["kind"]["do"] == *slot))
-            .filter_map(|step| step[key].as_f64())
+            .filter_map(|step| milliseconds(&step[key]))
             .collect()
     };
     let begin = of(&["hand_over", "stop"], "began")
@@ -98,4 +104,20 @@ fn windows_ms(report: &Value) -> f64 {
         .into_iter()
         .fold(0.0, f64::max);
     end - begin
+}
+
+/// A time as reports write it: a number of milliseconds, or words such as `1500ms`, `2s`, `3m`.
+fn milliseconds(value: &Value) -> Option<f64> {
+    if let Some(number) = value.as_f64() {
+        return Some(number);
+    }
+    let text = value.as_str()?;
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let factor = match &text[digits..] {
+        "ms" => 1.0,
+        "s" | "" => 1e3,
+        "m" => 60e3,
+        _ => return None,
+    };
+    Some(text[..digits].parse::<f64>().ok()? * factor)
 }

@@ -76,7 +76,7 @@ fn write_ansible(hosts: &Hosts, directory: &Path) -> std::io::Result<()> {
     fs::write(
         directory.join("inventory.ini"),
         format!(
-            "{}\n[all:vars]\nansible_python_interpreter=/usr/bin/env python3\n",
+            "{}\n[all:vars]\nansible_python_interpreter=auto_silent\n",
             names.join("\n")
         ),
     )?;
