@@ -263,7 +263,7 @@ fn way_back<'a>(survey: &Survey<'a>, leg: &Leg<'_>, refusals: &mut Refusals) -> 
                 "no-way-back",
                 survey.servers[index.0 as usize].name,
                 format!("the running release {version} is not in the release store, so the server could not go back to it"),
-                format!("give the package of {version}, too, with `--package`: it is unpacked beside the new one"),
+                format!("give the package of {version}, too, with `--packages`: it is unpacked beside the new one"),
             );
         }
     }

@@ -256,7 +256,7 @@ async fn distribute(
     };
     let Some(path) = artifacts.path(artifact) else {
         let reason = format!(
-            "the package {} is not at hand; give it with --package",
+            "the package {} is not at hand; give it with --packages",
             artifact.file_name
         );
         return Err(Report::Failed { reason });

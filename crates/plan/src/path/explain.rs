@@ -171,7 +171,7 @@ fn refuse_missing(
             survey.profile.title,
             words.join(" → ")
         ),
-        format!("fetch a package of each of these, and give them with `--package`: {}", missing.join(", ")),
+        format!("fetch a package of each of these, and give them with `--packages`: {}", missing.join(", ")),
     );
 }
 

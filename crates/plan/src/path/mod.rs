@@ -291,7 +291,7 @@ pub(crate) fn missing_packages(survey: &Survey<'_>, legs: &[Leg<'_>], refusals: 
             refusals.add(
                 "missing-package",
                 format!("no package of {} {} is at hand", survey.profile.title, leg.to),
-                format!("fetch the package of {} and give it with `--package`", leg.to),
+                format!("fetch the package of {} and give it with `--packages`", leg.to),
             );
         }
     }
