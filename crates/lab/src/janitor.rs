@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// Somebody who cleans up when this value is gone and has not been told otherwise.
-pub(crate) struct Janitor {
+pub struct Janitor {
     shell: Child,
 }
 
@@ -27,11 +27,17 @@ true
 
 impl Janitor {
     /// Watches over the processes that have to do with a directory, and over the directory.
+    ///
+    /// # Errors
+    /// Where no shell can be started.
     pub fn of_directory(directory: &Path) -> io::Result<Self> {
         Janitor::new(PROCESSES, directory)
     }
 
     /// Runs a script with a text in `$WHAT` when this process ends.
+    ///
+    /// # Errors
+    /// Where no shell can be started.
     pub fn new(script: &str, what: &Path) -> io::Result<Self> {
         let whole = format!("read -r word; [ \"$word\" = done ] && exit 0\n{script}");
         let shell = Command::new("setsid")

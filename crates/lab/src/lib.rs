@@ -8,7 +8,7 @@ pub mod client;
 pub mod cluster;
 pub mod fetch;
 pub mod http;
-mod janitor;
+pub mod janitor;
 pub mod load;
 pub mod package;
 pub mod ports;

@@ -6,6 +6,7 @@
 
 mod apt;
 mod cache;
+mod erlang;
 mod etcd;
 mod python;
 mod tools;
@@ -13,6 +14,7 @@ mod tools;
 use std::fmt;
 
 pub use cache::Cache;
+pub use erlang::{OTP, erlang, erlang_programs};
 pub use etcd::{Etcd, EtcdSource, etcd, etcd_blocked, etcd_offers};
 pub use python::{PythonTool, python_tool};
 pub use tools::{HostTool, host_tool};

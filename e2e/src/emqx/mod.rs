@@ -1,0 +1,12 @@
+//! A cluster of the double of EMQX: real Erlang nodes with a real release handler, behind commands that answer as EMQX's do; see
+//! `e2e/doubles/emqx/README.md`.
+
+mod clients;
+mod cluster;
+mod node;
+mod packages;
+
+pub use clients::{Client, Clients, TlsClient};
+pub use cluster::Cluster;
+pub use node::{Answer, Node};
+pub use packages::{cached, copy_packages, package};

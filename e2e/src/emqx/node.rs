@@ -1,0 +1,237 @@
+//! One node of the double, installed from its package as EMQX's zip is.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use upshift_lab::package::Package;
+use upshift_lab::processes;
+
+/// A node on a loopback address of its own.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Name of its host in the fleet.
+    pub name: String,
+    /// Address that it listens on; also the host part of its Erlang name.
+    pub address: Ipv4Addr,
+    /// Where it is installed: `bin`, `etc`, `data`, `log`, `lib`, `releases`.
+    pub root: PathBuf,
+    /// The agent's state directory of its host.
+    pub state_directory: PathBuf,
+    /// Where its tool unpacks packages.
+    pub temporary: PathBuf,
+    /// Port for MQTT.
+    pub mqtt: u16,
+    /// Port for MQTT over TLS.
+    pub tls: u16,
+    /// Port of the management API.
+    pub http: u16,
+    /// Port on which nodes find each other.
+    pub dist: u16,
+}
+
+/// What a command of the double printed, and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Exit status.
+    pub status: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Answer {
+    /// Fails the test unless the command ended with this status.
+    #[track_caller]
+    pub fn expect(self, status: i32) -> Self {
+        assert_eq!(self.status, status, "{}\n{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+/// How long one command may take; a start waits for up to 150 s by itself.
+const LIMIT: Duration = Duration::from_secs(200);
+
+impl Node {
+    /// Name of the Erlang node.
+    pub fn node_name(&self) -> String {
+        format!("emqx@{}", self.address)
+    }
+
+    /// `address:port` for MQTT.
+    pub fn endpoint(&self) -> SocketAddr {
+        SocketAddr::from((self.address, self.mqtt))
+    }
+
+    /// The `releases` directory of the installation.
+    pub fn releases(&self) -> PathBuf {
+        self.root.join("releases")
+    }
+
+    /// Unpacks a package and configures the node. Nothing is started.
+    ///
+    /// # Errors
+    /// Where files cannot be written.
+    pub fn install(&self, package: &Package) -> io::Result<()> {
+        let home = self.root.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(home)?;
+        fs::create_dir_all(&self.temporary)?;
+        let archive = File::open(&package.path)?;
+        zip::ZipArchive::new(io::BufReader::new(archive))
+            .and_then(|mut archive| archive.extract(home))
+            .map_err(io::Error::other)?;
+        make_executable(&self.root)?;
+        let vars = self.releases().join("emqx_vars");
+        let text = fs::read_to_string(&vars)?;
+        fs::write(
+            &vars,
+            text.replace(
+                "${RUNNER_TMP_DIR:-/tmp}",
+                &format!("${{RUNNER_TMP_DIR:-{}}}", self.temporary.display()),
+            ),
+        )?;
+        self.configure()
+    }
+
+    fn configure(&self) -> io::Result<()> {
+        let etc = self.root.join("etc");
+        let certificates = etc.join("certs");
+        fs::create_dir_all(&certificates)?;
+        let (cert, key) = (certificates.join("cert.pem"), certificates.join("key.pem"));
+        let mut openssl = Command::new("openssl");
+        openssl
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+            ])
+            .args(["-days", "30", "-subj", "/CN=emqx", "-keyout"])
+            .arg(&key)
+            .arg("-out")
+            .arg(&cert);
+        processes::run(&mut openssl, Duration::from_secs(30)).map_err(io::Error::other)?;
+        let Node {
+            address,
+            mqtt,
+            tls,
+            http,
+            dist,
+            ..
+        } = self;
+        let text = format!(
+            "## EMQX configuration\n\n\
+             node.name = {name}\n\
+             node.cookie = emqxsecretcookie\n\
+             node.dist_listen_min = {dist}\n\
+             listener.tcp.external = {address}:{mqtt}\n\
+             listener.ssl.external = {address}:{tls}\n\
+             listener.ssl.external.certfile = {cert}\n\
+             listener.ssl.external.keyfile = {key}\n\
+             management.listener.http = {address}:{http}\n\
+             management.default_application.id = admin\n\
+             management.default_application.secret = public\n",
+            name = self.node_name(),
+            cert = cert.display(),
+            key = key.display(),
+        );
+        fs::write(etc.join("emqx.conf"), text)?;
+        // `admin:public`, as the management API asks for it.
+        fs::write(etc.join("upshift-authorization"), "Basic YWRtaW46cHVibGlj\n")
+    }
+
+    /// Runs a command of the double: `emqx` or `emqx_ctl` with arguments.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> Answer {
+        let mut child = Command::new(self.root.join("bin").join(program))
+            .args(arguments)
+            .env("WAIT_FOR_ERLANG", "60")
+            .stdin(Stdio::null())
+            .stdout(Stdio::from(self.scratch("stdout")))
+            .stderr(Stdio::from(self.scratch("stderr")))
+            .spawn()
+            .expect("the double's command starts");
+        let status = processes::wait(&mut child, LIMIT);
+        if status.is_none() {
+            let _ = child.kill();
+        }
+        let read = |name: &str| fs::read_to_string(self.scratch_path(name)).unwrap_or_default();
+        Answer {
+            status: status.and_then(|status| status.code()).unwrap_or(-1),
+            stdout: read("stdout"),
+            stderr: read("stderr"),
+        }
+    }
+
+    /// Output goes to files: a node that a command leaves behind keeps nobody waiting.
+    fn scratch(&self, name: &str) -> File {
+        File::create(self.scratch_path(name)).expect("a file for output")
+    }
+
+    fn scratch_path(&self, name: &str) -> PathBuf {
+        self.temporary.join(format!("last-{name}"))
+    }
+
+    /// `emqx …`
+    pub fn emqx(&self, arguments: &[&str]) -> Answer {
+        self.run("emqx", arguments)
+    }
+
+    /// `emqx_ctl …`
+    pub fn ctl(&self, arguments: &[&str]) -> Answer {
+        self.run("emqx_ctl", arguments)
+    }
+
+    /// The releases and their statuses, as `emqx versions` lists them.
+    pub fn versions(&self) -> Vec<(String, String)> {
+        self.emqx(&["versions"])
+            .stdout
+            .lines()
+            .filter_map(|line| line.strip_prefix("* ")?.split_once('\t'))
+            .map(|(version, status)| (version.to_owned(), status.to_owned()))
+            .collect()
+    }
+
+    /// The version of the code that runs, as the node itself says.
+    pub fn running(&self) -> Option<String> {
+        let answer = self.ctl(&["broker"]);
+        let line = answer.stdout.lines().find(|line| line.starts_with("version"))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    }
+
+    /// The process of the virtual machine.
+    pub fn pid(&self) -> Option<u32> {
+        self.emqx(&["pid"]).stdout.trim().parse().ok()
+    }
+
+    /// Whether it accepts a client.
+    pub fn accepts(&self) -> bool {
+        TcpStream::connect_timeout(&self.endpoint(), Duration::from_secs(2)).is_ok()
+    }
+
+    /// Sets something that the double does otherwise than it would; see the double's README.
+    pub fn set(&self, setting: &str, value: &str) {
+        let directory = self.root.join("data/double");
+        fs::create_dir_all(&directory)
+            .and_then(|()| fs::write(directory.join(setting), value))
+            .expect("a setting is written");
+    }
+}
+
+/// A zip has no executable bits.
+fn make_executable(root: &Path) -> io::Result<()> {
+    let programs = upshift_lab::fetch::erlang_programs(root).map_err(io::Error::other)?;
+    for directory in [root.join("bin"), programs] {
+        for entry in fs::read_dir(directory)? {
+            fs::set_permissions(entry?.path(), fs::Permissions::from_mode(0o755))?;
+        }
+    }
+    Ok(())
+}
