@@ -273,6 +273,7 @@ fn patience(probe: &Probe) -> Duration {
     match probe {
         Probe::Command(command) => Duration::from_millis(command.timeout.0) + WAY,
         Probe::Http(http) => Duration::from_millis(http.timeout.0) + WAY,
+        Probe::Connect(connect) => Duration::from_millis(connect.timeout.0) + WAY,
         _ => PATIENCE,
     }
 }

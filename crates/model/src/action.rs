@@ -47,10 +47,13 @@ pub enum Service {
 }
 
 impl Service {
-    /// Who runs the service on a host, templates filled in: a supervised service that names a unit is that unit's.
+    /// Who runs the service on a host, templates filled in: a service that names a unit is that unit's.
     pub fn effective(&self) -> Cow<'_, Service> {
         match self {
-            Service::Supervised(SupervisedService { unit: Some(unit), .. }) if !unit.is_empty() => {
+            Service::Supervised(SupervisedService { unit: Some(unit), .. })
+            | Service::Commands(CommandService { unit: Some(unit), .. })
+                if !unit.is_empty() =>
+            {
                 Cow::Owned(Service::Systemd(SystemdService { unit: unit.clone() }))
             }
             other => Cow::Borrowed(other),
@@ -100,12 +103,30 @@ fn default_signal() -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommandService {
+    /// The systemd unit that runs the product on hosts that have one; where it is absent or empty the commands do. A template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
     /// Starts the product.
     pub start: Command,
     /// Stops the product.
     pub stop: Command,
     /// File that holds the process id of the running product.
-    pub pid_file: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_file: Option<String>,
+    /// How the process is recognised where there is no such file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessMatch>,
+}
+
+/// How a process is recognised: by its program and its arguments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessMatch {
+    /// File name of its executable, such as `beam.smp`.
+    pub program: String,
+    /// Arguments that it has, next to each other and in this order, such as `-name emqx@10.0.0.1`.
+    #[serde(default)]
+    pub arguments: Vec<String>,
 }
 
 /// A program to run, as an argument vector. No shell is involved.

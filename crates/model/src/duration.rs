@@ -42,6 +42,25 @@ impl Millis {
     }
 }
 
+/// Seconds of a span of time as programs say it in words: `1 days, 2 hours, 3 minutes, 4 seconds`, each part optional; nothing where
+/// the text is something else.
+pub fn in_words(text: &str) -> Option<i64> {
+    let mut sum: i64 = 0;
+    for part in text.split(',') {
+        let (count, unit) = part.trim().split_once(' ')?;
+        let unit = match unit.trim().trim_end_matches('s') {
+            "second" => 1,
+            "minute" => 60,
+            "hour" => 3600,
+            "day" => 86_400,
+            "week" => 604_800,
+            _ => return None,
+        };
+        sum = sum.checked_add(count.parse::<i64>().ok()?.checked_mul(unit)?)?;
+    }
+    Some(sum)
+}
+
 const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
 
 impl FromStr for Millis {
@@ -100,6 +119,16 @@ impl JsonSchema for Millis {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_in_words_are_seconds() {
+        assert_eq!(in_words("19 seconds"), Some(19));
+        assert_eq!(in_words("1 days, 2 hours, 3 minutes, 4 seconds"), Some(93_784));
+        assert_eq!(in_words("1 day, 1 hour"), Some(90_000));
+        for text in ["", "soon", "5", "5 moons", "1 days 2 hours"] {
+            assert_eq!(in_words(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn durations_read_back_as_they_print() {

@@ -4,7 +4,7 @@
 //!
 //! Functions beside CEL's own: `at_least(a, b)` and `older(a, b)` compare two versions under the scope's scheme,
 //! `same_minor(a, b)` and `same_major(a, b)` compare their first numbers, `hex(n)` writes a whole number in lower-case
-//! hexadecimal. Whole numbers of JSON become CEL `int` where they fit, and `uint` above that.
+//! hexadecimal, `seconds(text)` reads a span of time in words (`2 hours, 5 minutes`). Whole numbers of JSON become CEL `int` where they fit, and `uint` above that.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -96,6 +96,11 @@ fn add_functions(context: &mut Context<'_, '_>, scheme: Scheme) -> Result<(), De
     context.add_function("same_major", move |a: Arc<String>, b: Arc<String>| {
         two_versions(scheme, "same_major", &a, &b).map(|(a, b)| a.major() == b.major())
     })?;
+    context.add_function("seconds", |text: Arc<String>| {
+        crate::duration::in_words(&text).ok_or_else(|| {
+            ExecutionError::function_error("seconds", format!("`{text}` is no span of time in words"))
+        })
+    })?;
     context.add_function("hex", |number: cel::Value| {
         let text = match number {
             cel::Value::Int(number) => format!("{number:x}"),
@@ -113,7 +118,7 @@ fn add_functions(context: &mut Context<'_, '_>, scheme: Scheme) -> Result<(), De
 }
 
 /// Names of the functions beside CEL's own.
-pub const FUNCTIONS: [&str; 5] = ["at_least", "older", "same_minor", "same_major", "hex"];
+pub const FUNCTIONS: [&str; 6] = ["at_least", "older", "same_minor", "same_major", "hex", "seconds"];
 
 fn two_versions(
     scheme: Scheme,

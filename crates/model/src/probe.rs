@@ -16,7 +16,8 @@ pub enum Probe {
     /// the process's executable belongs to (read from the process, not from the link), null where it is none of them.
     /// `version` is what `version` below prints, run with the executable of the process itself.
     Process(ProcessProbe),
-    /// A program's output: `{exit, value, stderr}`, with `value` as the command's output format says.
+    /// A program's output: `{exit, value, stderr, at_ms}`, with `value` as the command's output format says, and in `at_ms` when it
+    /// was observed, in milliseconds since the host has booted: what a program says of its age can be compared over time.
     Command(Command),
     /// An HTTP GET: `{status, value}`, with `value` parsed where it is JSON, and text otherwise.
     Http(HttpProbe),
@@ -24,6 +25,12 @@ pub enum Probe {
     File(String),
     /// The release store: `{current, releases: {version: status}}`.
     Releases,
+    /// A connection made for the purpose and closed again: `{connected, tls, reason}`. `tls` is the version of the protocol that was
+    /// agreed on, null without TLS; `reason` says why there is no connection. Whose certificate it is is not judged.
+    Connect(ConnectProbe),
+    /// The TCP connections that others have opened to a service's process: `{running, count, peers}`, as the kernel knows them. `peers`
+    /// names them `10.0.0.7:40112→1883`, at most 1000: where there are more, always the same choice of them.
+    Connections(ConnectionsProbe),
     /// What `save` copied aside: `{exists, identical, sha256, files}`; `identical` compares it with what is in place now.
     Saved(String),
     /// The guard: see [`crate::action::GuardStatus`].
@@ -75,6 +82,31 @@ pub struct HttpProbe {
 
 fn default_http_timeout() -> Millis {
     Millis::seconds(5)
+}
+
+/// A connection to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectProbe {
+    /// Where to, as `host:port`; where it is empty, nothing is tried, and `connected` is null.
+    pub address: String,
+    /// Whether TLS is spoken.
+    #[serde(default)]
+    pub tls: bool,
+    /// Time after which it counts as failed.
+    #[serde(default = "default_http_timeout")]
+    pub timeout: Millis,
+}
+
+/// Whose connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionsProbe {
+    /// The service whose process is meant.
+    pub service: Service,
+    /// Ports of the service that do not count, such as those that servers of the cluster reach each other at.
+    #[serde(default)]
+    pub except: Vec<String>,
 }
 
 /// Which log, and what to look for.

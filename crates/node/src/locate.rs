@@ -337,7 +337,9 @@ mod tests {
         let service = Service::Commands(upshift_model::action::CommandService {
             start: command(),
             stop: command(),
-            pid_file: "/no/such/pid".to_owned(),
+            unit: None,
+            pid_file: Some("/no/such/pid".to_owned()),
+            process: None,
         });
         let context = json!({"node": {"name": "n1", "config": conf}});
         let found = locate(&layout, &places, &service, &context).unwrap();

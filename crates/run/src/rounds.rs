@@ -171,6 +171,7 @@ fn own_limit(probe: &Probe) -> Millis {
     match probe {
         Probe::Command(command) => command.timeout,
         Probe::Http(http) => http.timeout,
+        Probe::Connect(connect) => connect.timeout,
         _ => Millis::ZERO,
     }
 }

@@ -22,6 +22,8 @@ impl World {
                 Ok(json!({"exit": printed.exit, "value": printed.output, "stderr": printed.error}))
             }
             Probe::Http(http) => refused(format!("{}: connection refused", http.url)),
+            Probe::Connect(probe) => refused(format!("{}: connection refused", probe.address)),
+            Probe::Connections(_) => Ok(json!({"running": true, "count": 0, "peers": []})),
             Probe::File(path) => Ok(self.file_facts(host, path)),
             Probe::Releases => {
                 let disk = &self.hosts[host].disk;

@@ -1,5 +1,7 @@
 //! What can be observed on a host. A probe changes nothing.
 
+mod connect;
+mod connections;
 mod file;
 mod http;
 mod log;
@@ -26,6 +28,8 @@ fn look(host: &Host, run: Option<&str>, probe: &Probe) -> Result<Value> {
         Probe::Process(probe) => process::look(layout, probe),
         Probe::Command(command) => command::observe(command),
         Probe::Http(probe) => http::look(probe),
+        Probe::Connect(probe) => connect::look(probe),
+        Probe::Connections(probe) => connections::look(layout, probe),
         Probe::File(path) => file::look(path),
         Probe::Releases => {
             Ok(json!({ "current": store::current(layout)?, "releases": store::statuses(layout)? }))

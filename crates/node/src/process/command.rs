@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use upshift_model::action::{Command, ExitMeaning, OutputFormat};
 
 use super::{pid, readable};
+use crate::clock;
 use crate::error::{Context, NodeError, Result};
 use crate::output;
 
@@ -251,7 +252,7 @@ fn detail(finished: &Finished) -> String {
         .unwrap_or_default()
 }
 
-/// Runs a program for what it shows: `{exit, value, stderr}`, whatever its status is.
+/// Runs a program for what it shows: `{exit, value, stderr, at_ms}`, whatever its status is.
 ///
 /// # Errors
 /// Where it cannot be started or does not end, and where it says that it worked but its output cannot be read.
@@ -259,7 +260,11 @@ pub fn observe(command: &Command) -> Result<Value> {
     let finished = run(command, None, Keep::Memory)?;
     match unfinished(command, &finished) {
         Some(error) => Err(error),
-        None => shape(command, &finished),
+        None => {
+            let mut shown = shape(command, &finished)?;
+            shown["at_ms"] = clock::since_boot().into();
+            Ok(shown)
+        }
     }
 }
 
@@ -332,10 +337,12 @@ mod tests {
         let mut command = shell("echo \"$GREETING\"; pwd; echo oops >&2; exit 3");
         command.env.insert("GREETING".to_owned(), "hello; rm".to_owned());
         command.directory = Some("/proc".to_owned());
-        let value = observe(&command).unwrap();
+        let mut value = observe(&command).unwrap();
+        assert!(value["at_ms"].as_u64().is_some_and(|at| at > 0));
+        value["at_ms"] = Value::Null;
         assert_eq!(
             value,
-            json!({"exit": 3, "value": "hello; rm\n/proc", "stderr": "oops"})
+            json!({"exit": 3, "value": "hello; rm\n/proc", "stderr": "oops", "at_ms": null})
         );
     }
 

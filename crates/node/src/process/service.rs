@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use upshift_model::action::{CommandService, Service, StopService};
+use upshift_model::action::{CommandService, ProcessMatch, Service, StopService};
 
 use super::command::{Keep, perform};
 use super::{ProcessId, supervised, systemd};
@@ -22,8 +22,34 @@ pub fn find(layout: &Layout, service: &Service) -> Result<Option<ProcessId>> {
     match service.effective().as_ref() {
         Service::Systemd(service) => systemd::find(&service.unit),
         Service::Supervised(service) => supervised::find(layout, service),
-        Service::Commands(service) => Ok(from_pid_file(&service.pid_file)),
+        Service::Commands(service) => Ok(of_commands(service)),
     }
+}
+
+/// The process that the product's own commands have started.
+fn of_commands(service: &CommandService) -> Option<ProcessId> {
+    let written = service.pid_file.as_deref().and_then(from_pid_file);
+    written.or_else(|| service.process.as_ref().and_then(matching))
+}
+
+/// The one process that is recognised; where there are several, the one that started first: what it has started itself, such as a
+/// command that has not replaced its program yet, came later.
+fn matching(wanted: &ProcessMatch) -> Option<ProcessId> {
+    let is_it = |process: &ProcessId| {
+        let program = process.executable();
+        let name = program.as_deref().and_then(Path::file_name);
+        let arguments = process.arguments();
+        let has_arguments = wanted.arguments.is_empty()
+            || arguments
+                .windows(wanted.arguments.len())
+                .any(|some| some == wanted.arguments);
+        name.is_some_and(|name| name == wanted.program.as_str()) && has_arguments
+    };
+    super::all()
+        .into_iter()
+        .filter_map(ProcessId::of)
+        .filter(is_it)
+        .min_by_key(|process| (process.started, process.pid))
 }
 
 /// A process that lives under the number in the file. A number that is used again is taken for the service's, because
@@ -105,14 +131,14 @@ fn recorded_release(layout: &Layout, service: &Service, process: &ProcessId) -> 
 }
 
 fn start_by_command(layout: &Layout, service: &CommandService, mark: &str) -> Result<Option<ProcessId>> {
-    let log = layout.logs().join(format!(
-        "start-{}.log",
-        &digest::of_bytes(service.pid_file.as_bytes())[..12]
-    ));
+    let named = format!("{:?} {:?}", service.pid_file, service.process);
+    let log = layout
+        .logs()
+        .join(format!("start-{}.log", &digest::of_bytes(named.as_bytes())[..12]));
     perform(&service.start, mark, Keep::Log(&log))?;
     let deadline = Instant::now() + APPEARS;
     loop {
-        let process = from_pid_file(&service.pid_file);
+        let process = of_commands(service);
         if process.is_some() || Instant::now() > deadline {
             return Ok(process);
         }
@@ -148,6 +174,13 @@ pub fn stop(layout: &Layout, stop: &StopService, mark: &str) -> Result<Value> {
     }))
 }
 
+/// The file that names the process, where the process cannot have written it.
+fn stale<'a>(service: &'a CommandService, process: &ProcessId) -> Option<&'a str> {
+    let file = service.pid_file.as_deref()?;
+    let named = from_pid_file(file).as_ref() == Some(process);
+    (named && !wrote(process, file)).then_some(file)
+}
+
 /// Whether the process can have written the file: it had started by then, as far as the clock can be trusted.
 fn wrote(process: &ProcessId, pid_file: &str) -> bool {
     const SLACK: Duration = Duration::from_secs(60);
@@ -174,12 +207,14 @@ fn stop_by_command(
     match said {
         // The command could not even be run: nobody has asked the product to end, so it is not killed.
         Err(error @ NodeError::Io { .. }) if !Path::new(&service.stop.argv[0]).exists() => Err(error),
-        _ if !wrote(process, &service.pid_file) => Err(NodeError::refused(format!(
-            "process {} was started after {} was written, so it may be another program that has got the same number; it \
-             was not killed. Remove the file if the product does not run",
-            process.pid, service.pid_file
-        ))),
         _ => {
+            if let Some(file) = stale(service, process) {
+                return Err(NodeError::refused(format!(
+                    "process {} was started after {file} was written, so it may be another program that has got the same \
+                     number; it was not killed. Remove the file if the product does not run",
+                    process.pid
+                )));
+            }
             process.signal(Signal::TERM)?;
             supervised::end(process, Duration::from_secs(1))
         }
