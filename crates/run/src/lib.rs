@@ -4,9 +4,11 @@
 //! done. Resume is [`replay`] of the journal followed by [`EventKind::Started`].
 
 mod context;
+mod decide;
 mod engine;
 mod event;
 mod guards;
+mod operator;
 mod program;
 mod rounds;
 mod soak;

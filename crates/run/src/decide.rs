@@ -1,0 +1,267 @@
+//! What the run decides: to stay, to go back, to hold, or to refuse.
+//!
+//! | question | where |
+//! |---|---|
+//! | May the way forward go on at all? | [`State::trouble`], asked before every item |
+//! | What does a failure lead to? | [`State::verdict_on`], and nowhere else |
+//! | May the point of no return be crossed? | [`State::consent`], the item before the first window of such a hop |
+//! | Does the new version stay? | [`State::decide`], once every guard is known to stand |
+//! | What follows from a decision? | [`State::decided`], when it comes back from the journal |
+//!
+//! A decision is first recorded ([`Effect::Record`]) and acted upon only when it comes back as an event. What an operator
+//! asks for is taken in by `operator.rs`; how the program is walked is `engine.rs`.
+
+use upshift_model::Millis;
+
+use crate::engine::Turn;
+use crate::event::{Decision, Effect, Outcome};
+use crate::guards::Disarming;
+use crate::program::{self, Item, Part};
+use crate::state::{Back, Hold, Stage, State};
+
+/// How long a held run waits for its guards to be disarmed before it says that some could not be.
+pub(crate) const HOLD_PATIENCE: Millis = Millis::seconds(15);
+
+impl State {
+    /// What makes going forward impossible, whatever the item at hand is about.
+    pub(crate) fn trouble(&self, item: Item) -> Option<String> {
+        if matches!(item, Item::Disarm { .. }) {
+            return None;
+        }
+        if let Some(reason) = self.guard_trouble() {
+            return Some(reason);
+        }
+        let open = self
+            .windows
+            .values()
+            .find(|window| window.closed.is_none() && !window.reverted)?;
+        (self.now >= open.deadline).then(|| {
+            let took = self.now.minus(open.opened);
+            let waiting = self.waiting_for().unwrap_or_default();
+            format!(
+                "the window has been open for {:.1} s, longer than it may be: {waiting}",
+                took.0 as f64 / 1000.0
+            )
+        })
+    }
+
+    pub(crate) fn fail(&mut self, reason: String, effects: &mut Vec<Effect>) {
+        if let Some(decision) = self.verdict_on(reason) {
+            self.record(decision, effects);
+        }
+    }
+
+    /// What a failure leads to. The one place that decides between going back, holding, and refusing.
+    fn verdict_on(&mut self, reason: String) -> Option<Decision> {
+        let retry = "when the cause is mended: `upshift resume`".to_owned();
+        if self.back.is_some() {
+            let remedies = vec![retry, "to see what was observed: `upshift why`".to_owned()];
+            return Some(Decision::Hold {
+                reason: format!("the way back is stuck: {reason}"),
+                remedies,
+            });
+        }
+        if self.finalizing {
+            return Some(Decision::Hold {
+                reason,
+                remedies: vec![retry],
+            });
+        }
+        let item = self.item();
+        let hop = item.and_then(Item::hop);
+        let opened = hop.is_some_and(|hop| self.windows.range((hop, 0)..=(hop, u32::MAX)).next().is_some());
+        let part = match item {
+            Some(Item::Group(at)) => Some(at.part),
+            _ => None,
+        };
+        match (hop, opened, part) {
+            // Between two windows the cluster cannot bear the next one: going back would need the same. Not so where a host goes
+            // back by itself: then the others must follow it.
+            (Some(_), true, Some(Part::Gate)) if self.guard_trouble().is_none() => {
+                let back = "to take the servers done so far back: `upshift abort`".to_owned();
+                Some(Decision::Hold {
+                    reason,
+                    remedies: vec![retry, back],
+                })
+            }
+            (Some(_), true, Some(Part::Settle)) => {
+                let back = "to go back: `upshift revert`".to_owned();
+                Some(Decision::Hold {
+                    reason,
+                    remedies: vec![retry, back],
+                })
+            }
+            (Some(hop), true, _) => Some(Decision::Revert { hop, reason }),
+            (Some(hop), false, _) if hop > 0 => {
+                let version = &self.plan.hops[hop as usize].from;
+                let reason = format!("stopped between two hops, every server on {version}: {reason}");
+                let back = "to go back: `upshift revert`".to_owned();
+                Some(Decision::Hold {
+                    reason,
+                    remedies: vec![retry, back],
+                })
+            }
+            _ => {
+                self.outcome = Some(Outcome::Refused { reason });
+                self.abandon_active();
+                None
+            }
+        }
+    }
+
+    pub(crate) fn consent(&mut self, hop: u32) -> Turn {
+        let the_hop = &self.plan.hops[hop as usize];
+        let (Some(no_return), false) = (
+            &the_hop.no_return,
+            self.consented || self.plan.request.accept_no_return,
+        ) else {
+            return Turn::Next;
+        };
+        let reason = format!(
+            "the hop {} → {} crosses a point of no return, and nobody has said yes to that: {}",
+            the_hop.from, the_hop.to, no_return.description
+        );
+        let remedies = vec![
+            "to go on: `upshift resume --accept-no-return`".to_owned(),
+            "to leave everything as it is: `upshift abort`".to_owned(),
+        ];
+        self.record_hold(reason, remedies);
+        Turn::Again
+    }
+
+    /// Every guard must be known to stand before the decision: a guard that had fired would leave a part of the fleet behind.
+    pub(crate) fn decide(&mut self, hop: u32, effects: &mut Vec<Effect>) -> Turn {
+        if self.stayed.contains(&hop) {
+            return Turn::Next;
+        }
+        if self.guards.is_empty() || self.confirming == Some(hop) && self.guards_confirmed() {
+            self.confirming = None;
+            self.record(Decision::Stay { hop }, effects);
+            return Turn::Wait;
+        }
+        if self.confirming != Some(hop) {
+            self.confirming = Some(hop);
+            self.confirm_guards(effects);
+        }
+        Turn::Wait
+    }
+
+    pub(crate) fn in_doubt(&mut self, node: &str) -> Turn {
+        let reason = format!(
+            "in doubt: the new version stays, but {node} has not answered since that was decided; its guard may have taken it back"
+        );
+        let remedies = vec![
+            format!("bring {node} back, then `upshift resume`: what its own records say decides"),
+            "to take every server back: `upshift revert`".to_owned(),
+        ];
+        self.record_hold(reason, remedies);
+        Turn::Again
+    }
+
+    pub(crate) fn record(&mut self, decision: Decision, effects: &mut Vec<Effect>) {
+        self.recording = Some(decision.clone());
+        effects.push(Effect::Record(decision));
+    }
+
+    fn record_hold(&mut self, reason: String, remedies: Vec<String>) {
+        self.recording = Some(Decision::Hold { reason, remedies });
+        self.unsent_record = true;
+    }
+
+    pub(crate) fn send_record(&mut self, effects: &mut Vec<Effect>) {
+        if std::mem::take(&mut self.unsent_record)
+            && let Some(decision) = &self.recording
+        {
+            effects.push(Effect::Record(decision.clone()));
+        }
+    }
+
+    pub(crate) fn decided(&mut self, decision: Decision) {
+        self.recording = None;
+        match decision {
+            Decision::Stay { hop } => {
+                self.stayed.insert(hop);
+            }
+            Decision::Revert { hop, reason } => self.turn_back(hop, reason),
+            Decision::Hold { reason, remedies } => {
+                // A host that did not report in time may have armed its guard all the same.
+                for (node, guard) in std::mem::take(&mut self.arming) {
+                    self.guards.entry(node).or_insert(guard);
+                }
+                self.hold = Some(Hold {
+                    reason,
+                    remedies,
+                    since: self.now,
+                });
+            }
+        }
+    }
+
+    /// Steps on the way forward that still wait are given up; what hosts still report of them changes nothing.
+    fn turn_back(&mut self, hop: u32, reason: String) {
+        self.soak = None;
+        self.crossing = None;
+        self.confirming = None;
+        self.detour.clear();
+        self.abandon_active();
+        for guard in self.guards.values_mut() {
+            guard.disarm_sent = None;
+        }
+        let items = program::back(self, hop);
+        for item in &items {
+            if let Item::Group(at) = item {
+                self.repeat(*at, |_| true);
+            }
+        }
+        let through = self.reverting_all;
+        self.back = Some(Back {
+            hop,
+            reason,
+            items,
+            at: 0,
+            through,
+        });
+    }
+
+    pub(crate) fn abandon_active(&mut self) {
+        self.asks.clear();
+        for id in std::mem::take(&mut self.active) {
+            if let Some(step) = self.steps.get_mut(&id) {
+                step.stage = Stage::Failed {
+                    reason: "given up".to_owned(),
+                };
+                step.ended = Some(self.now);
+            }
+        }
+    }
+
+    /// A hold lets no guard move anything behind the operator's back: they are disarmed first, as far as they can be reached.
+    pub(crate) fn settle_hold(&mut self, effects: &mut Vec<Effect>) -> Turn {
+        let Some(hold) = self.hold.clone() else {
+            return Turn::Again;
+        };
+        self.guards.retain(|_, guard| !guard.fired);
+        let disarming = self.disarm(|_, _| true, effects);
+        let patient = self.now < hold.since.plus(HOLD_PATIENCE);
+        if matches!(disarming, Disarming::Pending) && patient {
+            return Turn::Wait;
+        }
+        let mut reason = hold.reason;
+        if !self.guards.is_empty() {
+            let names: Vec<&str> = self
+                .guards
+                .keys()
+                .map(|node| self.plan.node(*node).name.as_str())
+                .collect();
+            reason = format!(
+                "{reason}. The guard of {} could not be disarmed and may still act",
+                names.join(", ")
+            );
+        }
+        self.outcome = Some(Outcome::Held {
+            reason,
+            remedies: hold.remedies,
+        });
+        Turn::Again
+    }
+}

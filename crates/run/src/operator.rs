@@ -1,0 +1,115 @@
+//! What operators say: pause, resume, consent, abort, revert, finalize.
+//!
+//! Commands only set what the run shall do next. That a run may go back, and to where, is decided as for failures: the
+//! decision is recorded and followed in `decide.rs`.
+
+use crate::event::{Decision, OperatorCommand, Outcome};
+use crate::program::{self, Item};
+use crate::state::{Stage, State};
+
+impl State {
+    pub(crate) fn operator(&mut self, who: &str, command: &OperatorCommand) {
+        match command {
+            OperatorCommand::Pause => self.pause = true,
+            OperatorCommand::Consent => {
+                self.consented = true;
+                self.go_on();
+            }
+            OperatorCommand::Resume => {
+                self.pause = false;
+                self.go_on();
+            }
+            OperatorCommand::Abort => self.give_up(format!("{who} asked to go back")),
+            OperatorCommand::Revert => {
+                self.reverting_all = true;
+                self.give_up(format!("{who} asked to go back"));
+            }
+            OperatorCommand::Finalize => self.finalize(),
+        }
+    }
+
+    fn finalize(&mut self) {
+        if self.outcome == Some(Outcome::Upgraded) {
+            self.outcome = None;
+            self.finalizing = true;
+            self.program = std::sync::Arc::new(program::finalize(&self.plan));
+            self.at = 0;
+        }
+    }
+
+    /// Ends a hold: what failed is tried again, behind guards that stand again.
+    fn go_on(&mut self) {
+        if !matches!(self.outcome, Some(Outcome::Held { .. })) {
+            return;
+        }
+        self.outcome = None;
+        self.hold = None;
+        if std::mem::take(&mut self.past_return) {
+            self.back = None;
+            self.retry_current();
+            return;
+        }
+        self.retry_current();
+        let hop = match (&self.back, self.item()) {
+            (Some(back), _) => Some(back.hop),
+            (None, item) => item.and_then(Item::hop),
+        };
+        if let Some(hop) = hop.filter(|hop| !self.stayed.contains(hop)) {
+            let rearm = program::rearm(self, hop);
+            for item in &rearm {
+                if let Item::Group(at) = item {
+                    self.repeat(*at, |_| true);
+                }
+            }
+            self.detour = rearm;
+        }
+        let now = self.now;
+        let plan = self.plan.clone();
+        for ((hop, window), state) in &mut self.windows {
+            if state.closed.is_none() {
+                state.deadline = now.plus(program::window_of(&plan, *hop, *window).limit);
+            }
+        }
+    }
+
+    /// Lets the steps of the group at hand that failed be tried again, as new attempts.
+    fn retry_current(&mut self) {
+        if let Some(Item::Group(at)) = self.item() {
+            self.repeat(at, |stage| matches!(stage, Stage::Failed { .. }));
+        }
+    }
+
+    /// An operator asks to go back.
+    fn give_up(&mut self, reason: String) {
+        let over = matches!(
+            self.outcome,
+            Some(
+                Outcome::Finalized
+                    | Outcome::Prepared
+                    | Outcome::Refused { .. }
+                    | Outcome::Reverted { .. }
+                    | Outcome::Superseded { .. }
+            )
+        );
+        if over || self.back.is_some() && self.hold.is_none() {
+            return;
+        }
+        let Some(hop) = self.hop_to_revert() else {
+            self.outcome = Some(Outcome::Refused { reason });
+            return;
+        };
+        self.outcome = None;
+        self.hold = None;
+        self.recording = Some(Decision::Revert { hop, reason });
+        self.unsent_record = true;
+    }
+
+    /// The last hop in which something was changed.
+    pub(crate) fn hop_to_revert(&self) -> Option<u32> {
+        self.windows
+            .iter()
+            .rev()
+            .find(|(_, window)| !window.reverted)
+            .map(|((hop, _), _)| *hop)
+    }
+}
