@@ -1,0 +1,140 @@
+//! What is taken back, in which order, and when.
+
+use serde_json::{Value, json};
+use upshift_model::action::Report;
+use upshift_model::probe::ProbeFailure;
+use upshift_model::profile::At;
+use upshift_run::{OperatorCommand, Outcome};
+
+use crate::puppet::{BACK, Builder, FORWARD, Puppet, held, proof, reverted, seconds, without};
+
+#[test]
+fn a_bad_second_host_is_reverted_first_then_the_first_one_and_the_third_is_never_touched() {
+    let mut puppet = without(Builder::rolling(), "recovered@h2");
+    puppet.start().run();
+    let reason = reverted(&puppet);
+    assert!(
+        reason.contains("h2") && reason.contains("waiting for recovered"),
+        "{reason}"
+    );
+    assert_eq!(puppet.orders_to("h3"), ["unpack"]);
+    assert_eq!(puppet.orders_to("h1"), [&FORWARD[..], &BACK[..]].concat());
+    let back: Vec<&str> = puppet
+        .orders
+        .iter()
+        .filter(|(_, title, _)| BACK.contains(&title.as_str()))
+        .map(|(host, ..)| host.as_str())
+        .collect();
+    assert_eq!(back, ["h2", "h2", "h2", "h1", "h1", "h1"]);
+    assert_eq!(puppet.disarmed, ["h2", "h1"]);
+    let view = puppet.state.view();
+    assert!(view.nodes.iter().all(|node| node.version == "1.0.0"), "{view:?}");
+}
+
+#[test]
+fn only_what_was_begun_is_undone() {
+    let mut puppet = Puppet::new(Builder::rolling().plan);
+    puppet.on_order = Box::new(|_, title| {
+        Some(match title {
+            "drain" => Report::Failed {
+                reason: "no".to_owned(),
+            },
+            _ => Report::Done { output: Value::Null },
+        })
+    });
+    puppet.start().run();
+    reverted(&puppet);
+    assert_eq!(
+        puppet.orders_to("h1"),
+        ["unpack", "arm guard", "drain", "undrain"]
+    );
+}
+
+#[test]
+fn a_server_that_nobody_answers_for_is_brought_back_without_waiting_for_the_others() {
+    let mut plan = Builder::rolling();
+    let mut gate = plan.recipe_mut("gate").clone();
+    gate.only_if = Some(proof("serves", At::Node, 1));
+    gate.proof = vec![proof("others", At::Node, 1)];
+    let gate = plan.add(gate);
+    let windows = &mut plan.plan.hops[0].windows;
+    for step in windows
+        .iter_mut()
+        .flat_map(|window| &mut window.revert_gate)
+        .flat_map(|group| &mut group.steps)
+    {
+        step.recipe = gate;
+    }
+    let mut puppet = Puppet::new(plan.plan);
+    puppet.on_probe = Box::new(|probe, _| {
+        Some(if probe.starts_with("serves@") {
+            Err(ProbeFailure::Failed("connection refused".to_owned()))
+        } else {
+            Ok(json!({"ok": !probe.starts_with("others@") && probe != "recovered@h2"}))
+        })
+    });
+    puppet.start().run();
+    assert!(reverted(&puppet).contains("h2"));
+    assert_eq!(puppet.orders_to("h1"), [&FORWARD[..], &BACK[..]].concat());
+}
+
+#[test]
+fn a_lasting_fault_while_soaking_reverts_and_a_blip_does_not() {
+    for (length, good) in [(3, true), (30, false)] {
+        let mut puppet = Puppet::new(Builder::rolling().plan);
+        puppet.on_probe = Box::new(move |probe, now| {
+            let bad = probe == "watched@h2" && now >= seconds(5) && now < seconds(5 + length);
+            Some(Ok(json!({"ok": !bad})))
+        });
+        puppet.start().run();
+        if good {
+            assert_eq!(puppet.outcome(), Outcome::Upgraded);
+        } else {
+            let reason = reverted(&puppet);
+            assert!(reason.contains("while watching: waiting for watched"), "{reason}");
+            let rearmed = puppet
+                .orders_to("h1")
+                .iter()
+                .filter(|title| **title == "arm guard")
+                .count();
+            assert_eq!(rearmed, 2, "guards stand again before anything is taken back");
+        }
+    }
+}
+
+#[test]
+fn a_window_that_is_open_too_long_is_reverted() {
+    let mut plan = Builder::rolling();
+    plan.recipe_mut("recover").within = seconds(1000);
+    let mut puppet = without(plan, "recovered@h1");
+    puppet.start().until(|puppet| puppet.state.going_back());
+    assert_eq!(puppet.now, seconds(300));
+    puppet.run();
+    assert!(reverted(&puppet).contains("longer than it may be"));
+}
+
+#[test]
+fn a_way_back_that_is_stuck_holds_and_never_loops() {
+    let mut puppet = Puppet::new(Builder::rolling().plan);
+    puppet.on_probe = Box::new(|probe, _| {
+        Some(Ok(
+            json!({"ok": probe != "recovered@h2" && probe != "switch back@h2"}),
+        ))
+    });
+    puppet.start().run();
+    let reason = held(&puppet);
+    assert!(
+        reason.contains("the way back is stuck") && reason.contains("h2"),
+        "{reason}"
+    );
+    let tries = puppet
+        .orders_to("h2")
+        .iter()
+        .filter(|title| **title == "switch back")
+        .count();
+    assert_eq!(tries, 1);
+    puppet.on_probe = Box::new(|_, _| Some(Ok(json!({"ok": true}))));
+    puppet.operator(OperatorCommand::Resume).run();
+    reverted(&puppet);
+    assert!(puppet.orders_to("h1").ends_with(&BACK));
+}

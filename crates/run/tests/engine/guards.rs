@@ -1,0 +1,100 @@
+//! Guards: renewed, fired, disarmed, in doubt.
+
+use serde_json::Value;
+use upshift_model::action::{GuardStatus, Report};
+
+use crate::puppet::{BACK, Builder, Puppet, held, reverted, seconds, without};
+
+#[test]
+fn guards_are_renewed_three_times_a_lease() {
+    let mut puppet = without(Builder::rolling(), "recovered@h1");
+    puppet.start().until(|puppet| puppet.now >= seconds(59));
+    assert_eq!(puppet.renewed, 1, "after thirty seconds of ninety");
+}
+
+#[test]
+fn a_guard_that_fired_takes_the_whole_hop_back() {
+    let mut puppet = without(Builder::rolling(), "recovered@h2");
+    puppet.on_guard = Box::new(|host, _| {
+        Some(if host == "h1" {
+            GuardStatus::Reverted
+        } else {
+            GuardStatus::Armed {
+                remaining: seconds(90),
+            }
+        })
+    });
+    puppet.start().run();
+    assert!(reverted(&puppet).contains("guard of h1 has fired"));
+    assert!(puppet.orders_to("h1").ends_with(&BACK) && puppet.orders_to("h2").ends_with(&BACK));
+}
+
+#[test]
+fn a_host_that_says_its_guard_fired_takes_no_order_forward() {
+    let mut puppet = Puppet::new(Builder::rolling().plan);
+    puppet.on_order = Box::new(|_, title| {
+        Some(if title == "stop" {
+            Report::GuardFired
+        } else {
+            Report::Done { output: Value::Null }
+        })
+    });
+    puppet.start().run();
+    assert!(reverted(&puppet).contains("guard of h1 has fired"));
+}
+
+#[test]
+fn a_host_that_is_silent_past_its_guards_deadline_counts_as_gone_back() {
+    let mut puppet = without(Builder::rolling(), "recovered@h2");
+    for recipe in &mut std::sync::Arc::make_mut(&mut puppet.plan).recipes {
+        recipe.within = seconds(200);
+    }
+    let plan = puppet.plan.clone();
+    puppet.state = upshift_run::State::new(plan, "run-1".to_owned());
+    puppet.on_guard = Box::new(|host, _| {
+        (host != "h1").then_some(GuardStatus::Armed {
+            remaining: seconds(90),
+        })
+    });
+    puppet.start().until(|puppet| puppet.state.going_back());
+    assert_eq!(puppet.now, seconds(90));
+    puppet.run();
+    assert!(reverted(&puppet).contains("past its guard's deadline"));
+}
+
+#[test]
+fn a_guard_that_fires_between_decision_and_disarming_takes_everything_back() {
+    let mut puppet = Puppet::new(Builder::rolling().plan);
+    puppet.on_disarm = Box::new(|host, _| {
+        Some(if host == "h2" {
+            GuardStatus::Reverted
+        } else {
+            GuardStatus::Disarmed
+        })
+    });
+    puppet.start().run();
+    assert!(reverted(&puppet).contains("h2 fired before it was disarmed"));
+    assert_eq!(puppet.decisions.len(), 2);
+    for host in ["h1", "h2", "h3"] {
+        assert!(puppet.orders_to(host).ends_with(&BACK), "{host}");
+    }
+}
+
+#[test]
+fn a_host_that_is_lost_after_the_decision_is_in_doubt_and_an_operator_is_asked() {
+    let mut puppet = Puppet::new(Builder::rolling().plan);
+    puppet.on_disarm = Box::new(|host, _| (host != "h2").then_some(GuardStatus::Disarmed));
+    puppet
+        .start()
+        .until(|puppet| puppet.state.view().in_doubt && puppet.disarmed.len() == 2);
+    assert!(
+        puppet
+            .state
+            .view()
+            .why
+            .iter()
+            .any(|why| why.what.contains("in doubt") && why.host.as_deref() == Some("h2"))
+    );
+    puppet.run();
+    assert!(held(&puppet).contains("in doubt"));
+}

@@ -1,0 +1,98 @@
+//! The point of no return: asked for, and never crossed backwards.
+
+use serde_json::json;
+use upshift_model::probe::ProbeFailure;
+use upshift_run::{OperatorCommand, Outcome};
+
+use crate::puppet::{BACK, Builder, Puppet, held, reverted};
+
+#[test]
+fn the_point_of_no_return_needs_a_yes_before_any_window() {
+    let mut puppet = Puppet::new(Builder::rolling().no_return().plan);
+    puppet.start().run();
+    assert!(held(&puppet).contains("point of no return"));
+    assert_eq!(puppet.orders_to("h1"), ["unpack"]);
+    puppet.operator(OperatorCommand::Consent).run();
+    assert_eq!(puppet.outcome(), Outcome::Upgraded);
+
+    let mut puppet = Puppet::new(Builder::rolling().no_return().plan);
+    puppet.start().operator(OperatorCommand::Abort);
+    assert!(
+        matches!(puppet.outcome(), Outcome::Refused { .. }),
+        "no is an answer, too"
+    );
+}
+
+#[test]
+fn what_was_said_beforehand_is_a_yes() {
+    let mut plan = Builder::rolling().no_return();
+    plan.plan.request.accept_no_return = true;
+    let mut puppet = Puppet::new(plan.plan);
+    puppet.start().run();
+    assert_eq!(puppet.outcome(), Outcome::Upgraded);
+}
+
+#[test]
+fn past_the_point_of_no_return_nothing_is_taken_back() {
+    let mut plan = Builder::rolling().no_return();
+    plan.plan.request.accept_no_return = true;
+    let mut puppet = Puppet::new(plan.plan);
+    puppet.on_probe = Box::new(|probe, _| Some(Ok(json!({"ok": !probe.starts_with("watched@")}))));
+    puppet.start().run();
+    let reason = held(&puppet);
+    assert!(
+        reason.contains("has been crossed") && reason.contains("the format rises"),
+        "{reason}"
+    );
+    assert!(
+        puppet
+            .orders
+            .iter()
+            .all(|(_, title, _)| !BACK.contains(&title.as_str()))
+    );
+    puppet.on_probe = Box::new(|_, _| Some(Ok(json!({"ok": true}))));
+    puppet.operator(OperatorCommand::Resume).run();
+    assert_eq!(
+        puppet.outcome(),
+        Outcome::Upgraded,
+        "forward is the only way left"
+    );
+}
+
+#[test]
+fn before_the_window_that_crosses_it_nobody_asks() {
+    let mut plan = Builder::rolling().no_return();
+    plan.plan.request.accept_no_return = true;
+    let mut puppet = Puppet::new(plan.plan);
+    let asked = std::rc::Rc::new(std::cell::Cell::new(0));
+    let count = asked.clone();
+    puppet.on_probe = Box::new(move |probe, _| {
+        count.set(count.get() + u32::from(probe.starts_with("crossed@")));
+        Some(Ok(json!({"ok": probe != "recovered@h2"})))
+    });
+    puppet.start().run();
+    reverted(&puppet);
+    assert_eq!(asked.get(), 0);
+}
+
+#[test]
+fn where_nobody_can_tell_whether_it_was_crossed_an_operator_is_asked() {
+    let mut plan = Builder::rolling().no_return();
+    plan.plan.request.accept_no_return = true;
+    let mut puppet = Puppet::new(plan.plan);
+    puppet.on_probe = Box::new(|probe, _| {
+        Some(if probe.starts_with("crossed@") {
+            Err(ProbeFailure::Unreachable("gone".to_owned()))
+        } else {
+            Ok(json!({"ok": probe != "recovered@h3"}))
+        })
+    });
+    puppet.start().run();
+    assert!(held(&puppet).contains("no server can tell"));
+    assert!(
+        puppet
+            .orders
+            .iter()
+            .all(|(_, title, _)| !BACK.contains(&title.as_str()))
+    );
+}

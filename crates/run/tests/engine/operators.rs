@@ -1,0 +1,92 @@
+//! What operators say: pause, resume, abort, revert, finalize.
+
+use serde_json::json;
+use upshift_run::{OperatorCommand, Outcome, Pause};
+
+use crate::puppet::{BACK, Builder, FORWARD, Puppet, held, reverted, seconds, without};
+
+#[test]
+fn a_pause_never_takes_hold_inside_a_window() {
+    let mut puppet = Puppet::new(Builder::rolling().plan);
+    puppet
+        .start()
+        .until(|puppet| puppet.orders_to("h1").contains(&"drain"));
+    puppet.operator(OperatorCommand::Pause);
+    assert_eq!(puppet.state.view().pause, Pause::Asked);
+    puppet.until(|puppet| puppet.now >= seconds(200));
+    assert_eq!(puppet.orders_to("h1"), FORWARD, "the window is finished");
+    assert_eq!(puppet.orders_to("h2"), ["unpack"], "and no other is opened");
+    assert_eq!(puppet.state.view().pause, Pause::Reached);
+    assert!(puppet.renewed >= 5, "the guard is renewed while paused");
+    puppet.operator(OperatorCommand::Resume).run();
+    assert_eq!(puppet.outcome(), Outcome::Upgraded);
+}
+
+#[test]
+fn abort_goes_back_from_inside_a_window_and_refuses_where_nothing_was_changed() {
+    let mut puppet = Puppet::new(Builder::rolling().plan);
+    puppet
+        .start()
+        .until(|puppet| puppet.orders_to("h2").contains(&"stop"));
+    puppet.operator(OperatorCommand::Abort).run();
+    assert!(reverted(&puppet).contains("ada asked"));
+    assert!(puppet.orders_to("h1").ends_with(&BACK));
+    assert!(
+        puppet.orders_to("h2").ends_with(&["stop back", "undrain"]),
+        "its binaries had not been switched yet"
+    );
+
+    let mut puppet = Puppet::new(Builder::rolling().plan);
+    puppet.start().operator(OperatorCommand::Abort);
+    assert!(matches!(puppet.outcome(), Outcome::Refused { .. }));
+}
+
+#[test]
+fn between_windows_a_cluster_that_cannot_bear_the_next_one_holds() {
+    let mut puppet = without(Builder::rolling(), "settled@h2");
+    puppet.start().run();
+    assert!(held(&puppet).contains("waiting for settled"));
+    assert_eq!(
+        puppet.disarmed,
+        ["h1"],
+        "nothing moves while the operator decides"
+    );
+    puppet.on_probe = Box::new(|_, _| Some(Ok(json!({"ok": true}))));
+    puppet.operator(OperatorCommand::Resume).run();
+    assert_eq!(puppet.outcome(), Outcome::Upgraded);
+    let arms = puppet
+        .orders_to("h1")
+        .iter()
+        .filter(|title| **title == "arm guard")
+        .count();
+    assert_eq!(arms, 2, "the guard of the finished host stands again");
+}
+
+#[test]
+fn a_hold_can_be_ended_by_going_back() {
+    let mut puppet = without(Builder::rolling(), "settled@h2");
+    puppet.start().run();
+    held(&puppet);
+    puppet.operator(OperatorCommand::Abort).run();
+    reverted(&puppet);
+    assert!(puppet.orders_to("h1").ends_with(&BACK));
+}
+
+#[test]
+fn a_finished_run_can_be_reverted_until_it_is_finalized() {
+    let mut puppet = Puppet::new(Builder::rolling().plan);
+    puppet.start().run();
+    puppet.operator(OperatorCommand::Revert).run();
+    reverted(&puppet);
+    for host in ["h1", "h2", "h3"] {
+        assert!(puppet.orders_to(host).ends_with(&BACK), "{host}");
+    }
+
+    let mut puppet = Puppet::new(Builder::rolling().plan);
+    puppet.start().run();
+    puppet.operator(OperatorCommand::Finalize).run();
+    assert_eq!(puppet.outcome(), Outcome::Finalized);
+    assert!(puppet.orders_to("h1").ends_with(&["clean"]));
+    puppet.operator(OperatorCommand::Revert).run();
+    assert_eq!(puppet.outcome(), Outcome::Finalized, "finalized is final");
+}
