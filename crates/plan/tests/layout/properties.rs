@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use upshift_model::facts::Facts;
 use upshift_model::fleet::Fleet;
 use upshift_model::profile::{Profile, Strategy as Way};
-use upshift_plan::{Group, Plan, Request, plan, testing};
+use upshift_plan::{Plan, Request, plan, testing};
+
+use crate::common::{groups, plan_of};
 
 /// Everything that a plan is made from.
 #[derive(Clone, Debug)]
@@ -76,27 +78,6 @@ prop_compose! {
         }
         Input { profile, fleet, facts, request }
     }
-}
-
-fn groups(plan: &Plan) -> Vec<&Group> {
-    let mut all: Vec<&Group> = plan.prepare.iter().collect();
-    for hop in &plan.hops {
-        all.extend(&hop.protect);
-        for window in &hop.windows {
-            for part in [
-                &window.gate,
-                &window.forward,
-                &window.revert_gate,
-                &window.rearm,
-                &window.revert,
-            ] {
-                all.extend(part);
-            }
-        }
-        all.extend(hop.stay.iter().chain(&hop.settle));
-    }
-    all.extend(&plan.finalize);
-    all
 }
 
 fn holds_for_every_plan(input: &Input, plan: &Plan) {
@@ -217,14 +198,7 @@ fn enough_of_the_inputs_are_planned() {
 fn steps(servers: usize, from: &str, to: &str) -> usize {
     let request = testing::request(to, &[]);
     let facts = testing::facts(servers, from);
-    let plan = plan(
-        &testing::profile(),
-        "test",
-        &testing::fleet(servers),
-        &facts,
-        &request,
-    )
-    .unwrap();
+    let plan = plan_of(&testing::profile(), &facts, &request).unwrap();
     groups(&plan)
         .iter()
         .map(|group| group.steps.len() + group.steps.iter().map(|step| step.undoes.len()).sum::<usize>())
@@ -252,14 +226,7 @@ fn plans_grow_with_the_number_of_servers_and_no_faster() {
 fn servers_that_do_the_same_share_their_recipes() {
     let plan_of = |servers| {
         let facts = testing::facts(servers, "1.0.0");
-        plan(
-            &testing::profile(),
-            "test",
-            &testing::fleet(servers),
-            &facts,
-            &testing::request("1.1.0", &[]),
-        )
-        .unwrap()
+        plan_of(&testing::profile(), &facts, &testing::request("1.1.0", &[])).unwrap()
     };
     assert_eq!(plan_of(5).recipes.len(), plan_of(500).recipes.len());
 }

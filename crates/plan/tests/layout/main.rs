@@ -1,0 +1,8 @@
+//! What a plan is made of, by topic; and what holds for every plan.
+
+mod common;
+mod guards;
+mod prepare;
+mod properties;
+mod request;
+mod strategies;

@@ -1,0 +1,180 @@
+//! What operators ask for, what is refused, and what they are warned of.
+
+use upshift_model::Millis;
+use upshift_model::profile::Slot;
+use upshift_plan::{Request, plan, testing};
+
+use crate::common::{armed, plan_of, planned, try_plan};
+
+#[test]
+fn the_canary_comes_first_and_leaders_last() {
+    let names = |request: &Request| -> Vec<String> {
+        let plan = try_plan("1.0.0", request, 5).unwrap();
+        let windows = plan.hops[0].windows.iter().flat_map(|window| &window.nodes);
+        windows.map(|node| plan.node(*node).name.clone()).collect()
+    };
+    let mut request = testing::request("1.1.0", &[]);
+    assert_eq!(
+        names(&request),
+        ["n00004", "n00002", "n00005", "n00003", "n00001"]
+    );
+    request.canary = Some("n00003".to_owned());
+    assert_eq!(
+        names(&request),
+        ["n00003", "n00004", "n00002", "n00005", "n00001"]
+    );
+    request.canary = Some("n00001".to_owned());
+    assert_eq!(names(&request)[0], "n00001");
+}
+
+#[test]
+fn an_operator_sets_times() {
+    let mut request = testing::request("1.1.0", &[]);
+    request.timing.limit = Some(Millis::seconds(11));
+    request.timing.lease = Some(Millis::seconds(12));
+    request.timing.slot = Some(Millis::seconds(13));
+    request.timing.soak = Some(Millis::seconds(14));
+    request.timing.between = Some(Millis::seconds(15));
+    request.timing.within = Some(Millis::seconds(16));
+    let plan = try_plan("1.0.0", &request, 3).unwrap();
+    let hop = &plan.hops[0];
+    assert_eq!(hop.soak.duration, Millis::seconds(14));
+    let soaks: Vec<Millis> = hop.windows.iter().map(|window| window.soak).collect();
+    assert_eq!(soaks, [Millis::seconds(15), Millis::seconds(15), Millis::ZERO]);
+    assert!(
+        hop.windows
+            .iter()
+            .all(|window| window.limit == Millis::seconds(11))
+    );
+    assert!(
+        hop.windows
+            .iter()
+            .all(|window| window.lease == Millis::seconds(12))
+    );
+    assert_eq!(
+        armed(&plan, 0, &hop.windows[0].forward[0].steps[0]).lease,
+        Millis::seconds(12)
+    );
+    assert_eq!(hop.guard_offsets[&hop.windows[0].nodes[0]], Millis::seconds(26));
+    assert!(
+        plan.recipes
+            .iter()
+            .all(|recipe| recipe.within <= Millis::seconds(16))
+    );
+}
+
+#[test]
+fn a_profile_that_cannot_rebuild_is_refused() {
+    let mut profile = testing::profile();
+    profile.verbs.remove(&Slot::OldData);
+    profile.verbs.remove(&Slot::Load);
+    let request = testing::request("3.0.0", &[]);
+    let refusals = plan_of(&profile, &testing::facts(3, "2.0.0"), &request).unwrap_err();
+    let codes: Vec<&str> = refusals.iter().map(|refusal| refusal.code.as_str()).collect();
+    assert_eq!(codes, ["no-verbs", "no-verbs"]);
+}
+
+#[test]
+fn a_profile_without_verbs_shows_the_way_and_is_refused() {
+    let mut profile = testing::profile();
+    profile.verbs_missing = Some("they come later".to_owned());
+    let request = testing::request("1.2.0", &["1.1.0"]);
+    let refusals = plan_of(&profile, &testing::facts(3, "1.0.0"), &request).unwrap_err();
+    assert_eq!(refusals.len(), 1);
+    assert_eq!(refusals[0].code, "no-verbs");
+    assert!(refusals[0].message.contains("they come later"));
+    assert!(
+        refusals[0].message.contains("1.1.0 (rolling) → 1.2.0 (rolling)"),
+        "{refusals:?}"
+    );
+}
+
+#[test]
+fn checks_may_be_skipped_at_the_operators_wish() {
+    let mut facts = testing::facts(3, "1.0.0");
+    facts
+        .nodes
+        .get_mut("n00002")
+        .unwrap()
+        .probes
+        .get_mut("status")
+        .unwrap()["value"]["healthy"] = false.into();
+    let mut request = testing::request("1.1.0", &[]);
+    let attempt = |request: &Request| plan_of(&testing::profile(), &facts, request);
+    let refusals = attempt(&request).unwrap_err();
+    assert_eq!(
+        (refusals[0].code.as_str(), &refusals[0].hosts[..]),
+        ("check:healthy", &["n00002".to_owned()][..])
+    );
+    request.skip_checks = vec!["healthy".to_owned()];
+    let plan = attempt(&request).unwrap();
+    assert!(
+        plan.warnings
+            .iter()
+            .any(|warning| warning.contains("`healthy` was skipped")),
+        "{:?}",
+        plan.warnings
+    );
+}
+
+#[test]
+fn an_outage_may_be_accepted() {
+    let mut request = testing::request("1.1.0", &[]);
+    assert!(try_plan("1.0.0", &request, 1).is_err());
+    request.skip_checks = vec!["capacity".to_owned()];
+    assert_eq!(try_plan("1.0.0", &request, 1).unwrap().hops[0].windows.len(), 1);
+}
+
+#[test]
+fn clocks_that_disagree_are_worth_a_warning() {
+    let mut facts = testing::facts(3, "1.0.0");
+    facts.nodes.get_mut("n00002").unwrap().host.clock_offset_ms = -61_000;
+    facts.nodes.get_mut("n00003").unwrap().host.clock_offset_ms = 60_000;
+    let request = testing::request("1.1.0", &[]);
+    let plan = plan_of(&testing::profile(), &facts, &request).unwrap();
+    assert_eq!(plan.warnings.len(), 1);
+    assert!(
+        plan.warnings[0].contains("n00002 is 61 s behind"),
+        "{:?}",
+        plan.warnings
+    );
+}
+
+#[test]
+fn a_version_that_was_reverted_is_tried_again_only_when_asked() {
+    let mut facts = testing::facts(3, "1.0.0");
+    facts.reverted.insert("1.1.0".to_owned(), "run-7".to_owned());
+    let mut request = testing::request("1.1.0", &[]);
+    let attempt = |request: &Request| plan_of(&testing::profile(), &facts, request);
+    assert_eq!(attempt(&request).unwrap_err()[0].code, "reverted-before");
+    request.again = true;
+    assert!(attempt(&request).is_ok());
+}
+
+#[test]
+fn values_from_planning_time_are_kept_where_a_proof_asks_for_them() {
+    let mut profile = testing::profile();
+    profile.soak.watch[0].expect = "value.value.applied >= before.value.applied".to_owned();
+    let request = testing::request("1.1.0", &[]);
+    let plan = plan_of(&profile, &testing::facts(3, "1.0.0"), &request).unwrap();
+    assert_eq!(plan.nodes[0].before["status"]["value"]["applied"], 100);
+    assert!(planned("1.0.0", "1.1.0").nodes[0].before.is_empty());
+}
+
+#[test]
+fn a_plan_holds_no_variables_that_it_does_not_use() {
+    let mut fleet = testing::fleet(3);
+    for host in fleet.hosts.values_mut() {
+        host.variables
+            .insert("ansible_become_password".to_owned(), "secret".into());
+        host.variables.insert("zone_url".to_owned(), "http://zone".into());
+    }
+    let mut profile = testing::profile();
+    profile.soak.watch[0].waiting = "{{ node.zone_url }} is not reached".to_owned();
+    let request = testing::request("1.1.0", &[]);
+    let plan = plan(&profile, "test", &fleet, &testing::facts(3, "1.0.0"), &request).unwrap();
+    assert_eq!(
+        plan.nodes[0].variables,
+        [("zone_url".to_owned(), "http://zone".into())].into()
+    );
+}
