@@ -1,7 +1,7 @@
 //! Laying a path out as groups of steps, one file per strategy.
 //!
 //! What all strategies share is in [`verbs`] (which recipes fill a slot), [`defaults`] (the recipes where a profile has none) and
-//! [`window`] (one window, with the way back of every step in it).
+//! [`window`] (one window, with the way back of every step in it); [`together`] is the window over all servers that `switch` and `rebuild` have.
 
 mod defaults;
 mod finalize;
@@ -12,6 +12,7 @@ pub(crate) mod prepare;
 mod rebuild;
 mod rolling;
 mod switch;
+mod together;
 mod verbs;
 mod window;
 
