@@ -61,16 +61,20 @@ fn execute_locked(host: &Host, order: &ExecuteOrder, attempt: &Attempt) -> Resul
     if let Some(token) = records::fence(layout, &order.fleet, order.token)? {
         return Ok(Report::Fenced { token });
     }
-    let place = Place {
-        token: order.token,
-        sequence: order.sequence,
-    };
+    let place = Place::of(order);
     let newest = log.newest();
     if place < newest {
         return Ok(Report::Fenced { token: newest.token });
     }
     if order.forward && guard::has_fired(layout, &order.run, order.hop)? {
         return Ok(Report::GuardFired);
+    }
+    if matches!(order.action, Action::ArmGuard(_))
+        && let Some(disarmed) = guard::disarmed_since(layout, &order.run, order.hop, place)?
+    {
+        return Ok(Report::Fenced {
+            token: disarmed.token,
+        });
     }
     failpoint::hit("before-begun");
     strict.judge(records::set_last_run(layout, &order.run))?;
@@ -114,6 +118,7 @@ fn perform_order(host: &Host, order: &ExecuteOrder, mark: &str) -> Report {
         run: &order.run,
         hop: order.hop,
         fleet: &order.fleet,
+        place: Place::of(order),
         mark,
     };
     // A defect in one action must neither end the agent nor leave the attempt without an end.

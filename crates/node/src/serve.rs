@@ -147,9 +147,12 @@ impl Session {
             Request::Renew(call) => self.aside(id, move |host| {
                 guard::renew(&host.layout, &call).map(Response::Guard)
             }),
-            Request::Disarm(call) => {
+            Request::Disarm {
+                guard: call,
+                sequence,
+            } => {
                 self.aside(id, move |host| {
-                    guard::disarm_for(&host.layout, &call).map(Response::Guard)
+                    guard::disarm_for(&host.layout, &call, sequence).map(Response::Guard)
                 });
             }
             Request::PutBegin(artifact) => {

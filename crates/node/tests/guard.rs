@@ -121,6 +121,31 @@ fn a_guard_that_is_renewed_waits_and_one_that_is_disarmed_is_gone() {
 }
 
 #[test]
+fn an_order_to_arm_that_comes_after_the_disarming_arms_nothing() {
+    let (world, mut agent) = serving();
+    let late = order(10, recipe(&world, "60s", json!({})));
+    assert_eq!(
+        agent.disarm_from(1, late.sequence),
+        Ok(GuardStatus::Disarmed),
+        "no guard stands yet, and none ever will"
+    );
+    assert_eq!(agent.order(&late), Report::Fenced { token: 1 });
+    assert_eq!(
+        world.agent().order(&late),
+        Report::Fenced { token: 1 },
+        "another agent knows it, too"
+    );
+    assert_eq!(agent.guard(), GuardStatus::Disarmed);
+    agent.done(11, recipe(&world, "60s", json!({})));
+    assert!(
+        matches!(agent.disarm_from(1, 10), Ok(GuardStatus::Armed { .. })),
+        "a disarming that comes late leaves a guard that was armed after it"
+    );
+    assert_eq!(agent.disarm_from(1, 11), Ok(GuardStatus::Disarmed));
+    eventually("its process has ended", || world.processes().len() == 2);
+}
+
+#[test]
 fn past_the_point_of_no_return_the_guard_changes_nothing() {
     let (world, mut agent) = serving();
     let crossed = json!({"stand_down_if": runs("2.0", &world)});

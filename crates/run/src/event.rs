@@ -184,6 +184,8 @@ pub enum Effect {
         token: u64,
         /// For which hop.
         hop: u32,
+        /// Number of the run's newest order: an order to arm that is not newer, and arrives after this, is void.
+        sequence: u64,
     },
     /// Tell the time again at this moment. Only the latest `Wake` counts.
     Wake {

@@ -81,7 +81,7 @@ impl State {
             return;
         };
         match status {
-            // The order that arms it may still be on its way, and would arm it after this answer: it is asked again.
+            // The answer may be to a renewal, and the disarming be lost; an order to arm may still be on its way: it is asked again.
             GuardStatus::Absent | GuardStatus::Disarmed
                 if guard.unseen && guard.disarm_since.is_some_and(|since| now < since.plus(LATE)) => {}
             GuardStatus::Armed { remaining } => {
@@ -193,7 +193,7 @@ impl State {
         applies: impl Fn(NodeIndex, &Guard) -> bool,
         effects: &mut Vec<Effect>,
     ) -> Disarming {
-        let (now, token) = (self.now, self.token());
+        let (now, token, sequence) = (self.now, self.token(), self.sequence);
         let mut result = Disarming::Done;
         for (&node, guard) in &mut self.guards {
             if !applies(node, guard) {
@@ -210,6 +210,7 @@ impl State {
                     node,
                     token,
                     hop: guard.hop,
+                    sequence,
                 });
             }
             if now >= guard.until.plus(PATIENCE) {

@@ -1,6 +1,6 @@
 //! The agent's rules on a host: durable records, fencing, one order at a time.
 
-use upshift_model::action::Report;
+use upshift_model::action::{Action, Report};
 use upshift_run::{Direction, Order};
 
 use crate::disk::{GuardRecord, Record};
@@ -29,9 +29,9 @@ impl World {
                 };
                 self.send_to_controller(host, controller, &answer);
             }
-            Question::Disarm { token, hop } => {
+            Question::Disarm { token, hop, sequence } => {
                 let answer = match self.admit(host, token) {
-                    Ok(()) => Answer::Guard(self.disarm_guard(host, &(run, hop))),
+                    Ok(()) => Answer::Guard(self.disarm_guard(host, &(run, hop), (token, sequence))),
                     Err(seen) => Answer::Stale(seen),
                 };
                 self.send_to_controller(host, controller, &answer);
@@ -157,6 +157,10 @@ impl World {
             return Some(Report::Fenced { token: disk.token });
         }
         *newest = this.max(*newest);
+        let arms = matches!(order.action, Action::ArmGuard(_));
+        if arms && disk.is_disarmed_since(&(run.to_owned(), order.hop), this) {
+            return Some(Report::Fenced { token: disk.token });
+        }
         let fired = disk
             .guards
             .get(&(run.to_owned(), order.hop))
@@ -210,5 +214,70 @@ pub fn report_words(report: &Report) -> String {
         Report::Interrupted => "interrupted".to_owned(),
         Report::Fenced { token } => format!("fenced: a controller with token {token} has been here"),
         Report::GuardFired => "refused: the guard has fired".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use upshift_model::profile::Strategy;
+
+    use super::*;
+    use crate::disk::GuardPhase;
+    use crate::scenario::{Scenario, profile};
+    use crate::trace::Level;
+
+    /// The order to arm the first guard of the plan.
+    fn arming(world: &World) -> Order {
+        let plan = &world.plan;
+        let step = &plan.hops[0].windows[0].forward[0].steps[0];
+        let recipe = plan.recipe(step.recipe);
+        let action = upshift_plan::render_action(plan, step.node, recipe, &BTreeMap::new(), &world.run, 0);
+        Order {
+            node: step.node,
+            step: step.id,
+            attempt: 1,
+            token: 1,
+            sequence: 7,
+            direction: Direction::Forward,
+            action: action.unwrap().unwrap(),
+            hop: 0,
+        }
+    }
+
+    fn disarming(sequence: u64) -> Question {
+        Question::Disarm {
+            token: 1,
+            hop: 0,
+            sequence,
+        }
+    }
+
+    #[test]
+    fn an_order_to_arm_that_the_disarming_has_overtaken_arms_nothing() {
+        let mut world = Scenario::of(Strategy::Rolling).world(&profile(), Level::Silent);
+        let mut order = arming(&world);
+        let host = order.node.0 as usize;
+        let tell = |world: &mut World, order: &Order| {
+            world.host_hears(host, 0, Question::Order(Box::new(order.clone())));
+            while world.hosts[host].job.is_some() {
+                world.advance();
+            }
+        };
+        let stands = |world: &World| {
+            let guard = world.hosts[host].disk.guards.get(&(world.run.clone(), 0));
+            guard.is_some_and(|guard| guard.phase == GuardPhase::Armed)
+        };
+        world.host_hears(host, 0, disarming(7));
+        tell(&mut world, &order);
+        assert!(!stands(&world), "it came too late");
+        order.sequence = 8;
+        tell(&mut world, &order);
+        assert!(stands(&world), "a newer one arms");
+        world.host_hears(host, 0, disarming(7));
+        assert!(stands(&world), "a disarming that comes late leaves it");
+        world.host_hears(host, 0, disarming(8));
+        assert!(!stands(&world));
     }
 }

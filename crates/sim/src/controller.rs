@@ -212,12 +212,17 @@ impl World {
             Effect::Renew { node, token, hop } => {
                 self.send_to_host(controller, node, &Question::Renew { token, hop });
             }
-            Effect::Disarm { node, token, hop } => {
+            Effect::Disarm {
+                node,
+                token,
+                hop,
+                sequence,
+            } => {
                 let name = self.hosts[node.0 as usize].name.clone();
                 let who = self.controllers[controller].name.clone();
                 self.trace
                     .tell(self.now, &who, || format!("disarms the guard of {name}"));
-                self.send_to_host(controller, node, &Question::Disarm { token, hop });
+                self.send_to_host(controller, node, &Question::Disarm { token, hop, sequence });
             }
             Effect::Wake { at } => {
                 let number = self.number();

@@ -62,6 +62,8 @@ pub type GuardKey = (String, u32);
 pub struct GuardRecord {
     /// What it does.
     pub recipe: GuardRecipe,
+    /// Token and sequence of the order that armed it.
+    pub armed: (u64, u64),
     /// Where it stands.
     pub phase: GuardPhase,
     /// Deadline on the monotonic clock of the boot below.
@@ -120,6 +122,8 @@ pub struct Disk {
     pub sequence: BTreeMap<String, (u64, u64)>,
     /// Guards by run and hop.
     pub guards: BTreeMap<GuardKey, GuardRecord>,
+    /// The newest disarming of each guard, as token and sequence, whether a guard stood or not.
+    pub disarmed: BTreeMap<GuardKey, (u64, u64)>,
     /// No byte more can be written.
     pub full: bool,
 }
@@ -128,6 +132,11 @@ pub struct Disk {
 pub const DISK_TOTAL: u64 = 100_000_000_000;
 
 impl Disk {
+    /// Whether a guard was disarmed by a word that is as new as this place, or newer.
+    pub fn is_disarmed_since(&self, key: &GuardKey, place: (u64, u64)) -> bool {
+        self.disarmed.get(key).is_some_and(|disarmed| place <= *disarmed)
+    }
+
     /// The path with links on the way replaced.
     pub fn resolve(&self, path: &str) -> String {
         if let Some(File::Link(target)) = self.files.get(path) {

@@ -7,6 +7,7 @@ use upshift_model::probe::ProbeCheck;
 use crate::disk::{GuardKey, GuardPhase, GuardRecord};
 use crate::host::Worker;
 use crate::ops::ops_of;
+use crate::work::{Ended, transient};
 use crate::world::World;
 
 /// How long the guard waits for its proof before it tries its way back again, in milliseconds.
@@ -16,20 +17,26 @@ const ATTEMPTS: u32 = 3;
 
 impl World {
     /// Writes the guard's record.
-    pub fn arm_guard(&mut self, host: usize, worker: &Worker, recipe: &GuardRecipe) {
+    pub fn arm_guard(&mut self, host: usize, worker: &Worker, recipe: &GuardRecipe) -> Ended {
         let Worker::Agent { order, run, .. } = worker else {
-            return;
+            return Ended::Done;
         };
+        let (key, place) = ((run.clone(), order.hop), (order.token, order.sequence));
+        if self.hosts[host].disk.is_disarmed_since(&key, place) {
+            return transient("the guard has been disarmed since this order was given");
+        }
         let length = recipe.lease.0 + recipe.stagger.0;
         let machine = &mut self.hosts[host];
         let record = GuardRecord {
             recipe: recipe.clone(),
+            armed: place,
             phase: GuardPhase::Armed,
             deadline: machine.monotonic(self.now) + length,
             boot: machine.boot,
             wall_deadline: machine.wall(self.now) + length as i64,
         };
-        machine.disk.guards.insert((run.clone(), order.hop), record);
+        machine.disk.guards.insert(key, record);
+        Ended::Done
     }
 
     /// Closes the guard's record on order.
@@ -57,15 +64,20 @@ impl World {
         guard.status(monotonic)
     }
 
-    /// Disarms the guard.
-    pub fn disarm_guard(&mut self, host: usize, key: &GuardKey) -> GuardStatus {
+    /// Disarms the guard, unless a newer order has armed it, and remembers that it did: an order that arrives late arms nothing.
+    pub fn disarm_guard(&mut self, host: usize, key: &GuardKey, place: (u64, u64)) -> GuardStatus {
         let monotonic = self.hosts[host].monotonic(self.now);
-        self.close_guard(host, key);
+        let disk = &mut self.hosts[host].disk;
+        let disarmed = disk.disarmed.entry(key.clone()).or_default();
+        *disarmed = place.max(*disarmed);
+        if disk.guards.get(key).is_none_or(|guard| guard.armed <= place) {
+            self.close_guard(host, key);
+        }
         self.hosts[host]
             .disk
             .guards
             .get(key)
-            .map_or(GuardStatus::Absent, |guard| guard.status(monotonic))
+            .map_or(GuardStatus::Disarmed, |guard| guard.status(monotonic))
     }
 
     /// The guard's process looks whether it is time.

@@ -36,6 +36,8 @@ pub enum Question {
         token: u64,
         /// The hop.
         hop: u32,
+        /// Number of the run's newest order.
+        sequence: u64,
     },
 }
 

@@ -12,7 +12,7 @@ use crate::product;
 use crate::world::{Happening, World};
 
 /// How a small step ended.
-enum Ended {
+pub enum Ended {
     /// Done; the next one follows.
     Done,
     /// Not yet: it is looked at again after so many milliseconds.
@@ -21,7 +21,8 @@ enum Ended {
     Failed(Report),
 }
 
-fn transient(reason: impl Into<String>) -> Ended {
+/// Something that may work later.
+pub fn transient(reason: impl Into<String>) -> Ended {
     Ended::Failed(Report::Transient {
         reason: reason.into(),
     })
@@ -115,7 +116,7 @@ impl World {
             Op::AwaitEnd { kill_at, patience } => return self.await_end(host, kill_at, *patience),
             Op::StartServer => self.start_server(host),
             Op::Run(command) => return self.run_command(host, command, output),
-            Op::Arm(recipe) => self.arm_guard(host, worker, recipe),
+            Op::Arm(recipe) => return self.arm_guard(host, worker, recipe),
             Op::Disarm => self.close_guard(host, &(run, hop)),
             _ => return self.perform_on_disk(host, &run, op),
         }

@@ -256,8 +256,8 @@ impl Agent {
     }
 
     /// Disarms a guard; see [`Request::Disarm`].
-    pub async fn disarm(&self, call: GuardCall) -> Result<GuardStatus, CallError> {
-        guard_status(self.call(Request::Disarm(call)).await?, "disarm")
+    pub async fn disarm(&self, guard: GuardCall, sequence: u64) -> Result<GuardStatus, CallError> {
+        guard_status(self.call(Request::Disarm { guard, sequence }).await?, "disarm")
     }
 }
 

@@ -12,7 +12,7 @@ use upshift_model::probe::{Observation, Probe};
 use upshift_model::profile::Place;
 
 /// Version of this protocol; an agent of another version is replaced.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// A request with its number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,7 +62,13 @@ pub enum Request {
     /// Renew the guard of a run; answered by [`Response::Guard`].
     Renew(GuardCall),
     /// Disarm it; answered by [`Response::Guard`].
-    Disarm(GuardCall),
+    Disarm {
+        /// Which guard.
+        guard: GuardCall,
+        /// Number of the run's newest order. Orders to arm this guard that are not newer, and come late, are refused from then
+        /// on; a guard that was armed by a newer one stays.
+        sequence: u64,
+    },
     /// A file is to come; answered by [`Response::Put`].
     PutBegin(Artifact),
     /// A piece of it, in the raw bytes after the header; answered by [`Response::Put`].

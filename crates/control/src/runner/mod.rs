@@ -343,7 +343,12 @@ impl Runner<'_> {
                     Effect::Order(order) => self.performer.order(*order),
                     Effect::Observe { ask, node, probe } => self.performer.observe(ask, node, *probe),
                     Effect::Renew { node, token, hop } => self.performer.renew(node, token, hop),
-                    Effect::Disarm { node, token, hop } => self.performer.disarm(node, token, hop),
+                    Effect::Disarm {
+                        node,
+                        token,
+                        hop,
+                        sequence,
+                    } => self.performer.disarm(node, token, hop, sequence),
                     Effect::Wake { at } => self.wake = Some(at),
                     Effect::Record(decision) => decisions.push_back(decision),
                     // It shows in the state.

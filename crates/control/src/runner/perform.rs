@@ -179,7 +179,7 @@ impl Performer {
         });
     }
 
-    pub(crate) fn disarm(&mut self, node: NodeIndex, token: u64, hop: u32) {
+    pub(crate) fn disarm(&mut self, node: NodeIndex, token: u64, hop: u32, sequence: u64) {
         let Some(session) = self.session(node) else { return };
         // Asked again before the last login came through: that one goes on.
         if self.disarming.get(&node).is_some_and(|task| !task.is_finished()) {
@@ -191,7 +191,7 @@ impl Performer {
             Arc::clone(&self.logins),
         );
         let task = self.spawn(async move {
-            if let Some(status) = disarm_over_fresh_connection(&session, call, &logins).await {
+            if let Some(status) = disarm_over_fresh_connection(&session, call, sequence, &logins).await {
                 signal(&signals, Signal::Event(EventKind::Guard { node, status }));
             }
         });
@@ -289,12 +289,13 @@ fn told(signals: &Signals, session: &Session, artifact: &Artifact, received: u64
 async fn disarm_over_fresh_connection(
     session: &Session,
     call: GuardCall,
+    sequence: u64,
     logins: &Semaphore,
 ) -> Option<GuardStatus> {
     // The semaphore is never closed.
     let _login = logins.acquire().await.ok()?;
     let connected = session.fresh().await.ok()?;
-    tokio::time::timeout(GUARD_PATIENCE, connected.agent.disarm(call))
+    tokio::time::timeout(GUARD_PATIENCE, connected.agent.disarm(call, sequence))
         .await
         .ok()?
         .ok()

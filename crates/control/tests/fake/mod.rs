@@ -99,7 +99,7 @@ impl FakeHost {
                     state.guard.clone().unwrap_or(GuardStatus::Absent),
                 ))
             }
-            Request::Disarm(_) => {
+            Request::Disarm { .. } => {
                 self.state.lock().unwrap().guard = None;
                 Ok(Response::Guard(GuardStatus::Disarmed))
             }

@@ -13,6 +13,7 @@ use crate::guard;
 use crate::host::Host;
 use crate::process::command::{Keep, perform as perform_command};
 use crate::process::service;
+use crate::records::Place;
 use crate::{packages, saved, store};
 
 /// For whom an action is done.
@@ -26,6 +27,8 @@ pub struct Errand<'a> {
     pub hop: u32,
     /// Name of the fleet.
     pub fleet: &'a str,
+    /// The order's place among those of the run.
+    pub place: Place,
     /// Marks the processes of the attempt; see [`crate::process::command::MARK`].
     pub mark: &'a str,
 }
@@ -51,7 +54,7 @@ pub fn perform(errand: &Errand<'_>, action: &Action) -> Result<Value> {
         Action::RemoveRelease(version) => store::remove(layout, version),
         Action::RemoveSaved(name) => saved::remove(layout, errand.run, name),
         Action::ArmGuard(recipe) => guard::arm(errand, recipe),
-        Action::DisarmGuard => guard::disarm(layout, errand.run, errand.hop).map(|status| json!(status)),
+        Action::DisarmGuard => guard::disarm_on_order(errand).map(|status| json!(status)),
     };
     failpoint::hit("action-end");
     done

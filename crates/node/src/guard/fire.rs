@@ -38,8 +38,10 @@ pub fn fire(host: &Host, record: &Record) -> State {
 }
 
 fn attempt(host: &Host, record: &Record) -> Result<State> {
-    let observer = Observer { host, record };
-    let recipe = &record.recipe;
+    let Some(recipe) = &record.recipe else {
+        return Err(NodeError::refused("a guard that was never armed has no way back"));
+    };
+    let observer = Observer { host, record, recipe };
     wait_for_turn(&observer, recipe);
     {
         // Orders that were being done have ended; new ones forward are refused, others wait.
@@ -59,6 +61,7 @@ fn attempt(host: &Host, record: &Record) -> Result<State> {
             run: &record.key.run,
             hop: record.key.hop,
             fleet: &record.fleet,
+            place: record.armed,
             mark: &mark,
         };
         // The rest of the way back is still gone: it takes up service again, and changes nothing that is as it was.
@@ -174,6 +177,7 @@ fn prove(observer: &Observer<'_>, recipe: &GuardRecipe) -> Result<()> {
 struct Observer<'a> {
     host: &'a Host,
     record: &'a Record,
+    recipe: &'a GuardRecipe,
 }
 
 impl Observer<'_> {
@@ -181,8 +185,8 @@ impl Observer<'_> {
     fn holds(&self, check: &ProbeCheck) -> std::result::Result<bool, String> {
         let value = probes::observe(self.host, Some(&self.record.key.run), &check.probe)
             .map_err(|failure| format!("{failure:?}"))?;
-        let names = serde_json::Value::Object(self.record.recipe.scope.clone());
-        let mut scope = Scope::from_value(self.record.recipe.scheme, names);
+        let names = serde_json::Value::Object(self.recipe.scope.clone());
+        let mut scope = Scope::from_value(self.recipe.scheme, names);
         scope.set("value", value);
         expr::holds(&check.expect, &scope).map_err(|error| error.to_string())
     }

@@ -17,7 +17,7 @@ use crate::actions::Errand;
 use crate::durable::Lock;
 use crate::error::{NodeError, Result};
 use crate::layout::Layout;
-use crate::records;
+use crate::records::{self, Place};
 
 pub use keeper::keep;
 use record::{Deadline, Key, Record, State};
@@ -41,10 +41,18 @@ pub fn arm(errand: &Errand<'_>, recipe: &GuardRecipe) -> Result<serde_json::Valu
         if before.is_some_and(|before| before.state == State::Firing) {
             return Err(NodeError::refused("the guard is reverting this host just now"));
         }
+        let disarmed = before.and_then(|before| before.disarmed);
+        if before.is_some_and(|before| before.disarmed_since(errand.place).is_some()) {
+            return Err(NodeError::Transient(
+                "the guard has been disarmed since this order was given".to_owned(),
+            ));
+        }
         Ok(Some(Record {
             key: key.clone(),
             fleet: errand.fleet.to_owned(),
-            recipe: recipe.clone(),
+            recipe: Some(recipe.clone()),
+            armed: errand.place,
+            disarmed,
             deadline: deadline.clone(),
             state: State::Armed,
             fired: before.is_some_and(|before| before.fired),
@@ -63,6 +71,15 @@ pub fn has_fired(layout: &Layout, run: &str, hop: u32) -> Result<bool> {
     Ok(record::read(layout, &key)?.is_some_and(|record| record.fired))
 }
 
+/// The disarming of a hop's guard that an order to arm it at this place comes too late for.
+pub fn disarmed_since(layout: &Layout, run: &str, hop: u32, place: Place) -> Result<Option<Place>> {
+    let key = Key {
+        run: run.to_owned(),
+        hop,
+    };
+    Ok(record::read(layout, &key)?.and_then(|record| record.disarmed_since(place)))
+}
+
 /// Renews the lease of a guard.
 pub fn renew(layout: &Layout, call: &GuardCall) -> Result<GuardStatus> {
     fence(layout, call)?;
@@ -74,7 +91,7 @@ pub fn renew(layout: &Layout, call: &GuardCall) -> Result<GuardStatus> {
         Ok(before
             .filter(|record| record.state == State::Armed)
             .map(|record| Record {
-                deadline: Deadline::after(record.recipe.lease.plus(record.recipe.stagger)),
+                deadline: Deadline::after(record.patience()),
                 ..record.clone()
             }))
     })?;
@@ -85,32 +102,72 @@ pub fn renew(layout: &Layout, call: &GuardCall) -> Result<GuardStatus> {
 }
 
 /// Disarms a guard for the controller.
-pub fn disarm_for(layout: &Layout, call: &GuardCall) -> Result<GuardStatus> {
+pub fn disarm_for(layout: &Layout, call: &GuardCall, sequence: u64) -> Result<GuardStatus> {
     fence(layout, call)?;
-    disarm(layout, &call.run, call.hop)
+    let key = Key {
+        run: call.run.clone(),
+        hop: call.hop,
+    };
+    let place = Place {
+        token: call.token,
+        sequence,
+    };
+    match disarm(layout, &key, &call.fleet, place) {
+        // Where a record finds no room, an order to arm finds none either.
+        Err(error) if error.is_full() && record::read(layout, &key)?.is_none() => Ok(GuardStatus::Absent),
+        status => status,
+    }
 }
 
-/// Disarms a guard that stands; what it says of itself then. One that fires cannot be disarmed.
-pub fn disarm(layout: &Layout, run: &str, hop: u32) -> Result<GuardStatus> {
+/// Disarms the guard of an order's hop.
+pub fn disarm_on_order(errand: &Errand<'_>) -> Result<GuardStatus> {
     let key = Key {
-        run: run.to_owned(),
-        hop,
+        run: errand.run.to_owned(),
+        hop: errand.hop,
     };
-    let after = record::change(layout, &key, |before| {
-        Ok(before
-            .filter(|record| record.state == State::Armed)
-            .map(|record| Record {
+    disarm(&errand.host.layout, &key, errand.fleet, errand.place)
+}
+
+/// Disarms a guard that stands, unless a newer order has armed it; what it says of itself then. One that fires cannot be
+/// disarmed. That it was disarmed is kept also where none stands: the order to arm it may still be on its way.
+fn disarm(layout: &Layout, key: &Key, fleet: &str, place: Place) -> Result<GuardStatus> {
+    let after = record::change(layout, key, |before| {
+        Ok(match before {
+            None => Some(Record {
+                key: key.clone(),
+                fleet: fleet.to_owned(),
+                recipe: None,
+                armed: Place::default(),
+                disarmed: Some(place),
+                deadline: Deadline::after(Millis::ZERO),
                 state: State::Disarmed,
-                ..record.clone()
-            }))
+                fired: false,
+            }),
+            Some(record) => disarmed(record, place),
+        })
     })?;
     if after
         .as_ref()
         .is_some_and(|record| record.state == State::Disarmed)
     {
-        unit::remove(layout, &key)?;
+        unit::remove(layout, key)?;
     }
     Ok(status_of(after.as_ref()))
+}
+
+/// What a record becomes that is disarmed from this place; nothing where it stays as it is.
+fn disarmed(record: &Record, place: Place) -> Option<Record> {
+    if place < record.armed || record.disarmed >= Some(place) && record.state != State::Armed {
+        return None;
+    }
+    Some(Record {
+        state: match &record.state {
+            State::Armed => State::Disarmed,
+            other => other.clone(),
+        },
+        disarmed: record.disarmed.max(Some(place)),
+        ..record.clone()
+    })
 }
 
 fn fence(layout: &Layout, call: &GuardCall) -> Result<()> {

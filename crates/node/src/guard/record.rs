@@ -11,6 +11,7 @@ use crate::clock;
 use crate::durable::{self, Lock};
 use crate::error::{Context, Result};
 use crate::layout::{Layout, component};
+use crate::records::Place;
 
 /// Which guard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +36,13 @@ pub struct Record {
     pub key: Key,
     /// Name of the fleet.
     pub fleet: String,
-    /// What it does.
-    pub recipe: GuardRecipe,
+    /// What it does; nothing where it was disarmed before the order to arm it came.
+    pub recipe: Option<GuardRecipe>,
+    /// The place of the order that armed it.
+    #[serde(default)]
+    pub armed: Place,
+    /// The place of the newest word that disarmed it: an order to arm that is not newer came too late.
+    pub disarmed: Option<Place>,
     /// Until when it waits.
     pub deadline: Deadline,
     /// How far it is.
@@ -46,6 +52,18 @@ pub struct Record {
 }
 
 impl Record {
+    /// The disarming that an order to arm at this place comes too late for.
+    pub fn disarmed_since(&self, place: Place) -> Option<Place> {
+        self.disarmed.filter(|disarmed| place <= *disarmed)
+    }
+
+    /// How long it waits after an arming or renewal.
+    pub fn patience(&self) -> Millis {
+        self.recipe
+            .as_ref()
+            .map_or(Millis::ZERO, |recipe| recipe.lease.plus(recipe.stagger))
+    }
+
     /// Whether a process has to care for it.
     pub fn stands(&self) -> bool {
         matches!(self.state, State::Armed | State::Firing)

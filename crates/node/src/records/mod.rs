@@ -30,6 +30,16 @@ pub struct Attempt {
     pub attempt: u32,
 }
 
+impl Place {
+    /// The place of an order.
+    pub fn of(order: &ExecuteOrder) -> Self {
+        Place {
+            token: order.token,
+            sequence: order.sequence,
+        }
+    }
+}
+
 impl Attempt {
     /// The attempt that an order asks for.
     pub fn of(order: &ExecuteOrder) -> Self {
@@ -65,8 +75,8 @@ pub struct Begun {
     pub until: u64,
 }
 
-/// The place of a run's newest order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+/// A place among the orders of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
     /// Fencing token.
     pub token: u64,

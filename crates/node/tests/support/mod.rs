@@ -240,8 +240,15 @@ impl Agent {
         self.guard_call(Request::Renew(guard_call(token)))
     }
 
+    /// Disarms the guard with a word that is newer than all orders of the test.
     pub fn disarm(&mut self, token: u64) -> Result<GuardStatus, String> {
-        self.guard_call(Request::Disarm(guard_call(token)))
+        self.disarm_from(token, 1000)
+    }
+
+    /// Disarms the guard, when so many orders had been given.
+    pub fn disarm_from(&mut self, token: u64, sequence: u64) -> Result<GuardStatus, String> {
+        let guard = guard_call(token);
+        self.guard_call(Request::Disarm { guard, sequence })
     }
 
     fn guard_call(&mut self, request: Request) -> Result<GuardStatus, String> {
