@@ -107,7 +107,11 @@ fn warnings_of(legs: &[Leg<'_>], layout: &Layout) -> Vec<String> {
                 hop.from, hop.to, point.description
             ));
         }
-        if hop.strategy == Strategy::Rebuild {
+        let declared = hop
+            .no_return
+            .as_ref()
+            .is_some_and(|point| point.crossed.observed().is_some());
+        if hop.strategy == Strategy::Rebuild && declared {
             warnings.push(format!(
                 "{} to {} is a rebuild: what is written after service is taken up again is lost by going back",
                 hop.from, hop.to

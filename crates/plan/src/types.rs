@@ -331,10 +331,31 @@ pub struct NoReturnPlan {
     pub way_back: String,
     /// Window (position in [`Hop::windows`]) that cannot be begun without crossing it sooner or later.
     pub window: u32,
-    /// Shows whether it has been crossed: `expect` holds once it has.
-    pub crossed: PlanProof,
+    /// Shows whether it has been crossed.
+    pub crossed: Crossed,
     /// Where the claim comes from.
     pub source: Source,
+}
+
+/// What shows that a point of no return was crossed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Crossed {
+    /// A look at the servers: `expect` holds once it has. Guards look, too.
+    Observed(PlanProof),
+    /// It counts as crossed once one of these steps was begun. An operator who has been told so may still go back. With no
+    /// steps nobody can tell, and the hop is taken back like any other.
+    Begun(Vec<StepId>),
+}
+
+impl Crossed {
+    /// The look at the servers, where there is one.
+    pub fn observed(&self) -> Option<&PlanProof> {
+        match self {
+            Crossed::Observed(proof) => Some(proof),
+            Crossed::Begun(_) => None,
+        }
+    }
 }
 
 /// Time and disk that a plan needs.

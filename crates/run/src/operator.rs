@@ -44,6 +44,7 @@ impl State {
         }
         self.outcome = None;
         self.hold = None;
+        self.loss_accepted = None;
         if std::mem::take(&mut self.past_return) {
             self.back = None;
             self.retry_current();
@@ -98,6 +99,9 @@ impl State {
             self.outcome = Some(Outcome::Refused { reason });
             return;
         };
+        if std::mem::take(&mut self.past_return) {
+            self.loss_accepted = Some(hop);
+        }
         self.outcome = None;
         self.hold = None;
         self.recording = Some(Decision::Revert { hop, reason });

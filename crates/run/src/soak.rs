@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use upshift_model::Millis;
-use upshift_plan::PlanProof;
+use upshift_plan::{Crossed, PlanProof};
 
 use crate::context::Names;
 use crate::engine::Turn;
@@ -121,19 +121,26 @@ impl State {
         if !begun {
             return Turn::Next;
         }
+        let crossed = match &no_return.crossed {
+            Crossed::Observed(proof) => proof,
+            Crossed::Begun(steps) => {
+                let crossed = steps
+                    .iter()
+                    .any(|id| self.steps.get(id).is_some_and(|step| step.ordered));
+                if !crossed || self.loss_accepted == Some(hop) {
+                    return Turn::Next;
+                }
+                self.hold_past_return(hop, effects);
+                return Turn::Wait;
+            }
+        };
         let now = self.now;
         let mut crossing = self.crossing.take().unwrap_or_else(|| Crossing {
             hop,
             since: now,
             round: Round::default(),
         });
-        let verdict = self.ask_all(
-            &mut crossing.round,
-            Asker::Crossing,
-            &no_return.crossed,
-            hop,
-            effects,
-        );
+        let verdict = self.ask_all(&mut crossing.round, Asker::Crossing, crossed, hop, effects);
         match verdict {
             Some(verdict) if verdict.yes > 0 => {
                 self.hold_past_return(hop, effects);

@@ -57,6 +57,8 @@ pub struct State {
     pub(crate) unsent_record: bool,
     /// The point of no return was found crossed: only forward is possible.
     pub(crate) past_return: bool,
+    /// The hop that an operator takes back, told that it is past its point of no return.
+    pub(crate) loss_accepted: Option<u32>,
 }
 
 /// Who carries the run.
@@ -237,6 +239,7 @@ impl State {
             reverting_all: false,
             unsent_record: false,
             past_return: false,
+            loss_accepted: None,
         }
     }
 

@@ -37,7 +37,7 @@ pub(super) fn arming(
                 .lease
                 .unwrap_or(verbs.survey.profile.window.lease),
             stagger: Millis::ZERO,
-            stand_down_if: no_return.map(|point| check(&point.crossed)),
+            stand_down_if: no_return.and_then(|point| point.crossed.observed()).map(check),
             serving_if,
             wait_until,
             revert,

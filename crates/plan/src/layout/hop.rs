@@ -3,20 +3,22 @@
 use std::collections::BTreeMap;
 
 use upshift_model::Millis;
-use upshift_model::profile::{NoReturn, On, Slot, Strategy};
+use upshift_model::profile::{NoReturn, On, Slot, Source, Strategy};
 
 use super::verbs::{Line, Verbs, Way};
 use super::{Builder, Leg, hot, rebuild, rolling, switch, without_empty};
 use crate::order;
 use crate::refusal::Refusals;
 use crate::survey::Survey;
-use crate::types::{Group, Hop, NoReturnPlan, NodeIndex, SoakPlan, Window};
+use crate::types::{Crossed, Group, Hop, NoReturnPlan, NodeIndex, SoakPlan, StepId, Window};
 
 /// The windows of a hop, and by how much each guard fires later.
 #[derive(Debug, Default)]
 pub(super) struct Windows {
     pub windows: Vec<Window>,
     pub offsets: BTreeMap<NodeIndex, Millis>,
+    /// The steps that take up service again, where it was paused for all servers.
+    pub resumed: Vec<StepId>,
 }
 
 /// Lays one hop out.
@@ -37,6 +39,9 @@ pub(super) fn lay_out(
         Strategy::Switch => switch::lay_out(&mut verbs, &order, no_return.as_ref()),
         Strategy::Rebuild => rebuild::lay_out(&mut verbs, &order, no_return.as_ref()),
     };
+    if strategy == Strategy::Rebuild && no_return.is_none() {
+        no_return = Some(left_behind(&verbs, windows.resumed));
+    }
     if let Some(point) = &mut no_return {
         point.window = windows.windows.len().saturating_sub(1) as u32;
     }
@@ -167,7 +172,28 @@ fn no_return(verbs: &mut Verbs<'_, '_>) -> Option<NoReturnPlan> {
         description: rule.description.clone(),
         way_back: rule.way_back.clone(),
         window: 0,
-        crossed,
+        crossed: Crossed::Observed(crossed),
         source: rule.source.clone(),
     })
+}
+
+/// The point of no return that every rebuild has, also where the profile names none: the old data directories stay as they
+/// were, without what is written from then on.
+fn left_behind(verbs: &Verbs<'_, '_>, resumed: Vec<StepId>) -> NoReturnPlan {
+    let (from, to) = (&verbs.leg.from, &verbs.leg.to);
+    NoReturnPlan {
+        description: format!(
+            "once service is taken up again on {to}, what is written is in the new data directories only; going back to {from} \
+             loses those writes"
+        ),
+        way_back: format!(
+            "`upshift abort` points the servers at the data of {from} again, without what was written since"
+        ),
+        window: 0,
+        crossed: Crossed::Begun(resumed),
+        source: Source {
+            title: "what a rebuild is".to_owned(),
+            link: None,
+        },
+    }
 }

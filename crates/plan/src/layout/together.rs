@@ -41,6 +41,7 @@ pub(super) fn lay_out(
         window.back(*slot, &triggers(*slot, in_service));
     }
     Windows {
+        resumed: window.begun_anywhere(&[Slot::Resume]),
         windows: vec![window.finish(Millis::ZERO)],
         ..Windows::default()
     }

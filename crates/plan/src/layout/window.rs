@@ -238,7 +238,7 @@ impl<'w, 'a, 'b> WindowLayout<'w, 'a, 'b> {
         ids
     }
 
-    fn begun_anywhere(&self, slots: &[Slot]) -> Vec<StepId> {
+    pub fn begun_anywhere(&self, slots: &[Slot]) -> Vec<StepId> {
         let mut ids: Vec<StepId> = slots
             .iter()
             .flat_map(|slot| {

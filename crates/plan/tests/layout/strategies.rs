@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use upshift_model::Millis;
 use upshift_model::profile::{Slot, Strategy};
-use upshift_plan::{Group, Plan, Recipe, Step, StepId, StepKind, Window, render_action, testing};
+use upshift_plan::{Crossed, Group, Plan, Recipe, Step, StepId, StepKind, Window, render_action, testing};
 
 use crate::common::{all, armed, groups, plan_of, planned, recipe, steps};
 
@@ -239,10 +239,11 @@ fn a_point_of_no_return_belongs_to_the_last_window() {
     let hop = &plan.hops[0];
     let point = hop.no_return.as_ref().unwrap();
     assert_eq!(point.window, 2);
-    assert_eq!(point.crossed.expect, "value.value.cluster_version == to");
+    let crossed = point.crossed.observed().unwrap();
+    assert_eq!(crossed.expect, "value.value.cluster_version == to");
     for window in &hop.windows {
         let guard = armed(&plan, 0, &window.forward[0].steps[0]);
-        assert_eq!(guard.stand_down_if.unwrap().expect, point.crossed.expect);
+        assert_eq!(guard.stand_down_if.unwrap().expect, crossed.expect);
     }
     assert!(planned("1.0.0", "1.1.0").hops[0].no_return.is_none());
     let mut profile = testing::profile();
@@ -259,6 +260,28 @@ fn a_point_of_no_return_belongs_to_the_last_window() {
         patched(&profile).hops[0].no_return.is_some(),
         "unless the profile says so"
     );
+}
+
+#[test]
+fn a_rebuild_has_a_point_of_no_return_where_service_is_taken_up_again() {
+    let plan = planned("2.0.0", "3.0.0");
+    let hop = &plan.hops[0];
+    let resumed: Vec<StepId> = steps(&hop.windows[0].forward)
+        .filter(|step| recipe(&plan, step).kind == StepKind::Do(Slot::Resume))
+        .map(|step| step.id)
+        .collect();
+    assert_eq!(resumed.len(), 1);
+    let point = hop.no_return.as_ref().unwrap();
+    assert_eq!((point.window, &point.crossed), (0, &Crossed::Begun(resumed)));
+    assert!(
+        plan.warnings
+            .iter()
+            .any(|warning| warning.contains("loses those writes")),
+        "{:?}",
+        plan.warnings
+    );
+    let text = serde_json::to_string(&plan).unwrap();
+    assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
 }
 
 #[test]

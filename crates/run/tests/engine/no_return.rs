@@ -2,9 +2,10 @@
 
 use serde_json::json;
 use upshift_model::probe::ProbeFailure;
+use upshift_plan::Crossed;
 use upshift_run::{OperatorCommand, Outcome};
 
-use crate::puppet::{BACK, Builder, Puppet, held, reverted};
+use crate::puppet::{BACK, Builder, Puppet, held, reverted, without};
 
 #[test]
 fn the_point_of_no_return_needs_a_yes_before_any_window() {
@@ -95,4 +96,51 @@ fn where_nobody_can_tell_whether_it_was_crossed_an_operator_is_asked() {
             .iter()
             .all(|(_, title, _)| !BACK.contains(&title.as_str()))
     );
+}
+
+/// A plan whose point of no return is the switching of the last host.
+fn marked_by_a_step() -> Builder {
+    let mut plan = Builder::rolling().no_return();
+    plan.plan.request.accept_no_return = true;
+    let hop = &mut plan.plan.hops[0];
+    let switch = hop.windows[2].forward[3].steps[0].id;
+    if let Some(point) = &mut hop.no_return {
+        point.crossed = Crossed::Begun(vec![switch]);
+    }
+    plan
+}
+
+#[test]
+fn past_a_step_that_marks_it_only_an_operator_who_was_told_goes_back() {
+    let mut puppet = without(marked_by_a_step(), "recovered@h3");
+    puppet.start().run();
+    let reason = held(&puppet);
+    assert!(
+        reason.contains("has been crossed") && reason.contains("the format rises"),
+        "{reason}"
+    );
+    assert!(
+        puppet
+            .orders
+            .iter()
+            .all(|(_, title, _)| !BACK.contains(&title.as_str()))
+    );
+    puppet.operator(OperatorCommand::Abort).run();
+    assert!(reverted(&puppet).contains("ada asked"));
+    assert!(puppet.orders_to("h3").ends_with(&BACK) && puppet.orders_to("h1").ends_with(&BACK));
+
+    let mut puppet = Puppet::new(marked_by_a_step().plan);
+    puppet.start().run();
+    assert_eq!(puppet.outcome(), Outcome::Upgraded);
+    puppet.operator(OperatorCommand::Revert).run();
+    held(&puppet);
+    puppet.operator(OperatorCommand::Resume).run();
+    assert_eq!(puppet.outcome(), Outcome::Upgraded, "resuming leaves it as it is");
+}
+
+#[test]
+fn before_the_step_that_marks_it_a_failure_is_taken_back() {
+    let mut puppet = without(marked_by_a_step(), "stop@h3");
+    puppet.start().run();
+    assert!(reverted(&puppet).contains("h3"));
 }

@@ -9,8 +9,8 @@ use upshift_model::probe::Probe;
 use upshift_model::profile::{At, Retry, Slot, Source, Strategy};
 use upshift_model::version::Scheme;
 use upshift_plan::{
-    Group, Hop, NoReturnPlan, NodeIndex, PLAN_FORMAT, Plan, PlanNode, PlanProof, Recipe, RecipeIndex,
-    SoakPlan, Step, StepId, StepKind, Window,
+    Crossed, Group, Hop, NoReturnPlan, NodeIndex, PLAN_FORMAT, Plan, PlanNode, PlanProof, Recipe,
+    RecipeIndex, SoakPlan, Step, StepId, StepKind, Window,
 };
 
 use super::seconds;
@@ -226,7 +226,7 @@ impl Builder {
             description: "the format rises".to_owned(),
             way_back: "restore the snapshot".to_owned(),
             window: 2,
-            crossed: proof("crossed", At::All, 1),
+            crossed: Crossed::Observed(proof("crossed", At::All, 1)),
             source: Source {
                 title: "test".to_owned(),
                 link: None,
