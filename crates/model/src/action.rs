@@ -182,6 +182,8 @@ pub enum OutputFormat {
     Lines,
     /// A map from `name: value` or `name = value` lines.
     KeyValue,
+    /// The first Erlang term in it; see [`crate::erlang`].
+    Erlang,
 }
 
 /// One thing done to a host.
@@ -194,6 +196,8 @@ pub enum Action {
     Unpack(UnpackRelease),
     /// Point the release store's link `current` at a release.
     Switch(SwitchRelease),
+    /// Copy the package of an unpacked release, byte for byte, to where the product's own tool looks for it.
+    CopyPackage(CopyPackage),
     /// Stop a service: ask, wait, and confirm by its process.
     Stop(StopService),
     /// Start a service.
@@ -235,6 +239,16 @@ pub struct UnpackRelease {
 pub struct SwitchRelease {
     /// Version of an unpacked release.
     pub release: String,
+}
+
+/// Which package is copied, and where to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CopyPackage {
+    /// Version of a release of the store; its package is in the host's cache.
+    pub release: String,
+    /// The file that it is copied to. It gets the owner of the directory that it lies in, and everybody may read it.
+    pub file: String,
 }
 
 /// How a service is stopped.
@@ -318,6 +332,9 @@ pub struct GuardRecipe {
     pub wait_until: Option<ProbeCheck>,
     /// The way back, in order.
     pub revert: Vec<Action>,
+    /// Looked at before each action of the way back: where it holds, this action and those after it are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<ProbeCheck>,
     /// Proof that the old version serves again.
     #[serde(default)]
     pub proof: Vec<ProbeCheck>,
@@ -356,6 +373,7 @@ impl Action {
             Action::Distribute(_) => "distribute",
             Action::Unpack(_) => "unpack",
             Action::Switch(_) => "switch",
+            Action::CopyPackage(_) => "copy package",
             Action::Stop(_) => "stop",
             Action::Start(_) => "start",
             Action::Save(_) => "save",

@@ -46,6 +46,10 @@ impl Millis {
 /// the text is something else.
 pub fn in_words(text: &str) -> Option<i64> {
     let mut sum: i64 = 0;
+    if text.is_empty() {
+        // Programs that leave out what is zero say nothing in their first second.
+        return Some(sum);
+    }
     for part in text.split(',') {
         let (count, unit) = part.trim().split_once(' ')?;
         let unit = match unit.trim().trim_end_matches('s') {
@@ -125,7 +129,8 @@ mod tests {
         assert_eq!(in_words("19 seconds"), Some(19));
         assert_eq!(in_words("1 days, 2 hours, 3 minutes, 4 seconds"), Some(93_784));
         assert_eq!(in_words("1 day, 1 hour"), Some(90_000));
-        for text in ["", "soon", "5", "5 moons", "1 days 2 hours"] {
+        assert_eq!(in_words(""), Some(0));
+        for text in ["soon", "5", "5 moons", "1 days 2 hours"] {
             assert_eq!(in_words(text), None, "{text}");
         }
     }

@@ -4,6 +4,7 @@
 pub mod action;
 pub mod diagnostic;
 pub mod duration;
+pub mod erlang;
 pub mod expr;
 pub mod facts;
 pub mod fleet;

@@ -28,8 +28,9 @@ pub enum Probe {
     /// A connection made for the purpose and closed again: `{connected, tls, reason}`. `tls` is the version of the protocol that was
     /// agreed on, null without TLS; `reason` says why there is no connection. Whose certificate it is is not judged.
     Connect(ConnectProbe),
-    /// The TCP connections that others have opened to a service's process: `{running, count, peers}`, as the kernel knows them. `peers`
-    /// names them `10.0.0.7:40112→1883`, at most 1000: where there are more, always the same choice of them.
+    /// The TCP connections that others have opened to a service's process: `{running, count, peers, of, kept}`, as the kernel knows
+    /// them. `peers` names them `10.0.0.7:40112→1883`, at most 1000: where there are more, always the same choice of them. Of the `of`
+    /// connections that were asked after, `kept` are still there.
     Connections(ConnectionsProbe),
     /// What `save` copied aside: `{exists, identical, sha256, files}`; `identical` compares it with what is in place now.
     Saved(String),
@@ -88,7 +89,8 @@ fn default_http_timeout() -> Millis {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConnectProbe {
-    /// Where to, as `host:port`; where it is empty, nothing is tried, and `connected` is null.
+    /// Where to, as `host:port`. A port alone, and an address that stands for all of the host's, mean the host itself. Where it is
+    /// empty, nothing is tried, and `connected` is null.
     pub address: String,
     /// Whether TLS is spoken.
     #[serde(default)]
@@ -107,6 +109,9 @@ pub struct ConnectionsProbe {
     /// Ports of the service that do not count, such as those that servers of the cluster reach each other at.
     #[serde(default)]
     pub except: Vec<String>,
+    /// Connections that are asked after: `peers` of an earlier look, joined with commas.
+    #[serde(default)]
+    pub of: String,
 }
 
 /// Which log, and what to look for.

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 use upshift_model::action::OutputFormat;
+use upshift_model::erlang;
 
 /// Reads a program's standard output.
 ///
@@ -12,10 +13,15 @@ pub fn read(bytes: &[u8], format: OutputFormat) -> Result<Value, String> {
         return serde_json::from_slice(bytes).map_err(|error| json_error(bytes, &error));
     }
     let text = without_escapes(&String::from_utf8_lossy(bytes));
+    if format == OutputFormat::Erlang {
+        return erlang::first_term(&text).map_err(|error| format!("no Erlang term: {error}"));
+    }
     Ok(match format {
         OutputFormat::Lines => Value::Array(lines(&text).into_iter().map(Value::String).collect()),
         OutputFormat::KeyValue => Value::Object(key_values(&text)),
-        OutputFormat::Text | OutputFormat::Json => Value::String(trimmed(&text).to_owned()),
+        OutputFormat::Text | OutputFormat::Json | OutputFormat::Erlang => {
+            Value::String(trimmed(&text).to_owned())
+        }
     })
 }
 

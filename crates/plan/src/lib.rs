@@ -57,6 +57,7 @@ pub fn plan(
     let mut judge = Judge::new(&survey);
     let legs = path::find(&survey, &mut judge, &mut refusals).unwrap_or_default();
     path::missing_packages(&survey, &legs, &mut refusals);
+    warnings.extend(path::passed_over(&survey, &mut judge, &legs));
     let packages = packages::for_path(&survey, &legs, &mut refusals);
     checks::all(
         &survey,

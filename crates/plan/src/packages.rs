@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use upshift_model::action::Artifact;
 use upshift_model::facts::NodeFacts;
 use upshift_model::package::PackageRules;
-use upshift_model::profile::Slot;
+use upshift_model::profile::{Slot, Strategy};
 
 use crate::layout::Leg;
 use crate::refusal::Refusals;
@@ -222,6 +222,7 @@ pub(crate) fn for_path<'a>(
 ) -> Vec<Assignment<'a>> {
     let mut assignments = Vec::new();
     if let Some(leg) = legs.first()
+        && leg.edge.strategy != Strategy::Hot
         && needs_store(survey)
     {
         assignments.extend(way_back(survey, leg, refusals));

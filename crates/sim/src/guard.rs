@@ -200,7 +200,17 @@ impl World {
             .find(|(_, guard)| guard.phase == GuardPhase::Firing);
         let Some((key, guard)) = firing else { return false };
         let key = key.clone();
-        match guard.recipe.revert.get(machine.guard_action).cloned() {
+        let recipe = guard.recipe.clone();
+        let is_there = recipe
+            .until
+            .as_ref()
+            .is_some_and(|check| self.check(host, &key.0, &recipe, check));
+        if is_there {
+            self.guard_turns(host, &key, GuardPhase::Proving);
+            return false;
+        }
+        let machine = &self.hosts[host];
+        match recipe.revert.get(machine.guard_action).cloned() {
             Some(Action::Stop(_)) if machine.guard_stays_up => {
                 self.hosts[host].guard_action += 1;
                 self.guard_works(host)

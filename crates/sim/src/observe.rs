@@ -23,7 +23,9 @@ impl World {
             }
             Probe::Http(http) => refused(format!("{}: connection refused", http.url)),
             Probe::Connect(probe) => refused(format!("{}: connection refused", probe.address)),
-            Probe::Connections(_) => Ok(json!({"running": true, "count": 0, "peers": []})),
+            Probe::Connections(_) => {
+                Ok(json!({"running": true, "count": 0, "peers": [], "of": 0, "kept": 0}))
+            }
             Probe::File(path) => Ok(self.file_facts(host, path)),
             Probe::Releases => {
                 let disk = &self.hosts[host].disk;

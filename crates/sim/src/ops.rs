@@ -81,6 +81,8 @@ pub fn ops_of(action: &Action) -> VecDeque<Op> {
         Action::Restore(restore) => [Op::PutBack(restore.name.clone())].into(),
         Action::EditConfig(edit) => [Op::Edit(edit.clone())].into(),
         Action::Relink(relink) => [Op::Link(relink.clone())].into(),
+        // No product of the simulator has a tool that looks for packages.
+        Action::CopyPackage(_) => [].into(),
         Action::Command(command) => [Op::Run(command.clone())].into(),
         Action::RemoveRelease(version) => [Op::RemoveRelease(version.clone())].into(),
         Action::RemoveSaved(name) => [Op::RemoveSaved(name.clone())].into(),

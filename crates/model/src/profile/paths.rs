@@ -143,6 +143,9 @@ pub struct Check {
     /// Whether the expression is about the whole cluster.
     #[serde(default)]
     pub cluster: bool,
+    /// Whether the plan only says it, and is made all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub advice: bool,
     /// Where the rule comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,

@@ -139,7 +139,12 @@ pub struct InsidePart {
     /// `emqx/releases/{{ version }}/relup`.
     pub file: String,
     /// Regular expression; the part's value is the first group of every match, each once, in order, joined with commas.
-    pub pattern: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
+    /// Expression over `value`, the file's first Erlang term (see [`crate::erlang`]), that yields a list of texts; the part's value is
+    /// those, joined with commas. One of `pattern` and `erlang` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erlang: Option<String>,
 }
 
 /// Where something lives on a host.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Strategy;
 use crate::Millis;
 use crate::action::Action;
 
@@ -105,6 +106,9 @@ pub struct Verb {
     /// Hops that it applies to, by the version that the hop leads out of; all where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// Only for hops of these strategies; all where empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strategies: Vec<Strategy>,
 }
 
 fn default_within() -> Millis {

@@ -1,5 +1,6 @@
 //! What a host can be ordered to do. Every action is "make it so": doing it twice ends as doing it once.
 
+mod copy_package;
 mod edit_config;
 mod relink;
 mod unpack;
@@ -44,6 +45,7 @@ pub fn perform(errand: &Errand<'_>, action: &Action) -> Result<Value> {
         Action::Distribute(artifact) => distribute(errand, artifact),
         Action::Unpack(order) => unpack::unpack(layout, order),
         Action::Switch(order) => store::switch(layout, &order.release),
+        Action::CopyPackage(order) => copy_package::copy(layout, order),
         Action::Stop(order) => service::stop(layout, order, errand.mark),
         Action::Start(order) => service::start(layout, order, errand.mark),
         Action::Save(order) => saved::save(layout, errand.run, order),

@@ -68,6 +68,10 @@ fn attempt(host: &Host, record: &Record) -> Result<State> {
         let stays_up = is_back(&observer, recipe);
         for action in &recipe.revert {
             failpoint::hit("guard-action");
+            if is_there(&observer, recipe) {
+                say("the old version runs: the rest of the way back is not gone");
+                break;
+            }
             if stays_up && matches!(action, Action::Stop(_)) {
                 say("the old version serves: it is not stopped");
                 continue;
@@ -148,6 +152,14 @@ fn insist(errand: &Errand<'_>, action: &Action) -> Result<()> {
         std::thread::sleep(LOOK * attempt);
         attempt += 1;
     }
+}
+
+/// Whether the way back has come to its end early; see [`GuardRecipe::until`].
+fn is_there(observer: &Observer<'_>, recipe: &GuardRecipe) -> bool {
+    recipe
+        .until
+        .as_ref()
+        .is_some_and(|check| observer.holds(check) == Ok(true))
 }
 
 /// Waits until everything that proves that the old version serves has been seen.

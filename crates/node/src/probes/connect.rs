@@ -1,7 +1,7 @@
 //! A connection made for the purpose: whether somebody is listening, and whether TLS can be agreed on.
 
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +19,9 @@ pub fn look(probe: &ConnectProbe) -> Result<Value> {
         return Ok(json!({ "connected": null, "tls": null, "reason": "there is no address" }));
     }
     let limit = Duration::from_millis(probe.timeout.0);
-    let agreed = connect(&probe.address, limit).and_then(|stream| match probe.tls {
-        true => shake_hands(&probe.address, stream).map(Some),
+    let address = reachable(&probe.address);
+    let agreed = connect(&address, limit).and_then(|stream| match probe.tls {
+        true => shake_hands(&address, stream).map(Some),
         false => Ok(None),
     });
     match agreed {
@@ -30,6 +31,20 @@ pub fn look(probe: &ConnectProbe) -> Result<Value> {
             probe.address
         ))),
         Err(error) => Ok(json!({ "connected": false, "tls": null, "reason": error.to_string() })),
+    }
+}
+
+/// An address as servers are told to listen on it, made one that can be reached from the host itself.
+fn reachable(listening: &str) -> String {
+    if listening.parse::<u16>().is_ok() {
+        return format!("127.0.0.1:{listening}");
+    }
+    match listening.parse::<SocketAddr>() {
+        Ok(SocketAddr::V4(address)) if address.ip().is_unspecified() => {
+            format!("127.0.0.1:{}", address.port())
+        }
+        Ok(SocketAddr::V6(address)) if address.ip().is_unspecified() => format!("[::1]:{}", address.port()),
+        _ => listening.to_owned(),
     }
 }
 
@@ -160,6 +175,19 @@ mod tests {
         let seen = look(&probe(address, true)).unwrap();
         answering.join().unwrap();
         assert_eq!(seen["connected"], false, "{seen}");
+    }
+
+    #[test]
+    fn what_a_server_listens_on_is_reached_from_its_host() {
+        for (listening, reached) in [
+            ("8883", "127.0.0.1:8883"),
+            ("0.0.0.0:8883", "127.0.0.1:8883"),
+            ("[::]:8883", "[::1]:8883"),
+            ("10.0.0.1:8883", "10.0.0.1:8883"),
+            ("broker:8883", "broker:8883"),
+        ] {
+            assert_eq!(reachable(listening), reached);
+        }
     }
 
     #[test]

@@ -21,7 +21,8 @@ const LISTENING: &str = "0A";
 
 pub fn look(layout: &Layout, probe: &ConnectionsProbe) -> Result<Value> {
     let Some(process) = service::find(layout, &probe.service)? else {
-        return Ok(json!({ "running": false, "count": 0, "peers": [] }));
+        let of = asked_after(&probe.of).count();
+        return Ok(json!({ "running": false, "count": 0, "peers": [], "of": of, "kept": 0 }));
     };
     let own = sockets_of(&process)?;
     let mut rows = Vec::new();
@@ -33,7 +34,15 @@ pub fn look(layout: &Layout, probe: &ConnectionsProbe) -> Result<Value> {
     }
     rows.retain(|row| own.contains(&row.inode));
     let peers = incoming(&rows, &probe.except);
-    Ok(json!({ "running": true, "count": peers.len(), "peers": named(peers) }))
+    let there: BTreeSet<&str> = peers.iter().map(String::as_str).collect();
+    let of = asked_after(&probe.of).count();
+    let kept = asked_after(&probe.of).filter(|peer| there.contains(peer)).count();
+    let count = peers.len();
+    Ok(json!({ "running": true, "count": count, "peers": named(peers), "of": of, "kept": kept }))
+}
+
+fn asked_after(of: &str) -> impl Iterator<Item = &str> {
+    of.split(',').filter(|peer| !peer.is_empty())
 }
 
 /// Numbers of the sockets that a process has open.

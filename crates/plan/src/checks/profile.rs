@@ -63,7 +63,9 @@ pub(super) fn check(
                 ));
                 continue;
             }
-            if check.cluster {
+            if check.advice {
+                advise(survey, check, judge, about, warnings);
+            } else if check.cluster {
                 whole(check, judge, about, refusals);
             } else {
                 each(survey, check, judge, about, refusals);
@@ -108,6 +110,27 @@ fn whole(check: &Check, judge: &mut Judge<'_, '_>, about: About<'_>, refusals: &
         check.remedy.clone(),
         link(check),
     );
+}
+
+/// What does not hold is said with the plan. A condition that cannot be computed is passed over: nothing depends on it.
+fn advise(
+    survey: &Survey<'_>,
+    check: &Check,
+    judge: &mut Judge<'_, '_>,
+    about: About<'_>,
+    warnings: &mut Vec<String>,
+) {
+    if check.cluster {
+        if judge.cluster(&check.expect, about) == Ok(false) {
+            warnings.push(judge.cluster_message(&check.message, about));
+        }
+        return;
+    }
+    for server in &survey.servers {
+        if judge.server(&check.expect, server, about) == Ok(false) {
+            warnings.push(judge.message(&check.message, server, about));
+        }
+    }
 }
 
 fn each(

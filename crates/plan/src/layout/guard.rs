@@ -6,7 +6,7 @@
 use upshift_model::Millis;
 use upshift_model::action::{Action, GuardRecipe};
 use upshift_model::probe::{Probe, ProbeCheck};
-use upshift_model::profile::{At, On, Slot};
+use upshift_model::profile::{At, On, Slot, Strategy};
 
 use super::defaults;
 use super::verbs::{Verbs, Way};
@@ -22,6 +22,8 @@ pub(super) fn arming(
     one_by_one: bool,
     no_return: Option<&NoReturnPlan>,
 ) -> Arming {
+    let hot = verbs.leg.edge.strategy == Strategy::Hot;
+    let until = hot.then(|| runs_old(verbs));
     let (own, for_all) = (actions(verbs, slots, false), actions(verbs, slots, true));
     let waits = if one_by_one { waits(verbs) } else { None };
     let proof = proof(verbs);
@@ -41,6 +43,7 @@ pub(super) fn arming(
             serving_if,
             wait_until,
             revert,
+            until: until.clone(),
             proof: proof.clone(),
         };
         let armed = "value.state == 'armed'";
@@ -68,16 +71,28 @@ pub(super) fn arming(
 /// The actions of the way back that need no observation; with `once` also those that are done once for the whole cluster.
 fn actions(verbs: &mut Verbs<'_, '_>, slots: &[Slot], once: bool) -> Vec<Action> {
     let mut actions = Vec::new();
+    let hot = verbs.leg.edge.strategy == Strategy::Hot;
     for slot in slots {
         for line in verbs.lines(Way::Back, *slot) {
             let recipe = &verbs.builder.recipes[line.recipe.0 as usize];
             let alone = line.on == On::Each || (once && line.on == On::One);
-            if alone && stands_alone(recipe) {
+            // A hot hop's way back ends where the old version runs, so that conditions of its own are not needed.
+            let takes = stands_alone(recipe) || (hot && recipe.bindings.is_empty());
+            if alone && takes {
                 actions.extend(recipe.action.clone());
             }
         }
     }
     actions
+}
+
+/// How a server sees that the old version runs.
+fn runs_old(verbs: &mut Verbs<'_, '_>) -> ProbeCheck {
+    let running = &verbs.survey.profile.versions.running;
+    ProbeCheck {
+        probe: verbs.probe(&running.probe),
+        expect: format!("({}) == want", running.expression),
+    }
 }
 
 /// The proofs of the way back that a server can see at itself.

@@ -113,6 +113,7 @@ impl<'a, 'b> Verbs<'a, 'b> {
             .map_or(&[][..], Vec::as_slice);
         verbs
             .iter()
+            .filter(|verb| verb.strategies.is_empty() || verb.strategies.contains(&self.leg.edge.strategy))
             .filter(|verb| self.applies(&verb.from, &verb.to))
             .collect()
     }

@@ -2,11 +2,13 @@
 
 mod explain;
 mod graph;
+mod milder;
 mod outline;
 
 use upshift_model::profile::{PathEdge, Strategy};
 use upshift_model::version::{Range, Version};
 
+pub(crate) use milder::passed_over;
 pub use outline::{OutlineHop, outline};
 
 use crate::judge::{About, Judge, Verdict};

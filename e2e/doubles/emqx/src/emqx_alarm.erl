@@ -2,7 +2,7 @@
 -module(emqx_alarm).
 -behaviour(gen_server).
 
--export([start_link/0, activate/2, deactivate/1, activated/0]).
+-export([start_link/0, activate/2, deactivate/1, activated/0, get_alarms/1]).
 -export([init/1, handle_call/3, handle_cast/2]).
 
 start_link() ->
@@ -16,6 +16,11 @@ deactivate(Name) ->
 
 activated() ->
     gen_server:call(?MODULE, activated).
+
+%% As EMQX lists them inside.
+get_alarms(activated) ->
+    [#{name => Name, message => Message, details => #{}, activate_at => At, deactivate_at => infinity, activated => true}
+     || {Name, Message, At} <- activated()].
 
 init([]) ->
     {ok, #{}}.

@@ -20,8 +20,10 @@ sysdescr() ->
 version() ->
     ?VERSION.
 
+%% Since the virtual machine was started: not since it was restarted in place.
 uptime() ->
-    in_words(gen_server:call(?MODULE, uptime)).
+    {Milliseconds, _} = erlang:statistics(wall_clock),
+    in_words(Milliseconds div 1000).
 
 datetime() ->
     {{Year, Month, Day}, {Hour, Minute, Second}} = calendar:local_time(),
@@ -31,8 +33,8 @@ datetime() ->
 init([]) ->
     {ok, #{since => erlang:monotonic_time(second)}}.
 
-handle_call(uptime, _From, #{since := Since} = State) ->
-    {reply, erlang:monotonic_time(second) - Since, State}.
+handle_call(since, _From, #{since := Since} = State) ->
+    {reply, Since, State}.
 
 handle_cast(_Message, State) ->
     {noreply, State}.
@@ -62,11 +64,9 @@ code_change(_Old, State, _Extra) ->
 -endif.
 -endif.
 
-in_words(Seconds) when Seconds < 60 ->
-    lists:flatten(io_lib:format("~w seconds", [Seconds]));
-in_words(Seconds) when Seconds < 3600 ->
-    lists:flatten(io_lib:format("~w minutes, ~s", [Seconds div 60, in_words(Seconds rem 60)]));
-in_words(Seconds) when Seconds < 86400 ->
-    lists:flatten(io_lib:format("~w hours, ~s", [Seconds div 3600, in_words(Seconds rem 3600)]));
 in_words(Seconds) ->
-    lists:flatten(io_lib:format("~w days, ~s", [Seconds div 86400, in_words(Seconds rem 86400)])).
+    {Days, {Hours, Minutes, Rest}} = calendar:seconds_to_daystime(Seconds),
+    Parts = [{Days, "days"}, {Hours, "hours"}, {Minutes, "minutes"}, {Rest, "seconds"}],
+    Said = [io_lib:format("~w ~s", [Count, Unit])
+            || {Count, Unit} <- lists:dropwhile(fun({Count, _}) -> Count =:= 0 end, Parts)],
+    lists:flatten(lists:join(", ", Said)).

@@ -147,7 +147,18 @@ impl Linter<'_> {
             for (name, inside) in &rule.inside {
                 let spot = at.key("inside").key(name);
                 self.inside_file(spot.key("file"), &inside.file, &parts);
-                self.pattern(spot.key("pattern"), &inside.pattern, true);
+                if let Some(pattern) = &inside.pattern {
+                    self.pattern(spot.key("pattern"), pattern, true);
+                }
+                if inside.pattern.is_some() == inside.erlang.is_some() {
+                    let fix = "write either `pattern`, a regular expression, or `erlang`, an expression over the file's first term";
+                    let place = at.key("inside").name(name);
+                    self.error(
+                        place,
+                        format!("it is not said how `{name}` is read from the file"),
+                        fix,
+                    );
+                }
                 if parts.contains(name) {
                     let message = format!("the package's name says `{name}` already");
                     self.error(at.key("inside").name(name), message, "give it another name");

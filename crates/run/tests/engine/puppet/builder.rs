@@ -96,6 +96,7 @@ impl Builder {
                 serving_if: None,
                 wait_until: None,
                 revert: vec![],
+                until: None,
                 proof: vec![],
                 scheme: Scheme::Semver,
                 scope: serde_json::Map::new(),
