@@ -154,11 +154,6 @@ impl Product {
 fn healthy_systems_pass_every_check() {
     for product in [weka(), emqx(), alluxio(), kyligence()] {
         product.every_check_holds();
-        assert!(
-            product.profile.verbs_missing.is_some(),
-            "{}",
-            product.profile.product
-        );
     }
 }
 
@@ -323,6 +318,8 @@ fn emqx_is_upgraded_hot_only_into_the_same_build() {
         ("/target/os", "el8"),
         ("/target/arch", "arm64"),
         ("/target/relup", "4.4.19,4.4.160"),
+        ("/target/relup_restarts", "4.4.16"),
+        ("/target/os", "macos11"),
     ] {
         assert_eq!(
             emqx().with(pointer, json!(value)).ways("4.4.16", "4.4.19"),
@@ -396,14 +393,22 @@ fn emqx_checks_find_what_a_hot_upgrade_trips_over() {
         ["running-release-is-permanent"]
     );
     let left_over = json!(["* 4.4.19\tunpacked", "* 4.4.16\tpermanent"]);
+    // Cleaned, but for versions whose own tool cannot do that.
+    let left_over = || emqx().with("/probes/versions/value", left_over.clone());
+    assert!(fails(left_over()).is_empty());
+    assert!(
+        left_over()
+            .failing("4.4.5", "4.4.19", Hot)
+            .contains(&"target-not-left-over")
+    );
     assert_eq!(
-        fails(emqx().with("/probes/versions/value", left_over)),
-        ["target-not-left-over"]
+        fails(emqx().without("/target/relup_back")),
+        ["way-back-by-restart"]
     );
     let zip = || {
         emqx().with(
             "/probes/release_files/value",
-            json!(["/usr/lib/emqx/releases/emqx-4.4.1-otp24-el7-amd64.zip"]),
+            json!(["/usr/lib/emqx/releases/emqx-4.4.19-otp24-el7-amd64.zip"]),
         )
     };
     assert_eq!(fails(zip()), ["no-other-packages"]);
