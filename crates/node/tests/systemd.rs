@@ -22,6 +22,8 @@ mount -t sysfs -o ro sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount --rbind /dev dev
 mount -t tmpfs -o mode=755 tmpfs run
+# systemd empties /tmp, and the program may have been built there.
+cp "$PROGRAM" usr/local/bin/upshift-node
 rm -rf etc/systemd/system/*.wants
 printf '[Unit]\nDescription=for tests\n' >etc/systemd/system/upshift-test.target
 mkdir upshift-before
@@ -61,6 +63,7 @@ impl Booted {
             ])
             .args(["sh", "-c", BOOT])
             .env("BASE", &base)
+            .env("PROGRAM", support::PROGRAM)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -113,7 +116,9 @@ impl Booted {
     }
 
     fn agent(&self) -> Agent {
-        Agent::start_through(&self.inside(), "/var/lib/upshift".as_ref(), None)
+        let mut through = self.inside();
+        through.push("/usr/local/bin/upshift-node".to_owned());
+        Agent::start_argv(&through, "/var/lib/upshift".as_ref(), None)
     }
 }
 

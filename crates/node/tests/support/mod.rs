@@ -104,6 +104,9 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// The agent as it was built for these tests.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_upshift-node");
+
 /// An agent, as a controller sees it.
 pub struct Agent {
     child: Child,
@@ -115,16 +118,14 @@ pub struct Agent {
 
 impl Agent {
     pub fn start(state: &Path, failpoint: Option<&str>) -> Self {
-        Self::start_through(&[], state, failpoint)
+        Self::start_argv(&[PROGRAM.to_owned()], state, failpoint)
     }
 
-    /// Starts an agent through another program, as `nsenter …` is one.
-    pub fn start_through(through: &[String], state: &Path, failpoint: Option<&str>) -> Self {
-        let program = env!("CARGO_BIN_EXE_upshift-node");
-        let mut argv = through.iter().map(String::as_str).chain([program]);
-        let mut command = Command::new(argv.next().unwrap_or(program));
+    /// Starts an agent by a program with arguments, as `nsenter … upshift-node` is one.
+    pub fn start_argv(argv: &[String], state: &Path, failpoint: Option<&str>) -> Self {
+        let mut command = Command::new(&argv[0]);
         command
-            .args(argv)
+            .args(&argv[1..])
             .arg("serve")
             .arg("--state")
             .arg(state)
