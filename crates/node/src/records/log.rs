@@ -1,8 +1,9 @@
 //! The attempts of one run on this host, in a file that is only ever written further.
 //!
-//! The file is set aside in advance, filled with zeros, and each line is written into it in place and made durable by itself. That
-//! changes nothing that the file system would have to write down elsewhere, so it stays cheap on a host whose disk is
-//! busy with a database; a new file per attempt, made durable with its directory, was measured at seven times as much.
+//! The file is set aside in advance, filled with zeros, and each line is written into it in place; that an attempt is begun is
+//! durable before anything is done. That changes nothing that the file system would have to write down elsewhere, so it stays
+//! cheap on a host whose disk is busy with a database; a new file per attempt, made durable with its directory, was measured
+//! at seven times as much.
 //!
 //! A line is a checksum, `begun` or `ended`, numbers, and JSON. What follows the last whole line, a line cut short by a crash or
 //! zeros, does not count: whoever wrote it has not gone on.
@@ -32,6 +33,15 @@ pub struct RunLog {
     path: PathBuf,
     /// The whole lines.
     text: String,
+}
+
+/// What a line survives once it is written.
+#[derive(Clone, Copy)]
+enum Lasting {
+    /// Everything.
+    Always,
+    /// The end of any process. The next line that lasts always makes it last, too.
+    UntilTheHostDies,
 }
 
 /// How an attempt ended.
@@ -129,13 +139,14 @@ impl RunLog {
     pub fn begin(&mut self, attempt: &Attempt, place: Place, begun: &Begun) -> Result<()> {
         let Attempt { step, attempt, .. } = attempt;
         let Place { token, sequence } = place;
-        self.append(&format!(
-            "begun {step} {attempt} {token} {sequence} {}",
-            self.json(begun)?
-        ))
+        self.append(
+            &format!("begun {step} {attempt} {token} {sequence} {}", self.json(begun)?),
+            Lasting::Always,
+        )
     }
 
-    /// Writes down how an attempt ended.
+    /// Writes down how an attempt ended. It outlives the agent at once, and the host only once the next line is durable: where the
+    /// host dies before, the attempt counts as interrupted, and its proof shows what it did.
     pub fn end(&mut self, attempt: &Attempt, action: &str, report: &Report) -> Result<()> {
         let ended = Ended {
             report: report.clone(),
@@ -143,7 +154,10 @@ impl RunLog {
             at: clock::wall(),
         };
         let Attempt { step, attempt, .. } = attempt;
-        self.append(&format!("ended {step} {attempt} {}", self.json(&ended)?))
+        self.append(
+            &format!("ended {step} {attempt} {}", self.json(&ended)?),
+            Lasting::UntilTheHostDies,
+        )
     }
 
     fn json(&self, value: &impl Serialize) -> Result<String> {
@@ -158,12 +172,12 @@ impl RunLog {
         NodeError::refused(format!("{} is damaged: {error}", self.path.display()))
     }
 
-    fn append(&mut self, words: &str) -> Result<()> {
+    fn append(&mut self, words: &str, lasting: Lasting) -> Result<()> {
         let mut line = String::with_capacity(words.len() + 10);
         // Writing to a text cannot fail.
         let _ = writeln!(line, "{:08x} {words}", checksum(words));
         let begin = self.text.len() as u64;
-        write_in_place(&self.path, begin, line.as_bytes())
+        write_in_place(&self.path, begin, line.as_bytes(), lasting)
             .context(|| format!("cannot write {}", self.path.display()))?;
         self.text.push_str(&line);
         Ok(())
@@ -220,8 +234,8 @@ fn take_apart(line: &str) -> Option<Line<'_>> {
     })
 }
 
-/// Writes bytes at a place of the file, followed by a zero, and makes them durable.
-fn write_in_place(path: &Path, begin: u64, bytes: &[u8]) -> io::Result<()> {
+/// Writes bytes at a place of the file, followed by a zero.
+fn write_in_place(path: &Path, begin: u64, bytes: &[u8], lasting: Lasting) -> io::Result<()> {
     if !path.exists() {
         create(path)?;
     }
@@ -235,7 +249,10 @@ fn write_in_place(path: &Path, begin: u64, bytes: &[u8]) -> io::Result<()> {
     terminated.extend_from_slice(bytes);
     terminated.push(0);
     file.write_all_at(&terminated, begin)?;
-    file.sync_data()
+    match lasting {
+        Lasting::Always => file.sync_data(),
+        Lasting::UntilTheHostDies => Ok(()),
+    }
 }
 
 fn fill(file: &File, from: u64, to: u64) -> io::Result<()> {
