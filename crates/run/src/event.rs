@@ -198,6 +198,17 @@ pub enum Effect {
     Rest(Outcome),
 }
 
+impl Effect {
+    /// Whether it may be performed again, or not at all, without anybody noticing: looks, and renewals of leases. Whatever else
+    /// follows from an event must wait until the event is on disk.
+    pub fn changes_nothing(&self) -> bool {
+        match self {
+            Effect::Observe { .. } | Effect::Renew { .. } | Effect::Wake { .. } => true,
+            Effect::Order(_) | Effect::Disarm { .. } | Effect::Record(_) | Effect::Rest(_) => false,
+        }
+    }
+}
+
 /// How a run ended, or why it rests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

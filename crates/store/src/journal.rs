@@ -9,6 +9,16 @@ use crate::failpoint::{self, Side};
 use crate::lease::{self, Lease};
 use crate::{Store, now_ms};
 
+/// What events survive once they are appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lasting {
+    /// Everything: they are on disk. So are those appended before.
+    Always,
+    /// The end of this process. A crash of the machine may lose them, the newest first, until the next append that lasts
+    /// always: enough where nothing but a look follows from them.
+    UntilTheMachineDies,
+}
+
 /// An event with its place in the journal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded {
@@ -19,14 +29,20 @@ pub struct Recorded {
 }
 
 impl Store {
-    /// Appends events to a run's journal, all or none. They are on disk when it returns. [`StoreError::Superseded`] where
-    /// the lease was taken over, and then nothing was written.
-    pub fn append(&self, lease: &Lease, run: &str, events: &[Event]) -> Result<(), StoreError> {
+    /// Appends events to a run's journal, all or none. [`StoreError::Superseded`] where the lease was taken over, and then nothing was
+    /// written.
+    pub fn append(
+        &self,
+        lease: &Lease,
+        run: &str,
+        events: &[Event],
+        lasting: Lasting,
+    ) -> Result<(), StoreError> {
         if events.is_empty() {
             return Ok(());
         }
         failpoint::journal(Side::Before);
-        self.write(|transaction| {
+        self.write_lasting(lasting, |transaction| {
             lease::check(transaction, lease)?;
             insert(transaction, run, events).map(drop)
         })?;

@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 pub use error::{Held, StoreError};
-pub use journal::Recorded;
+pub use journal::{Lasting, Recorded};
 pub use lease::{Acquire, HEARTBEAT_EVERY, Holder, Lease, LeaseInfo, STALE_AFTER};
 pub use runs::{NewRun, RunRecord};
 
@@ -86,12 +86,21 @@ impl Store {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `work` in a transaction that is alone in writing from its first statement on.
+    /// Runs `work` in a transaction that is alone in writing from its first statement on, and on disk at its end.
     fn write<T>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.write_lasting(Lasting::Always, work)
+    }
+
+    fn write_lasting<T>(
+        &self,
+        lasting: Lasting,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let mut connection = self.lock();
+        schema::synchronize(&connection, lasting)?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let value = work(&transaction)?;
         transaction.commit()?;

@@ -5,6 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::StoreError;
+use crate::journal::Lasting;
 
 /// `Upsh`: tells our files from other databases.
 const APPLICATION: i32 = 0x5570_7368;
@@ -61,11 +62,20 @@ CREATE TABLE commands (
 CREATE INDEX commands_open ON commands (run) WHERE seq IS NULL;
 "];
 
+/// How the next transactions are written. With `FULL` the write-ahead log is flushed with every commit, and with it what commits
+/// under `NORMAL` have left in it; see "PRAGMA synchronous" in SQLite's documentation.
+pub(crate) fn synchronize(connection: &Connection, lasting: Lasting) -> Result<(), StoreError> {
+    let mode = match lasting {
+        Lasting::Always => "FULL",
+        Lasting::UntilTheMachineDies => "NORMAL",
+    };
+    Ok(connection.pragma_update(None, "synchronous", mode)?)
+}
+
 /// Makes the database durable and brings its tables to the newest format.
 pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    // A commit is on disk before it is acknowledged: the write-ahead log is flushed with every one.
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    synchronize(connection, Lasting::Always)?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let application: i32 = transaction.query_row("PRAGMA application_id", [], |row| row.get(0))?;

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use common::{FLEET, RUN, create, event, holder, numbers};
 use upshift_model::Millis;
 use upshift_run::OperatorCommand;
-use upshift_store::{Acquire, Store};
+use upshift_store::{Acquire, Lasting, Store};
 
 const WRITES: u64 = 6;
 
@@ -28,8 +28,19 @@ fn appends_until_killed() {
             store.say(RUN, "ann", &OperatorCommand::Pause).unwrap();
             store.take_commands(&lease, RUN, Millis(write * 100)).unwrap();
         } else {
+            // The end of a process takes neither away.
+            let lasting = if write % 2 == 0 {
+                Lasting::Always
+            } else {
+                Lasting::UntilTheMachineDies
+            };
             store
-                .append(&lease, RUN, &[event(write * 100), event(write * 100 + 1)])
+                .append(
+                    &lease,
+                    RUN,
+                    &[event(write * 100), event(write * 100 + 1)],
+                    lasting,
+                )
                 .unwrap();
         }
         println!("ACKNOWLEDGED {write}");

@@ -10,7 +10,7 @@ use common::{FLEET, RUN, begin, create, event, holder, numbers, plan};
 use proptest::prelude::*;
 use upshift_model::Millis;
 use upshift_run::{Event, EventKind, OperatorCommand, Outcome};
-use upshift_store::{Acquire, Store, StoreError};
+use upshift_store::{Acquire, Lasting, Store, StoreError};
 
 struct Place {
     directory: tempfile::TempDir,
@@ -38,9 +38,11 @@ fn events_come_back_in_order_from_any_number_on() {
     let place = Place::new();
     let store = place.open();
     let lease = begin(&store);
-    store.append(&lease, RUN, &[event(1), event(2)]).unwrap();
-    store.append(&lease, RUN, &[]).unwrap();
-    store.append(&lease, RUN, &[event(3)]).unwrap();
+    store
+        .append(&lease, RUN, &[event(1), event(2)], Lasting::Always)
+        .unwrap();
+    store.append(&lease, RUN, &[], Lasting::Always).unwrap();
+    store.append(&lease, RUN, &[event(3)], Lasting::Always).unwrap();
     let again = place.open();
     assert_eq!(numbers(&again), [1, 2, 3]);
     let tail = again.events(RUN, 3).unwrap();
@@ -96,12 +98,12 @@ fn a_controller_that_was_taken_over_can_write_nothing_any_more() {
     let place = Place::new();
     let store = place.open();
     let old = begin(&store);
-    store.append(&old, RUN, &[event(1)]).unwrap();
+    store.append(&old, RUN, &[event(1)], Lasting::Always).unwrap();
     store.say(RUN, "ann", &OperatorCommand::Pause).unwrap();
     let new = place.open().acquire(FLEET, &holder(), TAKE_OVER).unwrap();
     assert!(new.token > old.token);
     let refused = [
-        store.append(&old, RUN, &[event(2)]).unwrap_err(),
+        store.append(&old, RUN, &[event(2)], Lasting::Always).unwrap_err(),
         store.heartbeat(&old).unwrap_err(),
         store.take_commands(&old, RUN, Millis(2)).unwrap_err(),
         store
@@ -116,7 +118,7 @@ fn a_controller_that_was_taken_over_can_write_nothing_any_more() {
         );
     }
     store.release(&old).unwrap();
-    store.append(&new, RUN, &[event(3)]).unwrap();
+    store.append(&new, RUN, &[event(3)], Lasting::Always).unwrap();
     assert_eq!(numbers(&store), [1, 3]);
 }
 
@@ -269,7 +271,12 @@ fn a_journal_is_the_same_after_export_and_import() {
     let store = here.open();
     let lease = begin(&store);
     store
-        .append(&lease, RUN, &(1..=20).map(event).collect::<Vec<_>>())
+        .append(
+            &lease,
+            RUN,
+            &(1..=20).map(event).collect::<Vec<_>>(),
+            Lasting::Always,
+        )
         .unwrap();
     let mut text = Vec::new();
     store.export(RUN, &mut text).unwrap();
@@ -290,7 +297,7 @@ fn a_damaged_export_is_refused_with_its_line() {
     let store = place.open();
     let lease = begin(&store);
     store
-        .append(&lease, RUN, &[event(1), event(2), event(3)])
+        .append(&lease, RUN, &[event(1), event(2), event(3)], Lasting::Always)
         .unwrap();
     let mut text = Vec::new();
     store.export(RUN, &mut text).unwrap();
@@ -330,7 +337,9 @@ fn a_store_can_be_read_while_another_process_writes() {
     let lease = begin(&store);
     let reader = Store::open_existing(store.path()).unwrap();
     for number in 1..=20 {
-        store.append(&lease, RUN, &[event(number)]).unwrap();
+        store
+            .append(&lease, RUN, &[event(number)], Lasting::Always)
+            .unwrap();
         assert_eq!(numbers(&reader).len() as u64, number);
     }
 }
@@ -357,7 +366,7 @@ proptest! {
                     holder_now = holder_now.filter(|now| *now != who);
                 },
                 _ => if let Some(lease) = &leases[who] {
-                    let appended = stores[who].append(lease, RUN, &[event(number)]);
+                    let appended = stores[who].append(lease, RUN, &[event(number)], Lasting::Always);
                     prop_assert_eq!(appended.is_ok(), holder_now == Some(who));
                     if appended.is_ok() {
                         expected.push(number);
@@ -367,4 +376,20 @@ proptest! {
         }
         prop_assert_eq!(numbers(&stores[0]), expected);
     }
+}
+
+/// The write-ahead log must be flushed by the append that lasts always, with everything that the ones before it have left there.
+#[test]
+fn an_append_that_lasts_always_is_flushed_and_the_next_one_again_on_its_own_terms() {
+    let place = Place::new();
+    let store = place.open();
+    let lease = begin(&store);
+    for (number, lasting) in [
+        (1, Lasting::UntilTheMachineDies),
+        (2, Lasting::Always),
+        (3, Lasting::UntilTheMachineDies),
+    ] {
+        store.append(&lease, RUN, &[event(number)], lasting).unwrap();
+    }
+    assert_eq!(numbers(&place.open()), [1, 2, 3]);
 }

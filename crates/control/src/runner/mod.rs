@@ -1,7 +1,8 @@
-//! Carries a run: event → journal → engine → effects.
+//! Carries a run: event → engine → journal → effects.
 //!
-//! Nothing is done that the journal does not know of: an event is on disk before the engine sees it, and effects follow
-//! only then. So a controller may be killed at any instruction; the next one replays the journal and goes on.
+//! Nothing is done that the journal does not know of: what follows from an event is performed only once the event is in the
+//! journal, and on disk where anything but a look follows. So a controller may be killed at any instruction, and its machine
+//! may lose power; the next one replays the journal and goes on.
 
 mod begin;
 mod perform;
@@ -17,7 +18,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use upshift_model::Millis;
 use upshift_model::action::Artifact;
 use upshift_run::{Decision, Effect, Event, EventKind, OperatorCommand, Outcome, State, step};
-use upshift_store::{HEARTBEAT_EVERY, Lease, Store, StoreError};
+use upshift_store::{HEARTBEAT_EVERY, Lasting, Lease, Store, StoreError};
 
 use crate::clock::RunClock;
 use crate::hosts::Hosts;
@@ -292,11 +293,12 @@ impl Runner<'_> {
         let events = self
             .store
             .take_commands(&self.lease, self.state.run(), self.now())?;
-        let decisions = self.follow(events, progress);
+        let effects = self.consider(&events);
+        let decisions = self.follow(&events, effects, progress);
         self.settle(decisions, progress)
     }
 
-    /// Appends news to the journal, and then lets the engine see them. Yields how the run ended, if it did.
+    /// Takes news in. Yields how the run ended, if it did.
     fn take_in(
         &mut self,
         news: Vec<EventKind>,
@@ -320,6 +322,7 @@ impl Runner<'_> {
         Ok(self.state.outcome().cloned())
     }
 
+    /// Lets the engine see news, appends them to the journal, and performs what follows from them.
     fn record(
         &mut self,
         news: Vec<EventKind>,
@@ -327,34 +330,60 @@ impl Runner<'_> {
     ) -> Result<VecDeque<Decision>, ControlError> {
         let at = self.now();
         let events: Vec<Event> = news.into_iter().map(|kind| Event { at, kind }).collect();
-        self.store.append(&self.lease, self.state.run(), &events)?;
-        Ok(self.follow(events, progress))
+        let effects = self.consider(&events);
+        let lasting = if effects.iter().all(Effect::changes_nothing) {
+            Lasting::UntilTheMachineDies
+        } else {
+            Lasting::Always
+        };
+        // Where this fails nothing has followed, and the state, which is ahead of the journal then, is given up.
+        self.store
+            .append(&self.lease, self.state.run(), &events, lasting)?;
+        Ok(self.follow(&events, effects, progress))
     }
 
-    /// Hands events that are on disk to the engine, and performs what follows. Yields the decisions to be recorded next.
-    fn follow(&mut self, events: Vec<Event>, progress: &mut dyn Progress) -> VecDeque<Decision> {
-        let mut decisions = VecDeque::new();
+    /// What follows from events. Nothing of it is done before the journal has them.
+    fn consider(&mut self, events: &[Event]) -> Vec<Effect> {
+        let mut all = Vec::new();
         for event in events {
-            progress.event(&event);
-            let effects = self.state.take_in(event);
+            let effects = self.state.take_in(event.clone());
+            // Every event says anew when the engine wants to be woken.
+            all.retain(|effect| !matches!(effect, Effect::Wake { .. }));
+            all.extend(effects);
+        }
+        all
+    }
+
+    /// Performs what follows from events that the journal has. Yields the decisions to be recorded next.
+    fn follow(
+        &mut self,
+        events: &[Event],
+        effects: Vec<Effect>,
+        progress: &mut dyn Progress,
+    ) -> VecDeque<Decision> {
+        let mut decisions = VecDeque::new();
+        if !events.is_empty() {
             self.wake = None;
-            for effect in effects {
-                match effect {
-                    Effect::Order(order) => self.performer.order(*order),
-                    Effect::Observe { ask, node, probe } => self.performer.observe(ask, node, *probe),
-                    Effect::Renew { node, token, hop } => self.performer.renew(node, token, hop),
-                    Effect::Disarm {
-                        node,
-                        token,
-                        hop,
-                        sequence,
-                    } => self.performer.disarm(node, token, hop, sequence),
-                    Effect::Wake { at } => self.wake = Some(at),
-                    Effect::Record(decision) => decisions.push_back(decision),
-                    // It shows in the state.
-                    Effect::Rest(_) => {}
-                }
+        }
+        for effect in effects {
+            match effect {
+                Effect::Order(order) => self.performer.order(*order),
+                Effect::Observe { ask, node, probe } => self.performer.observe(ask, node, *probe),
+                Effect::Renew { node, token, hop } => self.performer.renew(node, token, hop),
+                Effect::Disarm {
+                    node,
+                    token,
+                    hop,
+                    sequence,
+                } => self.performer.disarm(node, token, hop, sequence),
+                Effect::Wake { at } => self.wake = Some(at),
+                Effect::Record(decision) => decisions.push_back(decision),
+                // It shows in the state.
+                Effect::Rest(_) => {}
             }
+        }
+        for event in events {
+            progress.event(event);
         }
         decisions
     }
