@@ -2,7 +2,8 @@
 
 use upshift_model::facts::Facts;
 use upshift_model::fleet::{Fleet, Host};
-use upshift_plan::{Plan, Request, plan, show, testing};
+use upshift_plan::show::{self, Detail};
+use upshift_plan::{Plan, Request, plan, testing};
 
 fn planned(from: &str, to: &str, at_hand: &[&str]) -> Plan {
     let request = testing::request(to, at_hand);
@@ -18,7 +19,7 @@ fn planned(from: &str, to: &str, at_hand: &[&str]) -> Plan {
 
 fn refused(fleet: &Fleet, facts: &Facts, request: &Request) -> String {
     match plan(&testing::profile(), "test", fleet, facts, request) {
-        Ok(plan) => panic!("{}", show::table(&plan)),
+        Ok(plan) => panic!("{}", show::table(&plan, Detail::Sentences)),
         Err(refusals) => show::refusals(&refusals),
     }
 }
@@ -35,8 +36,15 @@ const PLANS: [(&str, &str, &str, &[&str]); 5] = [
 #[test]
 fn tables() {
     for (name, from, to, at_hand) in PLANS {
-        insta::assert_snapshot!(format!("table_{name}"), show::table(&planned(from, to, at_hand)));
+        let table = show::table(&planned(from, to, at_hand), Detail::Sentences);
+        insta::assert_snapshot!(format!("table_{name}"), table);
     }
+}
+
+#[test]
+fn tables_with_the_proofs_as_the_profile_has_them() {
+    let plan = planned("1.0.0", "1.1.0", &[]);
+    insta::assert_snapshot!("table_in_full", show::table(&plan, Detail::Expressions));
 }
 
 #[test]
@@ -81,7 +89,7 @@ fn large_fleets_are_shortened() {
         &request,
     )
     .unwrap();
-    insta::assert_snapshot!("table_100_servers", show::table(&plan));
+    insta::assert_snapshot!("table_100_servers", show::table(&plan, Detail::Sentences));
     insta::assert_snapshot!("picture_100_servers", show::picture(&plan));
 }
 

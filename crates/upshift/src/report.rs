@@ -44,7 +44,7 @@ pub struct HostReport {
     pub host: String,
     /// Version that it was last proven to run.
     pub version: String,
-    /// Time from the order to stop until it had caught up again; the sum over all hops, forward and back.
+    /// Time from the order to stop until it served again; the sum over all hops, forward and back.
     pub disturbed_ms: u64,
     /// What its own stop and start took of that, until it said itself that it is healthy.
     pub own_ms: u64,
@@ -214,8 +214,8 @@ pub fn ending(outcome: Option<&Outcome>) -> (&'static str, Option<String>, Vec<S
     }
 }
 
-/// Steps between the order to stop a server and the proof that it has caught up again.
-fn disturbs(kind: StepKind) -> Option<(Slot, bool)> {
+/// Steps between the order to stop a server and the proof that it serves again.
+fn disturbs(kind: StepKind, serving: Slot) -> Option<(Slot, bool)> {
     let (slot, back) = match kind {
         StepKind::Do(slot) => (slot, false),
         StepKind::Undo(slot) => (slot, true),
@@ -224,7 +224,7 @@ fn disturbs(kind: StepKind) -> Option<(Slot, bool)> {
     let inside = matches!(
         slot,
         Slot::Stop
-            | Slot::Save
+            | Slot::BackUp
             | Slot::Switch
             | Slot::Install
             | Slot::MigrateConfig
@@ -233,19 +233,33 @@ fn disturbs(kind: StepKind) -> Option<(Slot, bool)> {
             | Slot::Restore
             | Slot::Start
             | Slot::Load
-            | Slot::Rejoin
-            | Slot::Recover
             | Slot::Uninstall
     );
-    inside.then_some((slot, back))
+    (inside || slot == serving).then_some((slot, back))
+}
+
+/// The slot whose proof shows that a server serves again: `rejoin`, or `recover` for products that prove nothing sooner.
+fn serving(steps: &[&StepTime]) -> Slot {
+    let rejoins = |step: &&StepTime| {
+        matches!(
+            step.kind,
+            StepKind::Do(Slot::Rejoin) | StepKind::Undo(Slot::Rejoin)
+        )
+    };
+    if steps.iter().any(rejoins) {
+        Slot::Rejoin
+    } else {
+        Slot::Recover
+    }
 }
 
 /// The time in which one server was disturbed: each way forward or back counts from its first disturbing step to its last.
 fn disturbed(steps: &[&StepTime]) -> Millis {
     let mut total = Millis::ZERO;
     let mut span: Option<(bool, Millis, Millis)> = None;
+    let serving = serving(steps);
     for step in steps.iter().filter(|step| step.stage != "skipped") {
-        let Some((slot, back)) = disturbs(step.kind) else {
+        let Some((slot, back)) = disturbs(step.kind, serving) else {
             continue;
         };
         let ended = step.ended.unwrap_or(step.began);
@@ -260,17 +274,19 @@ fn disturbed(steps: &[&StepTime]) -> Millis {
     span.map_or(total, |(_, from, until)| total.plus(until.minus(from)))
 }
 
-/// What the server's own stopping and starting took, until it said itself that it is healthy.
+/// What the server's own stopping and starting took, until it serves again.
 fn own_stop_and_start(steps: &[&StepTime]) -> Millis {
-    let own = |kind| {
-        matches!(
-            disturbs(kind),
-            Some((Slot::Stop | Slot::Start | Slot::Install | Slot::Uninstall, _))
-        )
+    let serving = serving(steps);
+    let own = |step: &&&StepTime| {
+        step.stage != "skipped"
+            && matches!(
+                disturbs(step.kind, serving),
+                Some((slot, _)) if matches!(slot, Slot::Stop | Slot::Start | Slot::Install | Slot::Uninstall) || slot == serving
+            )
     };
     steps
         .iter()
-        .filter(|step| own(step.kind))
+        .filter(own)
         .filter_map(|step| Some(step.ended?.minus(step.began)))
         .fold(Millis::ZERO, Millis::plus)
 }
@@ -295,16 +311,21 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_disturbed_from_its_stop_until_it_has_caught_up() {
+    fn a_server_is_disturbed_from_its_stop_until_it_serves_again() {
         let steps = [
             step(StepKind::Do(Slot::Gate), 0, 50),
             step(StepKind::Do(Slot::Stop), 100, 150),
             step(StepKind::Do(Slot::Start), 160, 300),
-            step(StepKind::Do(Slot::Recover), 300, 400),
+            step(StepKind::Do(Slot::Rejoin), 310, 400),
+            step(StepKind::Do(Slot::Recover), 400, 900),
         ];
-        let steps: Vec<&StepTime> = steps.iter().collect();
-        assert_eq!(disturbed(&steps), Millis(300));
-        assert_eq!(own_stop_and_start(&steps), Millis(190));
+        let all: Vec<&StepTime> = steps.iter().collect();
+        assert_eq!(disturbed(&all), Millis(300));
+        assert_eq!(own_stop_and_start(&all), Millis(280));
+        // Without a proof of its own for that, the proof that it has caught up is the first to show it.
+        let late: Vec<&StepTime> = all.into_iter().filter(|step| step.began.0 != 310).collect();
+        assert_eq!(disturbed(&late), Millis(800));
+        assert_eq!(own_stop_and_start(&late), Millis(690));
     }
 
     #[test]

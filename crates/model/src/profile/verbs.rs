@@ -29,8 +29,11 @@ pub enum Slot {
     FinalSnapshot,
     /// Stop the server. Default: stop the profile's service; proven by its process.
     Stop,
-    /// Copy configuration and data aside. Default: the profile's `config.carry` places.
+    /// First in the window, while the server still serves: copy the configuration aside. Default: the profile's `config.carry`
+    /// places.
     Save,
+    /// The server has stopped: copy data aside that can only be copied then.
+    BackUp,
     /// Switch the binaries. Default: the release store's link.
     Switch,
     /// Install in the running process (`hot`).

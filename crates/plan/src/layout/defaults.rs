@@ -40,7 +40,7 @@ pub(super) fn here(
         expect: expect.into(),
         waiting: waiting.into(),
         stable: 1,
-        every: Millis(500),
+        every: Millis(100),
         progress: None,
     }
 }

@@ -10,10 +10,11 @@ use crate::types::{NoReturnPlan, NodeIndex};
 
 const SLOTS: Slots = Slots {
     forward: &[
+        Slot::Save,
         Slot::Pause,
         Slot::FinalSnapshot,
         Slot::Stop,
-        Slot::Save,
+        Slot::BackUp,
         Slot::Switch,
         Slot::FreshData,
         Slot::MigrateConfig,

@@ -9,11 +9,12 @@ use super::verbs::Verbs;
 use super::window::{DISTURBING, NEW_MAY_RUN, WindowLayout, batches, other_than};
 use crate::types::{NoReturnPlan, NodeIndex};
 
-const FORWARD: [Slot; 10] = [
+const FORWARD: [Slot; 11] = [
+    Slot::Save,
     Slot::Drain,
     Slot::HandOver,
     Slot::Stop,
-    Slot::Save,
+    Slot::BackUp,
     Slot::Switch,
     Slot::MigrateConfig,
     Slot::Start,

@@ -9,9 +9,10 @@ use crate::types::{NoReturnPlan, NodeIndex};
 
 const SLOTS: Slots = Slots {
     forward: &[
+        Slot::Save,
         Slot::Pause,
         Slot::Stop,
-        Slot::Save,
+        Slot::BackUp,
         Slot::Switch,
         Slot::MigrateConfig,
         Slot::Start,

@@ -120,7 +120,7 @@ impl<'a, 'b> Verbs<'a, 'b> {
 
     fn of_profile(&mut self, way: Way, slot: Slot) -> Vec<(On, Recipe)> {
         // The way back of a configuration is to put back what was saved; see `defaults`.
-        if way == Way::Back && matches!(slot, Slot::MigrateConfig | Slot::Save) {
+        if way == Way::Back && matches!(slot, Slot::MigrateConfig | Slot::Save | Slot::BackUp) {
             return Vec::new();
         }
         self.own(slot)

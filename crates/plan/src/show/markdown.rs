@@ -1,11 +1,11 @@
 //! A plan as Markdown, for a ticket or a change request.
 
-use super::sheet::{Row, Sheet};
+use super::sheet::{Detail, Row, Sheet};
 use crate::types::Plan;
 
-/// The plan as Markdown.
+/// The plan as Markdown, with the proofs as the profile has them: what was agreed to is read later, too.
 pub fn markdown(plan: &Plan) -> String {
-    let sheet = Sheet::of(plan);
+    let sheet = Sheet::of(plan, Detail::Expressions);
     let mut lines = vec![format!("# {}", sheet.title), String::new()];
     lines.extend(
         sheet

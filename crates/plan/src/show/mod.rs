@@ -11,6 +11,7 @@ use upshift_model::profile::Strategy;
 pub use markdown::markdown;
 pub use picture::{picture, svg};
 pub use refusals::refusals;
+pub use sheet::Detail;
 pub use table::table;
 
 use crate::types::Plan;

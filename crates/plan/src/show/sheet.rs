@@ -7,6 +7,25 @@ use super::{bytes, count, strategy_word};
 use crate::layout::guard::rename;
 use crate::types::{Group, Hop, NodeIndex, Plan, PlanProof, Recipe, RecipeIndex, StepKind, Window};
 
+/// How much is said of what a step waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// The sentences that `why` says while it waits.
+    Sentences,
+    /// The proofs and conditions as the profile has them.
+    Expressions,
+}
+
+impl Detail {
+    /// Heading of the column of proofs.
+    pub(super) fn heading(self) -> &'static str {
+        match self {
+            Detail::Sentences => "waits while",
+            Detail::Expressions => "done when",
+        }
+    }
+}
+
 /// More windows than this are not listed one by one.
 const WINDOWS_LISTED: usize = 12;
 /// More servers than this are not named one by one.
@@ -47,7 +66,7 @@ pub(super) struct Row {
 }
 
 impl Sheet {
-    pub fn of(plan: &Plan) -> Self {
+    pub fn of(plan: &Plan, detail: Detail) -> Self {
         let versions: Vec<&str> = plan
             .hops
             .first()
@@ -59,12 +78,12 @@ impl Sheet {
             title: format!("{} {} on {}", plan.title, versions.join(" → "), plan.fleet),
             summary: summary(plan),
             warnings: plan.warnings.clone(),
-            prepare: rows(plan, None, &plan.prepare),
+            prepare: rows(plan, detail, None, &plan.prepare),
             hops: plan
                 .hops
                 .iter()
                 .enumerate()
-                .map(|(position, hop)| hop_sheet(plan, position, hop))
+                .map(|(position, hop)| hop_sheet(plan, detail, position, hop))
                 .collect(),
             finalize: plan.finalize_notes.clone(),
         }
@@ -116,7 +135,7 @@ fn summary(plan: &Plan) -> Vec<(&'static str, String)> {
     lines
 }
 
-fn hop_sheet(plan: &Plan, position: usize, hop: &Hop) -> HopSheet {
+fn hop_sheet(plan: &Plan, detail: Detail, position: usize, hop: &Hop) -> HopSheet {
     let link = hop
         .source
         .link
@@ -133,32 +152,22 @@ fn hop_sheet(plan: &Plan, position: usize, hop: &Hop) -> HopSheet {
         hop.source.title
     );
     let first = hop.windows.first();
-    let mut sections = vec![Section {
-        heading: "Protect",
-        rows: rows(plan, None, &hop.protect),
-    }];
+    let section = |heading, window, groups| Section {
+        heading,
+        rows: rows(plan, detail, window, groups),
+    };
+    let mut sections = vec![section("Protect", None, &hop.protect)];
     if let Some(window) = first {
-        sections.push(Section {
-            heading: "Before each window",
-            rows: rows(plan, Some(window), &window.gate),
-        });
-        sections.push(Section {
-            heading: "In each window",
-            rows: rows(plan, Some(window), &window.forward),
-        });
-        sections.push(Section {
-            heading: "Going back",
-            rows: rows(plan, Some(window), &window.revert),
-        });
+        sections.extend([
+            section("Before each window", first, &window.gate),
+            section("In each window", first, &window.forward),
+            section("Going back", first, &window.revert),
+        ]);
     }
-    sections.push(Section {
-        heading: "Once the new version stays",
-        rows: rows(plan, None, &hop.stay),
-    });
-    sections.push(Section {
-        heading: "Before the next hop",
-        rows: rows(plan, None, &hop.settle),
-    });
+    sections.extend([
+        section("Once the new version stays", None, &hop.stay),
+        section("Before the next hop", None, &hop.settle),
+    ]);
     sections.retain(|section| !section.rows.is_empty());
     HopSheet {
         heading,
@@ -233,7 +242,7 @@ pub(super) fn names(plan: &Plan, nodes: &[NodeIndex]) -> String {
 }
 
 /// One row per recipe, in the order in which they are first used.
-fn rows(plan: &Plan, window: Option<&Window>, groups: &[Group]) -> Vec<Row> {
+fn rows(plan: &Plan, detail: Detail, window: Option<&Window>, groups: &[Group]) -> Vec<Row> {
     let mut seen: Vec<RecipeIndex> = Vec::new();
     let mut rows = Vec::new();
     for group in groups {
@@ -242,14 +251,14 @@ fn rows(plan: &Plan, window: Option<&Window>, groups: &[Group]) -> Vec<Row> {
         for index in here {
             if !seen.contains(&index) {
                 seen.push(index);
-                rows.push(row(plan, window, groups, index));
+                rows.push(row(plan, detail, window, groups, index));
             }
         }
     }
     rows
 }
 
-fn row(plan: &Plan, window: Option<&Window>, groups: &[Group], index: RecipeIndex) -> Row {
+fn row(plan: &Plan, detail: Detail, window: Option<&Window>, groups: &[Group], index: RecipeIndex) -> Row {
     let recipe = plan.recipe(index);
     let nodes: Vec<NodeIndex> = groups
         .iter()
@@ -262,12 +271,15 @@ fn row(plan: &Plan, window: Option<&Window>, groups: &[Group], index: RecipeInde
         .filter(|group| group.steps.iter().any(|step| step.recipe == index))
         .count();
     Row {
-        what: what(recipe),
+        what: what(recipe, detail),
         place: place(plan, window, &nodes, batches),
         proof: recipe
             .proof
             .iter()
-            .map(|proof| proof_words(proof, recipe))
+            .map(|proof| match detail {
+                Detail::Sentences => sentence(proof, recipe),
+                Detail::Expressions => proof_words(proof, recipe),
+            })
             .collect(),
         back: window
             .map(|window| back(plan, window, recipe))
@@ -276,9 +288,10 @@ fn row(plan: &Plan, window: Option<&Window>, groups: &[Group], index: RecipeInde
     }
 }
 
-fn what(recipe: &Recipe) -> String {
+fn what(recipe: &Recipe, detail: Detail) -> String {
     let title = in_words(&recipe.title, recipe);
     match &recipe.only_if {
+        Some(_) if detail == Detail::Sentences => format!("{title}, where it applies"),
         Some(condition) => format!("{title}, if {}", expression(&condition.expect, recipe)),
         None => title,
     }
@@ -299,6 +312,16 @@ fn place(plan: &Plan, window: Option<&Window>, nodes: &[NodeIndex], batches: usi
         (nodes, _) if nodes.len() == plan.nodes.len() && nodes.len() > 1 => "every server".to_owned(),
         (nodes, _) => names(plan, nodes),
     }
+}
+
+/// What is said of a proof while it does not hold, of no server in particular.
+fn sentence(proof: &PlanProof, recipe: &Recipe) -> String {
+    let server = match proof.at {
+        At::Node => "the server",
+        At::All => "a server",
+        At::Others => "another server",
+    };
+    in_words(&proof.waiting, recipe).replace("{{ node.name }}", server)
 }
 
 fn proof_words(proof: &PlanProof, recipe: &Recipe) -> String {
@@ -375,7 +398,7 @@ fn back(plan: &Plan, window: &Window, recipe: &Recipe) -> String {
     }
     match slot {
         _ if !titles.is_empty() => titles.join(", then "),
-        Slot::Save | Slot::FinalSnapshot => "kept until finalized".to_owned(),
+        Slot::Save | Slot::BackUp | Slot::FinalSnapshot => "kept until finalized".to_owned(),
         Slot::HandOver => "not needed: any server may lead".to_owned(),
         _ => "nothing".to_owned(),
     }

@@ -2,16 +2,15 @@
 
 use std::fmt::Write;
 
-use super::sheet::{Row, Sheet};
+use super::sheet::{Detail, Row, Sheet};
 use crate::types::Plan;
 
 /// Columns of the text: what, where, proof, way back, time.
 const WIDTHS: [usize; 5] = [30, 14, 42, 24, 5];
-const HEADINGS: [&str; 5] = ["step", "where", "done when", "taken back by", "limit"];
 
 /// The plan as text, with lines of at most 125 characters.
-pub fn table(plan: &Plan) -> String {
-    let sheet = Sheet::of(plan);
+pub fn table(plan: &Plan, detail: Detail) -> String {
+    let sheet = Sheet::of(plan, detail);
     let mut out = String::new();
     line(&mut out, &sheet.title);
     for (name, value) in &sheet.summary {
@@ -23,7 +22,7 @@ pub fn table(plan: &Plan) -> String {
     if !sheet.prepare.is_empty() {
         line(&mut out, "");
         line(&mut out, "Prepare: nothing that runs is changed");
-        grid(&mut out, &sheet.prepare);
+        grid(&mut out, detail, &sheet.prepare);
     }
     for hop in &sheet.hops {
         line(&mut out, "");
@@ -37,7 +36,7 @@ pub fn table(plan: &Plan) -> String {
         }
         for section in &hop.sections {
             line(&mut out, &format!("  {}", section.heading));
-            grid(&mut out, &section.rows);
+            grid(&mut out, detail, &section.rows);
         }
         paragraph(&mut out, "  Watched  ", &hop.watch);
     }
@@ -70,8 +69,9 @@ pub(super) fn paragraph(out: &mut String, label: &str, text: &str) {
     }
 }
 
-fn grid(out: &mut String, rows: &[Row]) {
-    cells(out, &HEADINGS.map(|heading| vec![heading.to_owned()]));
+fn grid(out: &mut String, detail: Detail, rows: &[Row]) {
+    let headings = ["step", "where", detail.heading(), "taken back by", "limit"];
+    cells(out, &headings.map(|heading| vec![heading.to_owned()]));
     for row in rows {
         let proof = row
             .proof

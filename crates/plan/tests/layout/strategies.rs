@@ -40,7 +40,7 @@ fn each_strategy_has_its_slots_in_order() {
     assert_eq!(
         forward(&rolling),
         [
-            Gate, Drain, HandOver, Stop, Save, Switch, Start, Rejoin, Recover, Undrain
+            Gate, Save, Drain, HandOver, Stop, Switch, Start, Rejoin, Recover, Undrain
         ]
     );
     assert_eq!(
@@ -61,9 +61,9 @@ fn each_strategy_has_its_slots_in_order() {
         forward(&switch),
         [
             Gate,
+            Save,
             Pause,
             Stop,
-            Save,
             Switch,
             MigrateConfig,
             Start,
@@ -80,10 +80,10 @@ fn each_strategy_has_its_slots_in_order() {
         forward(&rebuild),
         [
             Gate,
+            Save,
             Pause,
             FinalSnapshot,
             Stop,
-            Save,
             Switch,
             FreshData,
             MigrateConfig,
@@ -102,7 +102,7 @@ fn each_strategy_has_its_slots_in_order() {
 #[test]
 fn every_step_that_changes_something_has_its_way_back() {
     /// What needs none: guards are disarmed, any server may lead, copies are removed by finalize.
-    const NONE_NEEDED: [Slot; 3] = [Slot::HandOver, Slot::Save, Slot::FinalSnapshot];
+    const NONE_NEEDED: [Slot; 4] = [Slot::HandOver, Slot::Save, Slot::BackUp, Slot::FinalSnapshot];
     for plan in all() {
         for window in plan.hops.iter().flat_map(|hop| &hop.windows) {
             let undone: BTreeSet<StepId> = steps(&window.revert)

@@ -109,7 +109,7 @@ pub struct Global {
     /// Form of the result; `markdown` and `svg` are for `plan`, `markdown` also for `report`.
     #[arg(long, global = true, value_name = "FORM", value_enum, default_value = "table")]
     pub output: Output,
-    /// More detail about an unexpected error.
+    /// More detail: about an unexpected error; in a plan, the proofs as the profile has them.
     #[arg(short, long, global = true, action = ArgAction::SetTrue)]
     pub verbose: bool,
 }

@@ -77,7 +77,13 @@ pub fn plan(arguments: &PlanArgs, global: &Global, printer: Printer) -> Result<E
     }
     match rendered {
         Some(rendered) => printer.text(&rendered)?,
-        None => printer.result(&plan, || table(&plan, arguments.picture))?,
+        None => printer.result(&plan, || {
+            let mut text = show::table(&plan, detail(global));
+            if arguments.picture {
+                text.push_str(&format!("\n{}", show::picture(&plan)));
+            }
+            text
+        })?,
     }
     Ok(Exit::Done)
 }
@@ -91,12 +97,12 @@ fn unwritable(file: &Path, error: &std::io::Error) -> Failure {
     )
 }
 
-fn table(plan: &Plan, picture: bool) -> String {
-    let mut text = show::table(plan);
-    if picture {
-        text.push_str(&format!("\n{}", show::picture(plan)));
+/// How much a plan says of what its steps wait for.
+fn detail(global: &Global) -> show::Detail {
+    match global.verbose {
+        true => show::Detail::Expressions,
+        false => show::Detail::Sentences,
     }
-    text
 }
 
 /// A plan, or all the reasons why not.
@@ -181,7 +187,7 @@ pub fn upgrade(arguments: &UpgradeArgs, global: &Global, printer: Printer) -> Re
         if printer.json() {
             printer.line(&serde_json::json!({"type": "plan", "plan": plan}).to_string())?;
         } else {
-            printer.text(&show::table(&plan))?;
+            printer.text(&show::table(&plan, detail(global)))?;
         }
         let consent = ask(&plan, arguments, printer)?;
         begun.execute(plan, &setting, consent, printer).await

@@ -147,7 +147,7 @@ impl Player<'_> {
         if show_plan && !self.printer.json() {
             self.printer.text(&format!(
                 "{}\n\n{}",
-                head(&show::table(&plan)),
+                head(&show::table(&plan, show::Detail::Sentences)),
                 show::picture(&plan)
             ))?;
         }
