@@ -342,7 +342,7 @@ pub struct NoReturnPlan {
 #[serde(untagged)]
 pub enum Crossed {
     /// A look at the servers: `expect` holds once it has. Guards look, too.
-    Observed(PlanProof),
+    Observed(Box<PlanProof>),
     /// It counts as crossed once one of these steps was begun. An operator who has been told so may still go back. With no
     /// steps nobody can tell, and the hop is taken back like any other.
     Begun(Vec<StepId>),

@@ -172,7 +172,7 @@ fn no_return(verbs: &mut Verbs<'_, '_>) -> Option<NoReturnPlan> {
         description: rule.description.clone(),
         way_back: rule.way_back.clone(),
         window: 0,
-        crossed: Crossed::Observed(crossed),
+        crossed: Crossed::Observed(Box::new(crossed)),
         source: rule.source.clone(),
     })
 }

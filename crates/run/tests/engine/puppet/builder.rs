@@ -227,7 +227,7 @@ impl Builder {
             description: "the format rises".to_owned(),
             way_back: "restore the snapshot".to_owned(),
             window: 2,
-            crossed: Crossed::Observed(proof("crossed", At::All, 1)),
+            crossed: Crossed::Observed(Box::new(proof("crossed", At::All, 1))),
             source: Source {
                 title: "test".to_owned(),
                 link: None,
