@@ -103,7 +103,7 @@ fn only(refusals: Vec<Refusal>, code: &str, words: &[&str]) {
         refusals.iter().partition(|refusal| refusal.code == "no-verbs");
     assert!(missing.len() <= 1, "{refusals:#?}");
     assert_eq!(others.len(), usize::from(code != "no-verbs"), "{refusals:#?}");
-    let refusal = others.first().unwrap_or(&missing[0]);
+    let refusal = others.first().or(missing.first()).unwrap();
     assert_eq!(refusal.code, code, "{refusal:#?}");
     for word in words {
         assert!(
