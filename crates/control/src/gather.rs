@@ -89,11 +89,11 @@ fn process_probe(profile: &Profile) -> Probe {
 }
 
 /// One host under observation.
-struct Look<'a> {
-    profile: &'a Profile,
-    name: &'a str,
-    host: &'a Host,
-    session: &'a Session,
+pub(crate) struct Look<'a> {
+    pub(crate) profile: &'a Profile,
+    pub(crate) name: &'a str,
+    pub(crate) host: &'a Host,
+    pub(crate) session: &'a Session,
 }
 
 impl Look<'_> {
@@ -131,7 +131,7 @@ impl Look<'_> {
     }
 
     /// The names that templates and expressions may use before there is a plan.
-    fn names(&self, host: &HostFacts) -> Map<String, Value> {
+    pub(crate) fn names(&self, host: &HostFacts) -> Map<String, Value> {
         let mut node: Map<String, Value> = self
             .host
             .variables
@@ -146,7 +146,10 @@ impl Look<'_> {
         names
     }
 
-    async fn locate(&self, names: &Map<String, Value>) -> Result<BTreeMap<String, Located>, ConnectError> {
+    pub(crate) async fn locate(
+        &self,
+        names: &Map<String, Value>,
+    ) -> Result<BTreeMap<String, Located>, ConnectError> {
         let request = Request::Locate {
             places: self.profile.places.clone(),
             service: Box::new(self.profile.service.clone()),

@@ -7,6 +7,7 @@ mod clock;
 mod gather;
 mod hosts;
 mod recall;
+mod releases;
 mod runner;
 
 pub mod progress;
@@ -15,4 +16,5 @@ pub use gather::{Gathered, gather};
 pub use hosts::Hosts;
 pub use progress::Progress;
 pub use recall::{recall, reverted_versions};
+pub use releases::{ReleaseError, ReleaseHost};
 pub use runner::{Artifacts, ControlError, Ended, Handle, Runner, Setup};

@@ -11,6 +11,7 @@ pub mod fleet;
 pub mod package;
 pub mod probe;
 pub mod profile;
+pub mod release;
 pub mod template;
 pub mod version;
 

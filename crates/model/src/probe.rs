@@ -23,7 +23,7 @@ pub enum Probe {
     Http(HttpProbe),
     /// A file or directory: `{exists, kind, size, sha256, target}`; the digest of a directory covers names, modes and contents.
     File(String),
-    /// The release store: `{current, releases: {version: status}}`.
+    /// The release store: `{current, permanent, releases: {version: status}}`.
     Releases,
     /// A connection made for the purpose and closed again: `{connected, tls, reason}`. `tls` is the version of the protocol that was
     /// agreed on, null without TLS; `reason` says why there is no connection. Whose certificate it is is not judged.

@@ -6,16 +6,18 @@ use std::process::ExitCode;
 
 use rustix::fs::Mode;
 
+use crate::durable::{self, Lock};
 use crate::error::{Context, NodeError, Result, say};
 use crate::host::{Host, VERSION};
 use crate::layout::Layout;
-use crate::{detach, digest, guard, serve};
+use crate::{detach, digest, guard, serve, store};
 
 const HELP: &str = "\
 upshift-node: the agent of Upshift on a host; it is started by `upshift`, not by people
 
   upshift-node serve --state DIR                      answer requests on standard input and output
   upshift-node guard --state DIR --run RUN --hop HOP  keep the guard of a run
+  upshift-node settle --state DIR                     before a unit starts its service: what is not permanent is gone
   upshift-node digest                                 print the SHA-256 of this program
   upshift-node --version
 ";
@@ -31,6 +33,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match word.to_str() {
         Some("serve") => finish(Options::read(rest).and_then(|options| run_serve(&options))),
         Some("guard") => finish(Options::read(rest).and_then(|options| run_guard(&options))),
+        Some("settle") => finish(Options::read(rest).and_then(|options| run_settle(&options))),
         Some(detach::DETACH) => detach::first(rest),
         Some(detach::DETACHED) => detach::second(rest),
         Some("digest") => finish(print_digest()),
@@ -107,6 +110,16 @@ impl Options {
             layout: Layout::open(state)?,
         })
     }
+}
+
+/// For units whose service runs through the store's link, as `ExecStartPre`.
+fn run_settle(options: &Options) -> Result<()> {
+    let layout = options.host()?.layout;
+    // Where an installation starts the unit, it holds the lock, and its release is what is to run.
+    if !Lock::is_held(&layout.orders_lock())? {
+        durable::remove(&layout.installing())?;
+    }
+    store::before_start(&layout)
 }
 
 fn run_serve(options: &Options) -> Result<()> {

@@ -5,7 +5,9 @@
 //! store/releases/<version>/      unpacked releases
 //! store/manifests/<version>.json what was unpacked from which file
 //! store/staging/                 being unpacked; removed by the next unpacking
-//! store/current                  link to releases/<version>
+//! store/current                  link to releases/<version>: what runs, or is run by the next start of an installation
+//! store/permanent                link to releases/<version>: what every other start runs; absent: the same as `current`
+//! store/installing               an installation in progress, or one whose agent has died
 //! saved/<run>/<name>/            copied aside
 //! services/<name>.json           processes that the agent started
 //! logs/<name>.log                what they print
@@ -100,6 +102,14 @@ impl Layout {
 
     pub(crate) fn current(&self) -> PathBuf {
         self.root.join("store/current")
+    }
+
+    pub(crate) fn permanent(&self) -> PathBuf {
+        self.root.join("store/permanent")
+    }
+
+    pub(crate) fn installing(&self) -> PathBuf {
+        self.root.join("store/installing")
     }
 
     pub(crate) fn saved_root(&self) -> PathBuf {

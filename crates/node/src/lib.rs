@@ -25,6 +25,7 @@ mod packages;
 mod probes;
 mod process;
 mod records;
+mod releases;
 mod saved;
 mod serve;
 mod store;

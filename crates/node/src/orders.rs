@@ -13,7 +13,7 @@ use upshift_wire::protocol::ExecuteOrder;
 
 use crate::actions::{Errand, perform};
 use crate::clock;
-use crate::durable::Lock;
+use crate::durable::{self, Lock};
 use crate::error::Result;
 use crate::failpoint;
 use crate::guard;
@@ -152,6 +152,10 @@ impl Records {
 /// Brings the records in order after an agent that died while it did something: its programs have ended, and the attempt has
 /// an end on record. Only called while orders are locked.
 pub fn settle(layout: &Layout, strict: Records) -> Result<()> {
+    // An installation outside of runs whose agent has died is over.
+    if layout.installing().exists() {
+        durable::remove(&layout.installing())?;
+    }
     let Some(run) = records::last_run(layout)? else {
         return Ok(());
     };

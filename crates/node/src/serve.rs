@@ -21,7 +21,7 @@ use upshift_wire::protocol::{ExecuteOrder, PROTOCOL, Request, RequestFrame, Resp
 use crate::error::{Context, NodeError, Result, say};
 use crate::host::{self, Host};
 use crate::packages::{Incoming, Received};
-use crate::{clock, guard, locate, orders, probes};
+use crate::{clock, guard, locate, orders, probes, releases};
 
 /// The most observations at a time; further ones wait.
 const OBSERVERS: usize = 32;
@@ -144,6 +144,11 @@ impl Session {
             } => self.aside(id, move |host| {
                 locate::locate(&host.layout, &places, &service, &context).map(Response::Places)
             }),
+            Request::Release(order) => {
+                self.aside(id, move |host| {
+                    releases::call(host, &order).map(Response::Release)
+                });
+            }
             Request::Renew(call) => self.aside(id, move |host| {
                 guard::renew(&host.layout, &call).map(Response::Guard)
             }),

@@ -1,4 +1,9 @@
-//! The release store: unpacked releases, and the link to the current one.
+//! The release store: unpacked releases, the link to the current one, and the link to the permanent one.
+//!
+//! Services run through the link `current`. A start that is not part of an installation first points it at the permanent release, so
+//! that what was installed without being made permanent is gone after a restart of the service or the host. [`switch`], which upgrades
+//! use, moves both links at once: a server whose data the new version may have touched must come up on that version again, and what goes
+//! back goes back by the way back of its run, never by chance of a restart.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,6 +17,7 @@ use upshift_model::facts::ReleaseStatus;
 
 use crate::durable;
 use crate::error::{Context, NodeError, Result};
+use crate::failpoint;
 use crate::layout::{Layout, component};
 use crate::process::{ProcessId, all};
 
@@ -51,10 +57,12 @@ pub fn manifest(layout: &Layout, version: &str) -> Result<Option<Manifest>> {
 pub fn publish(layout: &Layout, version: &str, staged: &Path, manifest: &Manifest) -> Result<()> {
     let release = directory(layout, version)?;
     if release.exists() {
-        if current(layout)?.as_deref() == Some(version) {
-            return Err(NodeError::refused(format!(
-                "release {version} is the current one, and was unpacked from another file; give the new file another version"
-            )));
+        for (word, linked) in [("current", current(layout)?), ("permanent", permanent(layout)?)] {
+            if linked.as_deref() == Some(version) {
+                return Err(NodeError::refused(format!(
+                    "release {version} is the {word} one, and was unpacked from another file; give the new file another version"
+                )));
+            }
         }
         discard(layout, &release)?;
     }
@@ -63,23 +71,83 @@ pub fn publish(layout: &Layout, version: &str, staged: &Path, manifest: &Manifes
     durable::sync_parent(&release)
 }
 
-/// The version that the link points at.
+/// The version that the link `current` points at.
 pub fn current(layout: &Layout) -> Result<Option<String>> {
-    match fs::read_link(layout.current()) {
-        Ok(target) => Ok(target.file_name().map(|name| name.to_string_lossy().into_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).context(|| format!("cannot read the link {}", layout.current().display())),
+    linked(&layout.current())
+}
+
+/// The version that a start of the service runs.
+pub fn permanent(layout: &Layout) -> Result<Option<String>> {
+    match linked(&layout.permanent())? {
+        Some(version) => Ok(Some(version)),
+        None => current(layout),
     }
 }
 
-/// Points the link at a release.
+fn linked(link: &Path) -> Result<Option<String>> {
+    match fs::read_link(link) {
+        Ok(target) => Ok(target.file_name().map(|name| name.to_string_lossy().into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).context(|| format!("cannot read the link {}", link.display())),
+    }
+}
+
+/// Makes a release the current and the permanent one. The link `permanent` goes first: a host that loses its power in between starts
+/// the release that was asked for.
 pub fn switch(layout: &Layout, version: &str) -> Result<Value> {
+    note_used(layout, version)?;
+    let previous = current(layout)?;
+    make_permanent(layout, version)?;
+    failpoint::hit("switch-between-links");
+    point_at(layout, &layout.current(), version)?;
+    Ok(json!({ "previous": previous, "current": version }))
+}
+
+/// Makes a release the current one until the next start.
+pub fn make_current(layout: &Layout, version: &str) -> Result<()> {
+    note_used(layout, version)?;
+    // A store from before there were two links: what is current was permanent, too.
+    if linked(&layout.permanent())?.is_none()
+        && let Some(permanent) = current(layout)?
+    {
+        point_at(layout, &layout.permanent(), &permanent)?;
+    }
+    point_at(layout, &layout.current(), version)
+}
+
+/// Makes a release the one that every start runs.
+pub fn make_permanent(layout: &Layout, version: &str) -> Result<()> {
+    note_used(layout, version)?;
+    point_at(layout, &layout.permanent(), version)
+}
+
+/// Before the service is started: what is not permanent is gone, unless it is an installation that starts it.
+pub fn before_start(layout: &Layout) -> Result<()> {
+    let (now, permanent) = (current(layout)?, permanent(layout)?);
+    match permanent {
+        Some(permanent) if now.as_deref() != Some(&permanent) && !layout.installing().exists() => {
+            point_at(layout, &layout.current(), &permanent)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn point_at(layout: &Layout, link: &Path, version: &str) -> Result<()> {
+    let release = Path::new("releases").join(component(version)?);
+    if linked(link)?.as_deref() == Some(version) {
+        return Ok(());
+    }
+    debug_assert!(link.starts_with(layout.store()));
+    point(link, &release)
+}
+
+/// Remembers that a release was used.
+fn note_used(layout: &Layout, version: &str) -> Result<()> {
     let Some(manifest) = manifest(layout, version)? else {
         return Err(NodeError::refused(format!(
             "release {version} is not unpacked on this host"
         )));
     };
-    let previous = current(layout)?;
     if !manifest.used {
         durable::write_json(
             &manifest_path(layout, version)?,
@@ -89,10 +157,7 @@ pub fn switch(layout: &Layout, version: &str) -> Result<Value> {
             },
         )?;
     }
-    if previous.as_deref() != Some(version) {
-        point(&layout.current(), &Path::new("releases").join(version))?;
-    }
-    Ok(json!({ "previous": previous, "current": version }))
+    Ok(())
 }
 
 /// Makes a link, or changes where it points, in one step.
@@ -107,13 +172,15 @@ pub fn point(link: &Path, target: &Path) -> Result<()> {
     durable::sync_parent(link)
 }
 
-/// Removes a release; the current one, and one that a process runs, is refused.
+/// Removes a release; the current one, the permanent one, and one that a process runs, is refused.
 pub fn remove(layout: &Layout, version: &str) -> Result<Value> {
     let release = directory(layout, version)?;
-    if current(layout)?.as_deref() == Some(version) {
-        return Err(NodeError::refused(format!(
-            "release {version} is the current one; it is not removed"
-        )));
+    for (word, linked) in [("current", current(layout)?), ("permanent", permanent(layout)?)] {
+        if linked.as_deref() == Some(version) {
+            return Err(NodeError::refused(format!(
+                "release {version} is the {word} one; it is not removed"
+            )));
+        }
     }
     if let Some(process) = running().into_iter().find(|(_, path)| path.starts_with(&release)) {
         return Err(NodeError::refused(format!(
@@ -155,10 +222,10 @@ pub fn release_of(layout: &Layout, path: &Path) -> Option<String> {
         .map(|name| name.as_os_str().to_string_lossy().into_owned())
 }
 
-/// All releases and what they are. The one that the link points at will be in use after a restart, too. One that only a
-/// process still runs is current until then.
+/// All releases and what they are. One that only the other link points at, or only a process still runs, is current until the next
+/// start.
 pub fn statuses(layout: &Layout) -> Result<BTreeMap<String, ReleaseStatus>> {
-    let permanent = current(layout)?;
+    let (now, permanent) = (current(layout)?, permanent(layout)?);
     let in_use: Vec<String> = running()
         .iter()
         .filter_map(|(_, path)| release_of(layout, path))
@@ -175,7 +242,7 @@ pub fn statuses(layout: &Layout) -> Result<BTreeMap<String, ReleaseStatus>> {
         };
         let status = if permanent.as_deref() == Some(&version) {
             ReleaseStatus::Permanent
-        } else if in_use.contains(&version) {
+        } else if now.as_deref() == Some(&version) || in_use.contains(&version) {
             ReleaseStatus::Current
         } else if manifest.used {
             ReleaseStatus::Old
@@ -247,6 +314,43 @@ mod tests {
         assert_eq!(remove(&layout, "1.0").unwrap(), json!({"removed": true}));
         assert_eq!(remove(&layout, "1.0").unwrap(), json!({"removed": false}));
         assert!(remove(&layout, "../records").is_err());
+    }
+
+    #[test]
+    fn what_is_not_permanent_is_gone_with_the_next_start() {
+        let state = tempfile::tempdir().unwrap();
+        let layout = Layout::open(state.path()).unwrap();
+        for version in ["1.0", "2.0"] {
+            unpacked(&layout, version, false);
+        }
+        // As an older agent has left it: one link.
+        point(&layout.current(), Path::new("releases/1.0")).unwrap();
+        assert_eq!(permanent(&layout).unwrap().as_deref(), Some("1.0"));
+        make_current(&layout, "2.0").unwrap();
+        let statuses_now = statuses(&layout).unwrap();
+        assert_eq!(statuses_now["1.0"], ReleaseStatus::Permanent);
+        assert_eq!(statuses_now["2.0"], ReleaseStatus::Current);
+        assert!(
+            remove(&layout, "2.0")
+                .unwrap_err()
+                .to_string()
+                .contains("current")
+        );
+        assert!(
+            remove(&layout, "1.0")
+                .unwrap_err()
+                .to_string()
+                .contains("permanent")
+        );
+        fs::write(layout.installing(), "{}").unwrap();
+        before_start(&layout).unwrap();
+        assert_eq!(current(&layout).unwrap().as_deref(), Some("2.0"));
+        fs::remove_file(layout.installing()).unwrap();
+        before_start(&layout).unwrap();
+        assert_eq!(current(&layout).unwrap().as_deref(), Some("1.0"));
+        assert_eq!(statuses(&layout).unwrap()["2.0"], ReleaseStatus::Old);
+        switch(&layout, "2.0").unwrap();
+        assert_eq!(permanent(&layout).unwrap().as_deref(), Some("2.0"));
     }
 
     #[test]

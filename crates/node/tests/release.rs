@@ -30,7 +30,7 @@ fn a_release_is_sent_once_unpacked_and_switched() {
     assert_eq!(agent.done(4, unpack(&artifact))["already"], true);
     assert_eq!(
         agent.observe(probe(json!("releases"))),
-        json!({"current": null, "releases": {"1.0": "unpacked"}})
+        json!({"current": null, "permanent": null, "releases": {"1.0": "unpacked"}})
     );
     agent.done(5, switch("1.0"));
     assert_eq!(
@@ -39,7 +39,7 @@ fn a_release_is_sent_once_unpacked_and_switched() {
     );
     assert_eq!(
         agent.observe(probe(json!("releases"))),
-        json!({"current": "1.0", "releases": {"1.0": "permanent"}})
+        json!({"current": "1.0", "permanent": "1.0", "releases": {"1.0": "permanent"}})
     );
     let hello = agent.hello();
     assert_eq!(hello["cached"], json!([artifact.sha256]));

@@ -29,6 +29,7 @@ use upshift_model::profile::{Profile, Strategy};
 
 pub use adoption::adoption;
 pub use fingerprint::verify_unchanged;
+pub use packages::fits_host;
 pub use render::{Names, context, render_action, render_probe, scope};
 pub use standing::{Standing, standing};
 pub use types::*;
@@ -57,7 +58,7 @@ pub fn plan(
     let mut judge = Judge::new(&survey);
     let legs = path::find(&survey, &mut judge, &mut refusals).unwrap_or_default();
     path::missing_packages(&survey, &legs, &mut refusals);
-    warnings.extend(path::passed_over(&survey, &mut judge, &legs));
+    let milder = path::passed_over(&survey, &mut judge, &legs);
     let packages = packages::for_path(&survey, &legs, &mut refusals);
     checks::all(
         &survey,
@@ -69,8 +70,17 @@ pub fn plan(
     );
     let layout = layout::lay_out(&survey, &legs, &packages, &mut refusals);
     if !refusals.is_empty() {
+        // Who cannot have the way that is left may want the milder one.
+        for reason in milder {
+            refusals.add(
+                "condition",
+                reason,
+                "meet that condition, and the milder way is taken",
+            );
+        }
         return Err(refusals.into_sorted());
     }
+    warnings.extend(milder);
     warnings.extend(warnings_of(&legs, &layout));
     let estimate = estimate::of(&survey, &packages, &layout.hops, &layout.recipes);
     let mut plan = Plan {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use upshift_model::action::Artifact;
-use upshift_model::facts::NodeFacts;
+use upshift_model::facts::{HostFacts, NodeFacts};
 use upshift_model::package::PackageRules;
 use upshift_model::profile::{Slot, Strategy};
 
@@ -112,9 +112,14 @@ fn choose<'a>(candidates: &[&'a Artifact], facts: &NodeFacts) -> Choice<'a> {
 
 /// Whether a package is built for the host's operating system and architecture.
 fn fits(artifact: &Artifact, facts: &NodeFacts) -> bool {
+    fits_host(artifact, &facts.host)
+}
+
+/// Whether a package is built for a host's operating system and architecture.
+pub fn fits_host(artifact: &Artifact, facts: &HostFacts) -> bool {
     let built_for = |part: &str| artifact.variant.get(part).map(String::as_str);
-    let os = built_for("os").is_none_or(|os| same_os(os, &facts.host.os));
-    let arch = built_for("arch").is_none_or(|arch| same_arch(arch, &facts.host.arch));
+    let os = built_for("os").is_none_or(|os| same_os(os, &facts.os));
+    let arch = built_for("arch").is_none_or(|arch| same_arch(arch, &facts.arch));
     os && arch
 }
 

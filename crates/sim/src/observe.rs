@@ -38,7 +38,7 @@ impl World {
                         .map(|hop| (hop.to.clone(), ReleaseStatus::Unpacked));
                     releases.extend(targets);
                 }
-                Ok(json!({"current": disk.current, "releases": releases}))
+                Ok(json!({"current": disk.current, "permanent": disk.current, "releases": releases}))
             }
             Probe::Saved(name) => Ok(self.saved_facts(host, run, name)),
             Probe::Guard => {

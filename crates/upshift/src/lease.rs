@@ -29,6 +29,11 @@ impl<'s> HeldLease<'s> {
         })
     }
 
+    /// The fencing token.
+    pub fn token(&self) -> u64 {
+        self.lease.token
+    }
+
     /// Hands the lease to a runner, which gives it back itself.
     pub fn hand_over(mut self) -> Lease {
         self.handed_over = true;

@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use upshift_model::Millis;
 use upshift_model::action::{Action, Artifact, GuardStatus, Report, Service};
 use upshift_model::facts::HostFacts;
 use upshift_model::probe::{Observation, Probe};
 use upshift_model::profile::Place;
+use upshift_model::release::{ReleaseAnswer, ReleaseCall, ReleaseHandler};
 
 /// Version of this protocol; an agent of another version is replaced.
 pub const PROTOCOL: u32 = 2;
@@ -59,6 +61,8 @@ pub enum Request {
         /// The context that templates in sources are filled in from.
         context: serde_json::Value,
     },
+    /// Do something about releases outside of a run; answered by [`Response::Release`].
+    Release(Box<ReleaseOrder>),
     /// Renew the guard of a run; answered by [`Response::Guard`].
     Renew(GuardCall),
     /// Disarm it; answered by [`Response::Guard`].
@@ -108,6 +112,23 @@ pub struct ExecuteOrder {
     pub action: Action,
 }
 
+/// A call about releases.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseOrder {
+    /// What is asked.
+    pub call: ReleaseCall,
+    /// The product's own tool, templates filled in; where absent, the host's release store does it.
+    pub handler: Option<ReleaseHandler>,
+    /// The service that runs the releases of the store, templates filled in.
+    pub service: Service,
+    /// How long the service may take to stop.
+    pub patience: Millis,
+    /// Name of the fleet, the scope of tokens.
+    pub fleet: String,
+    /// Fencing token; absent for what only looks. An older one than the host has seen is answered by an error.
+    pub token: Option<u64>,
+}
+
 /// Which guard is meant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuardCall {
@@ -138,6 +159,8 @@ pub enum Response {
     Report(Report),
     /// To [`Request::Observe`].
     Observation(Observation),
+    /// To [`Request::Release`].
+    Release(ReleaseAnswer),
     /// To [`Request::Locate`].
     Places(BTreeMap<String, Located>),
     /// To [`Request::Renew`] and [`Request::Disarm`].

@@ -21,7 +21,7 @@ releases() ->
         %% There is no way back to 4.4.15 but a restart.
         "4.4.22" => #{from => ["4.4.15"], back => []},
         %% As 4.4.22, and bad after a while.
-        "4.4.23" => #{from => ["4.4.15"], back => [], define => 'BAD_LATER'},
+        "4.4.23" => #{from => ["4.4.15"], back => [], define => 'DEAF_LATER'},
         %% It restarts the virtual machine.
         "4.4.24" => #{from => ["4.4.15"], back => ["4.4.15"], instructions => [restart_emulator]},
         %% A script that is copied when it is made permanent is not in the package.

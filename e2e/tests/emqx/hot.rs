@@ -60,7 +60,13 @@ fn expect_back(cluster: &Cluster, new: &str) {
             "{:?}",
             node.versions()
         );
-        assert_eq!(status(node, new), None, "{:?}", node.versions());
+        // What was prepared on nodes that were not touched may lie there, as in Upshift's own store.
+        let left = status(node, new);
+        assert!(
+            left.is_none_or(|status| status == "unpacked"),
+            "{:?}",
+            node.versions()
+        );
         expect_clean(node);
     }
 }
@@ -99,8 +105,10 @@ fn expect_files_agree(node: &Node, version: &str) {
 
 #[track_caller]
 fn says(ran: &Ran, words: &[&str]) {
+    // Tables break lines.
+    let text = ran.text().split_whitespace().collect::<Vec<_>>().join(" ");
     for word in words {
-        assert!(ran.text().contains(word), "no `{word}` in: {}", ran.text());
+        assert!(text.contains(word), "no `{word}` in: {}", ran.text());
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{BlockedEdge, Capacity, Check, Config, NoReturn, PathEdge, Skew, Slot, Soak, Verb, WindowRules};
 use crate::action::Service;
 use crate::probe::Probe;
+use crate::release::ReleaseHandler;
 use crate::version::Scheme;
 
 /// Name of the probe that every profile has without saying so: the process of [`Profile::service`], asked for its version
@@ -32,6 +33,9 @@ pub struct Profile {
     pub packages: Vec<PackageRule>,
     /// How the product is started and stopped; templates are filled in per host.
     pub service: Service,
+    /// The product's own tool that keeps releases; where absent, Upshift's release store does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release_handler: Option<ReleaseHandler>,
     /// Where things live on a host: for each name, the sources tried in order.
     #[serde(default)]
     pub places: BTreeMap<String, Place>,

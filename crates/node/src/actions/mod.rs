@@ -5,6 +5,9 @@ mod edit_config;
 mod relink;
 mod unpack;
 
+pub use copy_package::copy as copy_package;
+pub use unpack::unpack as unpack_release;
+
 use serde_json::{Value, json};
 use upshift_model::action::{Action, Artifact};
 

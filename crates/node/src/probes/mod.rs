@@ -31,9 +31,11 @@ fn look(host: &Host, run: Option<&str>, probe: &Probe) -> Result<Value> {
         Probe::Connect(probe) => connect::look(probe),
         Probe::Connections(probe) => connections::look(layout, probe),
         Probe::File(path) => file::look(path),
-        Probe::Releases => {
-            Ok(json!({ "current": store::current(layout)?, "releases": store::statuses(layout)? }))
-        }
+        Probe::Releases => Ok(json!({
+            "current": store::current(layout)?,
+            "permanent": store::permanent(layout)?,
+            "releases": store::statuses(layout)?,
+        })),
         Probe::Saved(name) => saved::probe(layout, asking()?, name),
         Probe::Guard => value(&guard::status(layout, asking()?)?),
         Probe::Disk(path) => {

@@ -98,6 +98,7 @@ pub fn start(layout: &Layout, service: &Service, mark: &str) -> Result<Value> {
     if let Some(process) = find(layout, service)? {
         return already(layout, service, &process);
     }
+    store::before_start(layout)?;
     let process = match service.effective().as_ref() {
         Service::Systemd(service) => systemd::start(&service.unit)?,
         Service::Supervised(service) => Some(supervised::start(layout, service)?),

@@ -148,7 +148,11 @@ pub(super) fn gate(
 
 fn soak(verbs: &mut Verbs<'_, '_>) -> SoakPlan {
     let soak = &verbs.survey.profile.soak;
-    let duration = verbs.survey.request.timing.soak.unwrap_or(soak.duration);
+    // A hot hop is watched before it is made permanent, by its window; see `hot`.
+    let duration = match verbs.leg.edge.strategy {
+        Strategy::Hot => Millis::ZERO,
+        _ => verbs.survey.request.timing.soak.unwrap_or(soak.duration),
+    };
     let watch = soak.watch.iter().map(|proof| verbs.proof(proof)).collect();
     SoakPlan {
         duration,

@@ -3,7 +3,6 @@
 //! It is one window, because nothing is taken out of service; but since a failed installation may restart a server, no more
 //! servers are touched at once than may be down at once.
 
-use upshift_model::Millis;
 use upshift_model::profile::Slot;
 
 use super::guard;
@@ -46,7 +45,15 @@ pub(super) fn lay_out(
         window.back_on(Slot::Uninstall, &[Slot::Install], nodes);
     }
     window.back(Slot::Verify, &[Slot::Install]);
-    result.windows.push(window.finish(Millis::ZERO));
+    // Watched while the guards still stand and nothing is permanent: a restart, by whomever, leads back.
+    let soak = window
+        .verbs
+        .survey
+        .request
+        .timing
+        .soak
+        .unwrap_or(window.verbs.survey.profile.soak.duration);
+    result.windows.push(window.finish(soak));
     result
 }
 

@@ -1,6 +1,7 @@
 //! What people are shown of a plan, before it becomes a table or Markdown: the same words in both.
 
 use upshift_model::Millis;
+use upshift_model::profile::Strategy;
 use upshift_model::profile::{At, Slot};
 
 use super::{bytes, count, strategy_word};
@@ -196,9 +197,13 @@ fn watch(hop: &Hop) -> String {
     } else {
         format!("watching {}", what.join(", "))
     };
+    let (duration, when) = match (hop.strategy, hop.windows.last()) {
+        (Strategy::Hot, Some(window)) => (window.soak, "before it is made permanent"),
+        _ => (hop.soak.duration, "after the last window"),
+    };
     format!(
-        "{} after the last window, {what}; a fault counts once it lasts {}",
-        rounded(hop.soak.duration),
+        "{} {when}, {what}; a fault counts once it lasts {}",
+        rounded(duration),
         rounded(hop.soak.lasting)
     )
 }

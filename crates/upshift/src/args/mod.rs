@@ -3,6 +3,7 @@
 mod inspect;
 mod operate;
 mod profiles;
+mod release;
 mod upgrade;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 pub use inspect::{HistoryArgs, ReportArgs, ShowArgs, StatusArgs, WhyArgs};
 pub use operate::{AbortArgs, FinalizeArgs, PauseArgs, ResumeArgs, RevertArgs};
 pub use profiles::{ProfileArgs, ProfileCommand};
+pub use release::{ReleaseArgs, ReleaseCommand, ReleaseInstall};
 pub use upgrade::{AdoptArgs, CheckArgs, DemoArgs, InitArgs, PlanArgs, PrepareArgs, Target, UpgradeArgs};
 
 /// Exit statuses, as every page of help ends with them.
@@ -164,6 +166,8 @@ pub enum Command {
     Show(ShowArgs),
     /// What a run did, per host, with times, for the record
     Report(ReportArgs),
+    /// The life of releases on servers: list, get, unpack, install, downgrade, uninstall
+    Release(ReleaseArgs),
     /// Product profiles: list, show, check, schema
     Profile(ProfileArgs),
     /// Print the completions of a shell

@@ -6,6 +6,7 @@ mod history;
 mod init;
 mod operate;
 mod profile;
+mod release;
 mod status;
 pub mod upgrade;
 pub mod why;
@@ -36,6 +37,7 @@ pub fn run(cli: &Cli, printer: Printer) -> Result<Exit, Failure> {
         Command::Show(arguments) => history::show(arguments, global, printer),
         Command::Report(arguments) => history::report(arguments, global, printer),
         Command::Init(arguments) => init::run(arguments, global, printer),
+        Command::Release(arguments) => release::run(arguments, global, printer),
         Command::Profile(arguments) => profile::run(&arguments.command, printer),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man { directory } => generate::man_pages(directory, printer),

@@ -335,7 +335,7 @@ impl<'s> Begun<'s> {
 }
 
 /// A run that has not ended comes first: its guards may still stand.
-fn refuse_unfinished(store: &Store, fleet: &str) -> Result<(), Failure> {
+pub fn refuse_unfinished(store: &Store, fleet: &str) -> Result<(), Failure> {
     let runs = store
         .runs(Some(fleet))
         .map_err(|error| runs::failure(error, &[]))?;

@@ -3,10 +3,21 @@
 %% This is the module that differs between the releases. The macros are set when it is compiled:
 %%   VERSION           the release
 %%   CODE_CHANGE_FAILS its upgrade out of another release fails, after the point of no return
-%%   BAD_LATER         some time after it was installed hot, it opens no new connection and raises an alarm
+%%   BAD_LATER         some time after it was installed hot, it raises an alarm
+%%   DEAF_LATER        the same, and it opens no new connection any more
 -module(emqx_sys).
 -vsn(?VERSION).
 -behaviour(gen_server).
+
+-ifdef(BAD_LATER).
+-define(LATER, erlang:send_after(emqx_double:bad_after(), self(), bad)).
+-else.
+-ifdef(DEAF_LATER).
+-define(LATER, erlang:send_after(emqx_double:bad_after(), self(), deaf)).
+-else.
+-define(LATER, ok).
+-endif.
+-endif.
 
 -export([start_link/0, sysdescr/0, version/0, uptime/0, datetime/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, code_change/3]).
@@ -40,9 +51,11 @@ handle_cast(_Message, State) ->
     {noreply, State}.
 
 handle_info(bad, State) ->
-    emqx_alarm:activate(<<"listener_down">>, <<"no new connection is accepted">>),
-    emqx_listener:close(),
+    emqx_alarm:activate(<<"broker_degraded">>, <<"something has gone wrong since the upgrade">>),
     {noreply, State};
+handle_info(deaf, State) ->
+    emqx_listener:close(),
+    handle_info(bad, State);
 handle_info(_Message, State) ->
     {noreply, State}.
 
@@ -52,16 +65,11 @@ code_change({down, _}, State, _Extra) ->
 code_change(_Old, State, _Extra) ->
     erlang:error({unknown_state, State}).
 -else.
--ifdef(BAD_LATER).
 code_change({down, _}, State, _Extra) ->
     {ok, State};
 code_change(_Old, State, _Extra) ->
-    erlang:send_after(emqx_double:bad_after(), self(), bad),
+    ?LATER,
     {ok, State}.
--else.
-code_change(_Old, State, _Extra) ->
-    {ok, State}.
--endif.
 -endif.
 
 in_words(Seconds) ->
