@@ -4,13 +4,17 @@
 mod double;
 #[path = "emqx/hot.rs"]
 mod hot;
+#[path = "emqx/release.rs"]
+mod release;
+#[path = "emqx/rows.rs"]
+mod rows;
 
 use std::process::ExitCode;
 
 use upshift_e2e::harness::{self, Trial};
 
 fn main() -> ExitCode {
-    let trials: Vec<Trial> = [double::TRIALS, hot::TRIALS]
+    let trials: Vec<Trial> = [double::TRIALS, rows::TRIALS, release::TRIALS, hot::TRIALS]
         .into_iter()
         .flatten()
         .map(|(name, run)| Trial { name, run: *run })
