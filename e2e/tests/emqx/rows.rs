@@ -44,8 +44,10 @@ fn releases(node: &Node) -> Vec<String> {
 #[track_caller]
 fn has(answer: &Answer, words: &[&str]) {
     let whole = format!("{}{}", answer.stdout, answer.stderr);
+    // Terms are broken into lines where they are long, and how long depends on the paths in them.
+    let plain = |text: &str| text.split_whitespace().collect::<String>();
     for word in words {
-        assert!(whole.contains(word), "no `{word}` in {whole}");
+        assert!(plain(&whole).contains(&plain(word)), "no `{word}` in {whole}");
     }
 }
 
@@ -175,7 +177,8 @@ fn old_code() -> Outcome {
     place(node, "4.4.26", "emqx-4.4.26.zip")?;
     has(
         &node.emqx(&["upgrade", "4.4.26"]).expect(3),
-        &["ERROR: unable to install '4.4.26' - old processes still running code from module emqx_lingering"],
+        // The release handler finds them when it checks, before it installs.
+        &["ERROR: release_handler:check_install_release failed: {old_processes,emqx_lingering}."],
     );
     assert_eq!(releases(node), ["4.4.26 unpacked", "4.4.15 permanent"]);
     Ok(())
