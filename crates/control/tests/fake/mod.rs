@@ -126,6 +126,7 @@ impl FakeHost {
                 })
             }
             Request::Hello { .. } => Err("not twice".to_owned()),
+            Request::Release(_) => Err("this agent keeps no releases".to_owned()),
         }
     }
 
