@@ -63,6 +63,11 @@ pub async fn gather(
     .collect::<Vec<_>>()
     .await;
     let mut gathered = Gathered::default();
+    for (name, error) in balancers_unreachable(hosts, fleet, group).await {
+        let reason = error.to_string();
+        gathered.facts.unreachable_balancers.insert(name.clone(), reason);
+        gathered.unreachable.insert(name, error);
+    }
     for (name, facts) in observed {
         let facts = facts.unwrap_or_else(|error| {
             let facts = NodeFacts {
@@ -75,6 +80,20 @@ pub async fn gather(
         gathered.facts.nodes.insert(name, facts);
     }
     gathered
+}
+
+/// The load balancers in front of the servers that cannot be reached.
+async fn balancers_unreachable(hosts: &Hosts, fleet: &Fleet, group: &str) -> Vec<(String, ConnectError)> {
+    let balancers = fleet.load_balancers(group);
+    let sessions = balancers.filter_map(|(name, _)| Some((name, hosts.get(name)?)));
+    stream::iter(sessions.map(|(name, session)| async move {
+        let error = session.connected().await.err()?;
+        Some((name.clone(), error))
+    }))
+    .buffer_unordered(AT_ONCE)
+    .filter_map(std::future::ready)
+    .collect()
+    .await
 }
 
 /// Name of the probe of the product's process, which every profile has without saying so.

@@ -15,10 +15,11 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// The servers of a product; see [`Fleet::servers`].
+    /// The servers of a product and the load balancers before them; see [`Fleet::servers`] and [`Fleet::load_balancers`].
     pub fn servers(fleet: &Fleet, group: &str, binary: &Arc<AgentBinary>) -> Self {
         let connectors = fleet
             .servers(group)
+            .chain(fleet.load_balancers(group))
             .map(|(name, host)| Arc::new(Reach::new(name, host, Arc::clone(binary))) as Arc<dyn Connect>);
         Hosts::reached_by(connectors)
     }

@@ -14,6 +14,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Millis;
+use crate::balancer::{HaproxyOrder, HttpOrder};
+use crate::installation::InstallRelease;
 use crate::probe::ProbeCheck;
 use crate::version::Scheme;
 
@@ -198,6 +200,9 @@ pub enum Action {
     Switch(SwitchRelease),
     /// Copy the package of an unpacked release, byte for byte, to where the product's own tool looks for it.
     CopyPackage(CopyPackage),
+    /// Have a release installed by the package manager that installed the product; where none did, as `switch`. The old package is
+    /// removed first, never purged, and only where nothing of it runs.
+    Install(InstallRelease),
     /// Stop a service: ask, wait, and confirm by its process.
     Stop(StopService),
     /// Start a service.
@@ -212,6 +217,10 @@ pub enum Action {
     Relink(Relink),
     /// Run a program.
     Command(Command),
+    /// Change what an HAProxy does with servers, and bring it back as it was found.
+    Haproxy(HaproxyOrder),
+    /// Make an HTTP call that changes something.
+    Http(HttpOrder),
     /// Remove a release from the store; the current one is refused.
     RemoveRelease(String),
     /// Remove what `save` copied aside.
@@ -374,6 +383,7 @@ impl Action {
             Action::Unpack(_) => "unpack",
             Action::Switch(_) => "switch",
             Action::CopyPackage(_) => "copy package",
+            Action::Install(_) => "install",
             Action::Stop(_) => "stop",
             Action::Start(_) => "start",
             Action::Save(_) => "save",
@@ -381,6 +391,8 @@ impl Action {
             Action::EditConfig(_) => "edit config",
             Action::Relink(_) => "relink",
             Action::Command(_) => "command",
+            Action::Haproxy(_) => "haproxy",
+            Action::Http(_) => "http",
             Action::RemoveRelease(_) => "remove release",
             Action::RemoveSaved(_) => "remove saved files",
             Action::ArmGuard(_) => "arm guard",

@@ -4,7 +4,7 @@
 //!
 //! Functions beside CEL's own: `at_least(a, b)` and `older(a, b)` compare two versions under the scope's scheme,
 //! `same_minor(a, b)` and `same_major(a, b)` compare their first numbers, `hex(n)` writes a whole number in lower-case
-//! hexadecimal, `seconds(text)` reads a span of time in words (`2 hours, 5 minutes`). Whole numbers of JSON become CEL `int` where they fit, and `uint` above that.
+//! hexadecimal, `sum(list)` adds whole numbers up, `seconds(text)` reads a span of time in words (`2 hours, 5 minutes`). Whole numbers of JSON become CEL `int` where they fit, and `uint` above that.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -101,6 +101,9 @@ fn add_functions(context: &mut Context<'_, '_>, scheme: Scheme) -> Result<(), De
             ExecutionError::function_error("seconds", format!("`{text}` is no span of time in words"))
         })
     })?;
+    context.add_function("sum", |numbers: cel::Value| {
+        sum(&numbers).map_err(|problem| ExecutionError::function_error("sum", problem))
+    })?;
     context.add_function("hex", |number: cel::Value| {
         let text = match number {
             cel::Value::Int(number) => format!("{number:x}"),
@@ -118,7 +121,31 @@ fn add_functions(context: &mut Context<'_, '_>, scheme: Scheme) -> Result<(), De
 }
 
 /// Names of the functions beside CEL's own.
-pub const FUNCTIONS: [&str; 6] = ["at_least", "older", "same_minor", "same_major", "hex", "seconds"];
+pub const FUNCTIONS: [&str; 7] = [
+    "at_least",
+    "older",
+    "same_minor",
+    "same_major",
+    "hex",
+    "seconds",
+    "sum",
+];
+
+fn sum(numbers: &cel::Value) -> Result<i64, String> {
+    let cel::Value::List(numbers) = numbers else {
+        return Err(format!("{numbers:?} is not a list"));
+    };
+    numbers.iter().try_fold(0_i64, |sum, number| {
+        let number = match number {
+            cel::Value::Int(number) => Some(*number),
+            cel::Value::UInt(number) => i64::try_from(*number).ok(),
+            _ => None,
+        };
+        number
+            .and_then(|number| sum.checked_add(number))
+            .ok_or_else(|| "the list does not hold whole numbers alone, or their sum is too large".to_owned())
+    })
+}
 
 fn two_versions(
     scheme: Scheme,
@@ -304,6 +331,7 @@ mod tests {
             ("at_least(to, '3.5.3') && older('3.4.23', to)", true),
             ("same_minor(to, '3.5.0') && same_major(to, '3.0.0')", true),
             ("hex(value.id) == 'fd422379fda50e48'", true),
+            ("sum([1, 2, size('abc')]) == 6 && sum([]) == 0", true),
         ] {
             assert_eq!(holds(text, &scope()), Ok(expected), "{text}");
         }

@@ -10,6 +10,9 @@ use serde_json::Value;
 pub struct Facts {
     /// One entry per host of the fleet that has the product.
     pub nodes: BTreeMap<String, NodeFacts>,
+    /// Load balancers of the product that could not be reached, with the reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unreachable_balancers: BTreeMap<String, String>,
     /// Versions that earlier runs on this fleet went back from, with the run that did.
     #[serde(default)]
     pub reverted: BTreeMap<String, String>,

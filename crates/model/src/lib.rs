@@ -2,12 +2,14 @@
 //! actions and probes that a host understands. Parsing and lint live here too. Nothing in this crate does I/O.
 
 pub mod action;
+pub mod balancer;
 pub mod diagnostic;
 pub mod duration;
 pub mod erlang;
 pub mod expr;
 pub mod facts;
 pub mod fleet;
+pub mod installation;
 pub mod package;
 pub mod probe;
 pub mod profile;

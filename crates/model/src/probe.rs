@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Millis;
 use crate::action::{Command, Service};
+use crate::balancer::HaproxyProbe;
+use crate::installation::InstalledProbe;
 
 /// One thing observed on a host. The value it yields is JSON; each variant says its shape.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,6 +23,11 @@ pub enum Probe {
     Command(Command),
     /// An HTTP GET: `{status, value}`, with `value` parsed where it is JSON, and text otherwise.
     Http(HttpProbe),
+    /// What an HAProxy says of servers: `{servers, sessions, drained, maintenance, as_found}`. `servers` has for each `backend/server`
+    /// its `state` (`ready`, `drain`, `maintenance`), `status` (`UP`, `DOWN`, …), `sessions`, `address`, and what the run `found` it
+    /// in (null before the run's first order). `sessions` is their sum; `drained` says that none takes new connections,
+    /// `maintenance` that all are in maintenance, `as_found` that all are as the run found them: those that were up are up again.
+    Haproxy(HaproxyProbe),
     /// A file or directory: `{exists, kind, size, sha256, target}`; the digest of a directory covers names, modes and contents.
     File(String),
     /// The release store: `{current, permanent, releases: {version: status}}`.
@@ -32,6 +39,10 @@ pub enum Probe {
     /// them. `peers` names them `10.0.0.7:40112→1883`, at most 1000: where there are more, always the same choice of them. Of the `of`
     /// connections that were asked after, `kept` are still there.
     Connections(ConnectionsProbe),
+    /// What the package manager's own database says: `{manager, status, version, release, intact, differing, configuration}`. `status` is
+    /// `installed`, `broken` or `absent`; `release` the release of the store whose package it is; `intact` says that all files
+    /// but configuration have the package's digests, `differing` and `configuration` name those that have not.
+    Installed(InstalledProbe),
     /// What `save` copied aside: `{exists, identical, sha256, files}`; `identical` compares it with what is in place now.
     Saved(String),
     /// The guard: see [`crate::action::GuardStatus`].
@@ -70,6 +81,9 @@ pub struct HttpProbe {
     /// Request headers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+    /// File on the host with the value of the header `Authorization`, so that no secret is in a profile, a plan or a journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization_file: Option<String>,
     /// File with the certificate authorities to trust, for `https`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<String>,
@@ -118,7 +132,7 @@ pub struct ConnectionsProbe {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LogProbe {
-    /// The file.
+    /// The file. A `*` in its name stands for anything: all those files are looked at.
     pub path: String,
     /// Regular expressions.
     pub patterns: Vec<String>,

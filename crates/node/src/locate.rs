@@ -11,6 +11,7 @@ use upshift_model::template;
 use upshift_wire::protocol::Located;
 
 use crate::error::{NodeError, Result};
+use crate::installation;
 use crate::layout::Layout;
 use crate::process::service;
 
@@ -159,6 +160,10 @@ impl Search {
                 format!("argument {name} of the process"),
             ),
             PlaceSource::ConfigKey(key) => self.config_key(key),
+            PlaceSource::Package(name) => said(
+                installation::manager_of(name).map(str::to_owned),
+                format!("the package manager that installed {name}"),
+            ),
             PlaceSource::Exists(path) => match template::render_text(path, &self.names()) {
                 Ok(path) => {
                     let exists = Path::new(&path).exists();

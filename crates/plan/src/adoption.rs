@@ -82,6 +82,7 @@ pub fn adoption(
             .iter()
             .map(|server| crate::node(&survey, server, &[], &Used::default()))
             .collect(),
+        balancers: Vec::new(),
         recipes,
         prepare,
         hops: Vec::new(),

@@ -23,8 +23,10 @@ pub mod testing;
 pub mod types;
 mod variables;
 
+use std::collections::BTreeSet;
+
 use upshift_model::facts::Facts;
-use upshift_model::fleet::Fleet;
+use upshift_model::fleet::{Fleet, Host};
 use upshift_model::profile::{Profile, Strategy};
 
 pub use adoption::adoption;
@@ -93,6 +95,7 @@ pub fn plan(
         facts: fingerprint::of_facts(profile, fleet, facts),
         fingerprint: String::new(),
         nodes: nodes(&survey, &layout),
+        balancers: balancers(&survey, &layout),
         recipes: layout.recipes,
         prepare: layout.prepare,
         hops: layout.hops,
@@ -118,6 +121,16 @@ fn warnings_of(legs: &[Leg<'_>], layout: &Layout) -> Vec<String> {
                 hop.from, hop.to, point.description
             ));
         }
+        let balancers: Vec<&str> = balancers_of(layout).into_iter().collect();
+        if hop.strategy == Strategy::Rolling && !balancers.is_empty() {
+            warnings.push(format!(
+                "{} to {}: where the controller is lost, guards bring servers back to {} and cannot put them back into {}; `upshift resume` does",
+                hop.from,
+                hop.to,
+                hop.from,
+                balancers.join(", ")
+            ));
+        }
         let declared = hop
             .no_return
             .as_ref()
@@ -140,6 +153,30 @@ fn nodes(survey: &Survey<'_>, layout: &Layout) -> Vec<PlanNode> {
         .servers
         .iter()
         .map(|server| node(survey, server, &asked, &used))
+        .collect()
+}
+
+/// Names of the load balancers that some recipe is done on.
+fn balancers_of(layout: &Layout) -> BTreeSet<&str> {
+    let recipes = layout.recipes.iter();
+    recipes.filter_map(|recipe| recipe.balancer.as_deref()).collect()
+}
+
+/// The plan's load balancers: those that some recipe is done on.
+fn balancers(survey: &Survey<'_>, layout: &Layout) -> Vec<PlanBalancer> {
+    let used = variables_used(layout);
+    let on = balancers_of(layout);
+    let variables = |host: &Host| {
+        let used = host.variables.iter().filter(|(name, _)| used.has(name));
+        used.map(|(name, value)| (name.clone(), value.clone())).collect()
+    };
+    survey
+        .balancers()
+        .filter(|(name, _)| on.contains(name.as_str()))
+        .map(|(name, host)| PlanBalancer {
+            name: name.clone(),
+            variables: variables(host),
+        })
         .collect()
 }
 
@@ -186,9 +223,11 @@ fn probes_before(layout: &Layout) -> Vec<String> {
         .iter()
         .flat_map(|recipe| recipe.only_if.iter().chain(&recipe.proof));
     let watched = layout.hops.iter().flat_map(|hop| &hop.soak.watch);
-    let asking = proofs
-        .chain(watched)
-        .filter(|proof| layout::guard::uses(&proof.expect, "before"));
+    let asking = proofs.chain(watched).filter(|proof| {
+        ["before", "befores"]
+            .iter()
+            .any(|name| layout::guard::uses(&proof.expect, name))
+    });
     let mut names: Vec<String> = asking.map(|proof| proof.name.clone()).collect();
     names.sort();
     names.dedup();

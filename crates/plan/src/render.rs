@@ -23,6 +23,8 @@ pub struct Names<'a> {
     pub run: &'a str,
     /// Position of the hop.
     pub hop: u32,
+    /// The load balancer that it is done on; see [`Recipe::balancer`].
+    pub balancer: Option<&'a str>,
 }
 
 impl<'a> Names<'a> {
@@ -34,6 +36,7 @@ impl<'a> Names<'a> {
             want: &recipe.want,
             run,
             hop,
+            balancer: recipe.balancer.as_deref(),
         }
     }
 
@@ -45,11 +48,12 @@ impl<'a> Names<'a> {
             want: &hop.to,
             run,
             hop: position,
+            balancer: None,
         }
     }
 }
 
-/// The names as one object: `node`, `places`, `state_directory`, `from`, `to`, `want`, `run`, `hop`.
+/// The names as one object: `node`, `places`, `state_directory`, `from`, `to`, `want`, `run`, `hop`, `strategy`; and `balancer` where there is one.
 pub fn context(plan: &Plan, node: NodeIndex, names: &Names<'_>) -> Map<String, Value> {
     let server = plan.node(node);
     let mut node: Map<String, Value> = server
@@ -58,7 +62,8 @@ pub fn context(plan: &Plan, node: NodeIndex, names: &Names<'_>) -> Map<String, V
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
     node.insert("name".to_owned(), json!(server.name));
-    [
+    let strategy = plan.hops.get(names.hop as usize).map(|hop| hop.strategy);
+    let mut context: Map<String, Value> = [
         ("node", Value::Object(node)),
         ("places", json!(server.places)),
         ("state_directory", json!(server.state_directory)),
@@ -67,10 +72,26 @@ pub fn context(plan: &Plan, node: NodeIndex, names: &Names<'_>) -> Map<String, V
         ("want", json!(names.want)),
         ("run", json!(names.run)),
         ("hop", json!(names.hop)),
+        ("strategy", json!(strategy)),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))
-    .collect()
+    .collect();
+    if let Some(balancer) = names.balancer {
+        context.insert("balancer".to_owned(), balancer_map(plan, balancer));
+    }
+    context
+}
+
+/// A load balancer's variables, and its name.
+fn balancer_map(plan: &Plan, name: &str) -> Value {
+    let found = plan.balancers.iter().find(|balancer| balancer.name == name);
+    let variables = found.iter().flat_map(|balancer| &balancer.variables);
+    let mut map: Map<String, Value> = variables
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    map.insert("name".to_owned(), json!(name));
+    Value::Object(map)
 }
 
 /// The scope of an expression about a server; the caller adds what was observed (`value`, `values`, `before`, `output`).

@@ -59,6 +59,14 @@ impl<'a> Survey<'a> {
                 });
             }
         }
+        for (name, reason) in &facts.unreachable_balancers {
+            refusals.add_host(
+                "unreachable",
+                name,
+                format!("the load balancer cannot be reached: {reason}"),
+                "make the host reachable, or take it out of the fleet if it no longer balances this cluster",
+            );
+        }
         if total == 0 {
             refusals.add(
                 "no-servers",
@@ -78,6 +86,11 @@ impl<'a> Survey<'a> {
             total,
             servers,
         }
+    }
+
+    /// The load balancers in front of the servers, in the order of their names.
+    pub fn balancers(&self) -> impl Iterator<Item = (&'a String, &'a Host)> {
+        self.fleet.load_balancers(group_of(self.profile))
     }
 
     /// How versions order.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use upshift_model::Millis;
 use upshift_model::action::{Action, Artifact};
 use upshift_model::probe::Probe;
-use upshift_model::profile::{At, Retry, Slot, Source, Strategy};
+use upshift_model::profile::{At, Otherwise, Retry, Slot, Source, Strategy};
 use upshift_model::version::Scheme;
 
 /// Version of the plan's shape; a plan of another version is refused.
@@ -110,6 +110,9 @@ pub struct Plan {
     pub fingerprint: String,
     /// The servers, in the order of their names.
     pub nodes: Vec<PlanNode>,
+    /// The load balancers that something is done on, in the order of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub balancers: Vec<PlanBalancer>,
     /// What is done, shared by steps.
     pub recipes: Vec<Recipe>,
     /// Before anything is changed: packages to every server, unpacked, and what must be built built, for all hops.
@@ -152,6 +155,15 @@ pub struct PlanNode {
     pub before: BTreeMap<String, Value>,
 }
 
+/// A load balancer of the plan: a host on which something is done about a server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanBalancer {
+    /// Name of the host in the fleet.
+    pub name: String,
+    /// Variables from the fleet: those that something in the plan names.
+    pub variables: BTreeMap<String, Value>,
+}
+
 /// Facts of a server that must not change between planning and doing, beside its version and places.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStamp {
@@ -181,6 +193,9 @@ pub struct Recipe {
     /// `want` for templates and expressions: the version that shall run when the step's phase is over. It is `to` on the way
     /// forward and `from` on the way back (`from` and `to` stay those of the hop), so that one verb serves both ways.
     pub want: String,
+    /// The load balancer on whose host it is done, instead of on the step's server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balancer: Option<String>,
     /// Done only where this holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only_if: Option<PlanProof>,
@@ -194,6 +209,9 @@ pub struct Recipe {
     pub proof: Vec<PlanProof>,
     /// Time for action and proof together; progress extends it.
     pub within: Millis,
+    /// What happens where the proof does not hold by then.
+    #[serde(default, skip_serializing_if = "Otherwise::is_fail")]
+    pub otherwise: Otherwise,
     /// How often the action is tried again after a failure that may pass.
     pub retry: Retry,
 }
@@ -252,7 +270,8 @@ pub struct Step {
     pub node: NodeIndex,
     /// What.
     pub recipe: RecipeIndex,
-    /// On the way back: done only if one of these steps was begun. Always done where empty.
+    /// Done only if one of these steps was begun: those that it undoes on the way back, and those that took the server out of a load
+    /// balancer where it puts it back. Always done where empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undoes: Vec<StepId>,
 }

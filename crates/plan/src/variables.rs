@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::Value;
 
-/// The variables of `node` that are named somewhere.
+/// The variables of `node` and `balancer` that are named somewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Used {
     names: BTreeSet<String>,
@@ -54,10 +54,14 @@ impl Used {
 
     /// Reads an expression, or the inside of a template.
     fn read(&mut self, text: &str) {
-        const NODE: &str = "node";
+        self.read_members(text, "node");
+        self.read_members(text, "balancer");
+    }
+
+    fn read_members(&mut self, text: &str, owner: &str) {
         let in_name = |c: char| c.is_alphanumeric() || c == '_';
-        for (at, _) in text.match_indices(NODE) {
-            let after = &text[at + NODE.len()..];
+        for (at, _) in text.match_indices(owner) {
+            let after = &text[at + owner.len()..];
             let part_of_word = text[..at].ends_with(|c| in_name(c) || c == '.') || after.starts_with(in_name);
             if part_of_word {
                 continue;

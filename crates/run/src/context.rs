@@ -22,6 +22,7 @@ pub fn context(
         want: recipe.want,
         run,
         hop,
+        balancer: recipe.balancer,
     };
     let mut context = upshift_plan::context(plan, node, &names);
     context.insert("let".to_owned(), json!(bindings));
@@ -37,6 +38,8 @@ pub struct Names<'a> {
     pub to: &'a str,
     /// Version that should run when the step is done.
     pub want: &'a str,
+    /// The load balancer that it is done on.
+    pub balancer: Option<&'a str>,
 }
 
 impl<'a> Names<'a> {
@@ -46,6 +49,7 @@ impl<'a> Names<'a> {
             from: &recipe.from,
             to: &recipe.to,
             want: &recipe.want,
+            balancer: recipe.balancer.as_deref(),
         }
     }
 }

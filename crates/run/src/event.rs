@@ -134,8 +134,10 @@ pub enum Direction {
 /// An order to a host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Order {
-    /// Where.
+    /// The server that it is about, and where it is done unless `host` says otherwise.
     pub node: NodeIndex,
+    /// Name of the load balancer's host that it is done on instead.
+    pub host: Option<String>,
     /// Which step. One (step, attempt) is done at most once; asked again, the host answers with what it has recorded.
     pub step: StepId,
     /// Which attempt, counted from 1.
@@ -162,8 +164,10 @@ pub enum Effect {
     Observe {
         /// The question.
         ask: AskId,
-        /// Where.
+        /// The server that it is about, and where it is observed unless `host` says otherwise.
         node: NodeIndex,
+        /// Name of the load balancer's host that it is observed on instead.
+        host: Option<String>,
         /// What, templates filled in.
         probe: Box<Probe>,
     },

@@ -48,10 +48,16 @@ impl Question<'_> {
     fn targets(&self, plan: &Plan) -> Vec<NodeIndex> {
         let all = || (0..plan.nodes.len() as u32).map(NodeIndex);
         match (self.proof.at, self.node) {
-            (At::Node, Some(node)) => vec![node],
-            (At::Node | At::All, _) => all().collect(),
+            (At::Node | At::LoadBalancer, Some(node)) => vec![node],
+            (At::Node | At::All | At::LoadBalancer, _) => all().collect(),
             (At::Others, _) => all().filter(|node| !self.window.contains(node)).collect(),
         }
+    }
+
+    /// The host on which it is observed, where that is not the server itself.
+    fn host(&self) -> Option<String> {
+        let balancer = self.names.balancer.filter(|_| self.proof.at == At::LoadBalancer);
+        balancer.map(str::to_owned)
     }
 
     fn context(&self, state: &State, node: NodeIndex) -> Value {
@@ -100,6 +106,15 @@ impl Question<'_> {
         verdict
     }
 
+    /// What the probe showed on every server when the plan was made.
+    fn befores(&self, plan: &Plan) -> Value {
+        let shown = plan.nodes.iter().filter_map(|node| {
+            let value = node.before.get(&self.proof.name)?;
+            Some((node.name.clone(), value.clone()))
+        });
+        Value::Object(shown.collect())
+    }
+
     fn judge_one(
         &self,
         state: &State,
@@ -118,6 +133,10 @@ impl Question<'_> {
                 .cloned()
                 .unwrap_or(Value::Null),
         );
+        // As large as the fleet, so only where it is asked for.
+        if self.proof.expect.contains("befores") {
+            scope.set("befores", self.befores(&state.plan));
+        }
         scope.set("output", self.output.clone());
         match expr::holds(&self.proof.expect, &scope) {
             Ok(true) => verdict.yes += 1,
@@ -213,6 +232,7 @@ impl State {
                     effects.push(Effect::Observe {
                         ask,
                         node,
+                        host: question.host(),
                         probe: Box::new(probe),
                     });
                 }

@@ -98,6 +98,7 @@ impl State {
                 from: &the_hop.from,
                 to: &the_hop.to,
                 want,
+                balancer: None,
             },
             hop,
             node: None,

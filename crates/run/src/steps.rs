@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use upshift_model::action::{Action, Report};
-use upshift_model::profile::At;
+use upshift_model::profile::{At, Otherwise};
 use upshift_model::{Millis, expr};
 use upshift_plan::{NodeIndex, Plan, Recipe, Step, StepId, StepKind};
 
@@ -124,8 +124,7 @@ impl State {
         if !step.settled() {
             self.carry_on(&mut step, view, effects);
             if !step.settled() && self.now >= step.deadline {
-                let reason = self.out_of_time(&step, view);
-                step.settle(Stage::Failed { reason }, self.now);
+                self.run_out(&mut step, view);
             }
             if step.settled() {
                 if let Some(round) = step.round() {
@@ -250,6 +249,7 @@ impl State {
                 };
                 effects.push(Effect::Order(Box::new(Order {
                     node: view.step.node,
+                    host: view.recipe.balancer.clone(),
                     step: view.step.id,
                     attempt: step.attempt,
                     token: self.token(),
@@ -383,6 +383,19 @@ impl State {
             let guard = Guard::armed(view.at.hop, recipe.lease, step.began, true);
             self.guards.insert(view.step.node, guard);
         }
+    }
+
+    /// The time for a step is over: it has failed, unless it was a wait that the run may go on without.
+    fn run_out(&self, step: &mut StepState, view: &StepView<'_>) {
+        let waits = view.recipe.action.is_none() && view.recipe.otherwise == Otherwise::GoOn;
+        let stage = if waits {
+            Stage::Proven
+        } else {
+            Stage::Failed {
+                reason: self.out_of_time(step, view),
+            }
+        };
+        step.settle(stage, self.now);
     }
 
     fn out_of_time(&self, step: &StepState, view: &StepView<'_>) -> String {

@@ -96,12 +96,13 @@ impl<'a> Runner<'a> {
 
 impl Setup<'_> {
     fn know_hosts(&self, plan: &Plan) -> Result<(), ControlError> {
-        match plan
-            .nodes
-            .iter()
-            .find(|node| self.hosts.get(&node.name).is_none())
+        let servers = plan.nodes.iter().map(|node| &node.name);
+        let balancers = plan.balancers.iter().map(|balancer| &balancer.name);
+        match servers
+            .chain(balancers)
+            .find(|name| self.hosts.get(name).is_none())
         {
-            Some(node) => Err(ControlError::UnknownHost(node.name.clone())),
+            Some(name) => Err(ControlError::UnknownHost(name.clone())),
             None => Ok(()),
         }
     }

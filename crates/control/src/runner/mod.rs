@@ -368,7 +368,12 @@ impl Runner<'_> {
         for effect in effects {
             match effect {
                 Effect::Order(order) => self.performer.order(*order),
-                Effect::Observe { ask, node, probe } => self.performer.observe(ask, node, *probe),
+                Effect::Observe {
+                    ask,
+                    node,
+                    host,
+                    probe,
+                } => self.performer.observe(ask, node, host.as_deref(), *probe),
                 Effect::Renew { node, token, hop } => self.performer.renew(node, token, hop),
                 Effect::Disarm {
                     node,

@@ -55,6 +55,8 @@ pub(crate) struct Performer {
     lease: Lease,
     /// By the plan's numbers.
     sessions: Vec<Arc<Session>>,
+    /// Of load balancers, by name.
+    balancers: BTreeMap<String, Arc<Session>>,
     artifacts: Arc<Artifacts>,
     signals: Signals,
     tasks: JoinSet<()>,
@@ -79,10 +81,15 @@ impl Performer {
             .iter()
             .filter_map(|node| hosts.get(&node.name).cloned())
             .collect();
+        let names = state.plan().balancers.iter().map(|balancer| &balancer.name);
+        let balancers: BTreeMap<String, Arc<Session>> = names
+            .filter_map(|name| Some((name.clone(), Arc::clone(hosts.get(name)?))))
+            .collect();
         let mut performer = Performer {
             run: state.run().to_owned(),
             lease: lease.clone(),
             sessions,
+            balancers,
             artifacts: Arc::new(artifacts),
             signals,
             tasks: JoinSet::new(),
@@ -90,7 +97,8 @@ impl Performer {
             disarming: BTreeMap::new(),
             logins: Arc::new(Semaphore::new(LOGINS)),
         };
-        for session in performer.sessions.clone() {
+        let balancers: Vec<Arc<Session>> = performer.balancers.values().cloned().collect();
+        for session in performer.sessions.clone().into_iter().chain(balancers) {
             performer.spawn(watch_link(session, performer.signals.clone()));
         }
         performer
@@ -112,8 +120,16 @@ impl Performer {
         self.sessions.get(node.0 as usize).cloned()
     }
 
+    /// Where something about a server is done: on a load balancer, where one is named.
+    fn place(&self, node: NodeIndex, host: Option<&str>) -> Option<Arc<Session>> {
+        match host {
+            Some(name) => self.balancers.get(name).cloned(),
+            None => self.session(node),
+        }
+    }
+
     pub(crate) fn order(&mut self, order: Order) {
-        let Some(session) = self.session(order.node) else {
+        let Some(session) = self.place(order.node, order.host.as_deref()) else {
             return;
         };
         let node = order.node;
@@ -151,8 +167,10 @@ impl Performer {
         }
     }
 
-    pub(crate) fn observe(&mut self, ask: AskId, node: NodeIndex, probe: Probe) {
-        let Some(session) = self.session(node) else { return };
+    pub(crate) fn observe(&mut self, ask: AskId, node: NodeIndex, host: Option<&str>, probe: Probe) {
+        let Some(session) = self.place(node, host) else {
+            return;
+        };
         let (signals, run) = (self.signals.clone(), self.run.clone());
         self.spawn(async move {
             let observation = observe(&session, Some(run), probe).await;

@@ -145,6 +145,13 @@ impl Fleet {
         sources.finish(fleet)
     }
 
+    /// The load balancers in front of a product: hosts in its group with the role `load_balancer`.
+    pub fn load_balancers<'a>(&'a self, group: &'a str) -> impl Iterator<Item = (&'a String, &'a Host)> {
+        self.hosts
+            .iter()
+            .filter(move |(_, host)| host.groups.contains(group) && host.roles.contains("load_balancer"))
+    }
+
     /// The servers of a product: hosts in its group whose roles are empty or hold `server`. Hosts outside are never touched.
     pub fn servers<'a>(&'a self, group: &'a str) -> impl Iterator<Item = (&'a String, &'a Host)> {
         self.hosts

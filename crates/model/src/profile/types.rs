@@ -176,6 +176,8 @@ pub enum PlaceSource {
     Argument(String),
     /// A key of a configuration file.
     ConfigKey(ConfigKey),
+    /// The package manager that installed the package of this name: `dpkg` or `rpm`.
+    Package(String),
     /// A path that exists.
     Exists(String),
     /// A fixed value (a template).

@@ -86,6 +86,9 @@ pub struct Verb {
     /// On which servers.
     #[serde(default)]
     pub on: On,
+    /// On which host it is done.
+    #[serde(default, skip_serializing_if = "Via::is_node")]
+    pub via: Via,
     /// Done only where this holds; otherwise the step is skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only_if: Option<Proof>,
@@ -100,6 +103,9 @@ pub struct Verb {
     /// Time for action and proof together; progress extends it.
     #[serde(default = "default_within")]
     pub within: Millis,
+    /// What happens where the proof does not hold in time.
+    #[serde(default, skip_serializing_if = "Otherwise::is_fail")]
+    pub otherwise: Otherwise,
     /// How often the action is tried again after a failure that may pass.
     #[serde(default)]
     pub retry: Retry,
@@ -131,6 +137,43 @@ pub enum On {
     OneOther,
 }
 
+/// On which host a verb about a server is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// On the server itself.
+    #[default]
+    Node,
+    /// On every load balancer of the product's group in the fleet, one after the other; nothing is done where there is none. `node` is
+    /// still the server, `balancer` the load balancer's host.
+    LoadBalancers,
+}
+
+impl Via {
+    /// Whether it is the server itself.
+    pub fn is_node(&self) -> bool {
+        *self == Via::Node
+    }
+}
+
+/// What happens where a proof does not hold in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Otherwise {
+    /// The step has failed.
+    #[default]
+    Fail,
+    /// The run goes on: for waits that are a courtesy, such as for clients to leave. Only for verbs without an action.
+    GoOn,
+}
+
+impl Otherwise {
+    /// Whether the step has failed.
+    pub fn is_fail(&self) -> bool {
+        *self == Otherwise::Fail
+    }
+}
+
 /// The observation that shows that something holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -141,7 +184,7 @@ pub struct Proof {
     #[serde(default)]
     pub at: At,
     /// Expression over `value`, `values` (by host, what has been observed in the same round), `node`, `places`, `from`, `to`, `before`
-    /// (the value of the same probe when the plan was made), `output` (what the action returned).
+    /// (the value of the same probe when the plan was made), `befores` (the same of all servers, by host), `output` (what the action returned).
     pub expect: String,
     /// What an operator reads while it does not hold: what is being waited for. A template over the same names.
     pub waiting: String,
@@ -175,6 +218,8 @@ pub enum At {
     All,
     /// On every server but those of the window.
     Others,
+    /// On the load balancer that the verb is done on; see [`Via::LoadBalancers`].
+    LoadBalancer,
 }
 
 /// How often something is tried again.

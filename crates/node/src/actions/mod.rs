@@ -14,7 +14,10 @@ use upshift_model::action::{Action, Artifact};
 use crate::error::Result;
 use crate::failpoint;
 use crate::guard;
+use crate::haproxy;
 use crate::host::Host;
+use crate::http;
+use crate::installation;
 use crate::process::command::{Keep, perform as perform_command};
 use crate::process::service;
 use crate::records::Place;
@@ -49,6 +52,7 @@ pub fn perform(errand: &Errand<'_>, action: &Action) -> Result<Value> {
         Action::Unpack(order) => unpack::unpack(layout, order),
         Action::Switch(order) => store::switch(layout, &order.release),
         Action::CopyPackage(order) => copy_package::copy(layout, order),
+        Action::Install(order) => installation::install(layout, order, errand.mark),
         Action::Stop(order) => service::stop(layout, order, errand.mark),
         Action::Start(order) => service::start(layout, order, errand.mark),
         Action::Save(order) => saved::save(layout, errand.run, order),
@@ -56,6 +60,8 @@ pub fn perform(errand: &Errand<'_>, action: &Action) -> Result<Value> {
         Action::EditConfig(order) => edit_config::check(order).and_then(|()| edit_config::edit(order)),
         Action::Relink(order) => relink::relink(order),
         Action::Command(order) => perform_command(order, errand.mark, Keep::Memory),
+        Action::Haproxy(order) => haproxy::order(layout, errand.run, order),
+        Action::Http(order) => http::order(order),
         Action::RemoveRelease(version) => store::remove(layout, version),
         Action::RemoveSaved(name) => saved::remove(layout, errand.run, name),
         Action::ArmGuard(recipe) => guard::arm(errand, recipe),

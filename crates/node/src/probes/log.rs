@@ -3,6 +3,7 @@
 //! Where the log stood is written down when the run first asks for it. A log that was rotated since is read on in the file that
 //! has taken its place, after the rest of the one that was moved to `NAME.1`.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
@@ -33,39 +34,119 @@ struct Mark {
 
 pub fn look(layout: &Layout, run: Option<&str>, probe: &LogProbe) -> Result<Value> {
     let patterns = RegexSet::new(&probe.patterns).map_err(|error| NodeError::refused(error.to_string()))?;
-    let path = Path::new(&probe.path);
-    let mark = match run {
-        Some(run) => mark(layout, run, path)?,
-        None => Mark::default(),
-    };
     let mut found = Found::default();
-    for (file, offset) in files(path, mark).context(|| format!("cannot read {}", probe.path))? {
-        search(file, offset, &patterns, &mut found).context(|| format!("cannot read {}", probe.path))?;
+    for (path, mark) in logs(layout, run, Path::new(&probe.path))? {
+        let cannot = || format!("cannot read {}", path.display());
+        for (file, offset) in files(&path, mark).context(cannot)? {
+            search(file, offset, &patterns, &mut found).context(cannot)?;
+        }
     }
     Ok(json!({ "matches": found.shown, "count": found.count }))
 }
 
+/// The logs that are meant, and where each stood when the run began.
+fn logs(layout: &Layout, run: Option<&str>, path: &Path) -> Result<Vec<(PathBuf, Mark)>> {
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    if !name.contains('*') {
+        let mark = run.map_or(Ok(Mark::default()), |run| mark(layout, run, path))?;
+        return Ok(vec![(path.to_owned(), mark)]);
+    }
+    let now = matching(path, &name)?;
+    let marks = match run {
+        Some(run) => marks(layout, run, path, &now)?,
+        None => BTreeMap::new(),
+    };
+    // A log that has come since is read from its beginning.
+    let marked = |path: PathBuf| {
+        let mark = marks.get(&path).copied().unwrap_or_default();
+        (path, mark)
+    };
+    Ok(now.into_iter().map(marked).collect())
+}
+
+/// The files whose name fits, in the order of their names.
+fn matching(path: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
+    let pieces: Vec<&str> = pattern.split('*').collect();
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).context(|| format!("cannot list {}", directory.display())),
+    };
+    let mut found: Vec<PathBuf> = entries
+        .flatten()
+        .filter(|entry| fits(&entry.file_name().to_string_lossy(), &pieces))
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file())
+        .collect();
+    found.sort();
+    Ok(found)
+}
+
+/// Whether a name consists of these pieces with anything between them.
+fn fits(name: &str, pieces: &[&str]) -> bool {
+    let (Some((first, rest)), true) = (pieces.split_first(), pieces.len() > 1) else {
+        return false;
+    };
+    let Some(mut left) = name.strip_prefix(first) else {
+        return false;
+    };
+    let (last, middle) = rest.split_last().unwrap_or((&"", &[]));
+    for piece in middle {
+        let Some(at) = left.find(piece) else { return false };
+        left = &left[at + piece.len()..];
+    }
+    left.ends_with(last)
+}
+
+/// Where the logs stood when the run first asked for them.
+fn marks(layout: &Layout, run: &str, path: &Path, now: &[PathBuf]) -> Result<BTreeMap<PathBuf, Mark>> {
+    let (directory, record) = record(layout, run, path)?;
+    if let Some(marks) = durable::read_json(&record)? {
+        return Ok(marks);
+    }
+    let mut marks = BTreeMap::new();
+    for path in now {
+        marks.insert(path.clone(), stands(path)?);
+    }
+    make_directory(&directory, 0o700)?;
+    durable::write_json(&record, &marks)?;
+    Ok(marks)
+}
+
+/// The file in which it is kept where a log stood, and its directory.
+fn record(layout: &Layout, run: &str, path: &Path) -> Result<(PathBuf, PathBuf)> {
+    let directory = layout.run(run)?.join("logs");
+    let name = digest::of_bytes(path.as_os_str().as_encoded_bytes());
+    let record = directory.join(format!("{name}.json"));
+    Ok((directory, record))
+}
+
 /// Where the log stood when the run first asked. A log that did not exist then is read from its beginning.
 fn mark(layout: &Layout, run: &str, path: &Path) -> Result<Mark> {
-    let directory = layout.run(run)?.join("logs");
-    let record: PathBuf = directory.join(format!(
-        "{}.json",
-        digest::of_bytes(path.as_os_str().as_encoded_bytes())
-    ));
+    let (directory, record) = record(layout, run, path)?;
     if let Some(mark) = durable::read_json(&record)? {
         return Ok(mark);
     }
-    let mark = match fs::metadata(path) {
-        Ok(metadata) => Mark {
-            inode: metadata.ino(),
-            offset: metadata.len(),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Mark::default(),
-        Err(error) => return Err(error).context(|| format!("cannot read {}", path.display())),
-    };
+    let mark = stands(path)?;
     make_directory(&directory, 0o700)?;
     durable::write_json(&record, &mark)?;
     Ok(mark)
+}
+
+/// Where a log stands now.
+fn stands(path: &Path) -> Result<Mark> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Mark {
+            inode: metadata.ino(),
+            offset: metadata.len(),
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Mark::default()),
+        Err(error) => Err(error).context(|| format!("cannot read {}", path.display())),
+    }
 }
 
 /// The files to be searched, and from where.
@@ -165,6 +246,35 @@ mod tests {
             3,
             "a log that was cut off is read from its beginning"
         );
+    }
+
+    #[test]
+    fn a_star_stands_for_all_logs_also_those_that_come_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::open(&directory.path().join("state")).unwrap();
+        let probe = LogProbe {
+            path: directory.path().join("emqx.log.*").to_str().unwrap().to_owned(),
+            patterns: vec!["error".to_owned()],
+        };
+        let count = || {
+            look(&layout, Some("r"), &probe).unwrap()["count"]
+                .as_u64()
+                .unwrap()
+        };
+        append(&directory.path().join("emqx.log.1"), "error before\n");
+        append(&directory.path().join("emqx.log.siz"), "x");
+        append(&directory.path().join("other.log.1"), "error elsewhere\n");
+        assert_eq!(count(), 0);
+        append(&directory.path().join("emqx.log.1"), "error since\n");
+        append(&directory.path().join("emqx.log.2"), "error in a new one\n");
+        assert_eq!(count(), 2);
+    }
+
+    #[test]
+    fn names_fit_their_patterns() {
+        let fit = |name: &str, pattern: &str| fits(name, &pattern.split('*').collect::<Vec<_>>());
+        assert!(fit("emqx.log.1", "emqx.log.*") && fit("a-b-c", "a*b*c") && fit("x", "*"));
+        assert!(!fit("emqx.log", "emqx.log.*") && !fit("ac", "a*b*c") && !fit("a-b-d", "a*b*c"));
     }
 
     #[test]

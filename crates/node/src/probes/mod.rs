@@ -3,7 +3,6 @@
 mod connect;
 mod connections;
 mod file;
-mod http;
 mod log;
 mod process;
 
@@ -14,7 +13,7 @@ use upshift_model::probe::{Observation, Probe, ProbeFailure};
 use crate::error::{NodeError, Result};
 use crate::host::{self, Host};
 use crate::process::command;
-use crate::{filesystem, guard, saved, store};
+use crate::{filesystem, guard, haproxy, http, installation, saved, store};
 
 /// Observes one thing. `run` is the run that asks, where one does.
 pub fn observe(host: &Host, run: Option<&str>, probe: &Probe) -> Observation {
@@ -30,12 +29,14 @@ fn look(host: &Host, run: Option<&str>, probe: &Probe) -> Result<Value> {
         Probe::Http(probe) => http::look(probe),
         Probe::Connect(probe) => connect::look(probe),
         Probe::Connections(probe) => connections::look(layout, probe),
+        Probe::Haproxy(probe) => haproxy::look(layout, run, probe),
         Probe::File(path) => file::look(path),
         Probe::Releases => Ok(json!({
             "current": store::current(layout)?,
             "permanent": store::permanent(layout)?,
             "releases": store::statuses(layout)?,
         })),
+        Probe::Installed(probe) => installation::look(layout, probe),
         Probe::Saved(name) => saved::probe(layout, asking()?, name),
         Probe::Guard => value(&guard::status(layout, asking()?)?),
         Probe::Disk(path) => {

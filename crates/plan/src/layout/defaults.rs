@@ -11,6 +11,7 @@ use upshift_model::action::{
 use upshift_model::probe::{Probe, ProcessProbe};
 use upshift_model::profile::{At, ConfigMigration, On, Profile, Slot, Strategy};
 
+use super::balancers;
 use super::verbs::{Verbs, Way};
 use crate::types::{PlanProof, Recipe};
 
@@ -53,6 +54,11 @@ pub(super) fn uses_store(verbs: &mut Verbs<'_, '_>) -> bool {
 /// Adds the defaults of a slot to what the profile says.
 pub(super) fn complete(verbs: &mut Verbs<'_, '_>, way: Way, slot: Slot, recipes: &mut Vec<(On, Recipe)>) {
     let none = recipes.is_empty();
+    match slot {
+        Slot::Drain => balancers::drain(verbs, way, recipes),
+        Slot::Undrain => balancers::undrain(verbs, way, recipes),
+        _ => {}
+    }
     match slot {
         Slot::Stop if none => recipes.push((On::Each, stop(verbs, way))),
         Slot::Switch if none => recipes.push((On::Each, switch(verbs, way))),
@@ -259,7 +265,7 @@ fn escaped(key: &str) -> String {
 
 /// On the way back a server may be down, and then there is nothing to take out of service.
 fn only_where_running(verbs: &Verbs<'_, '_>, recipes: &mut [(On, Recipe)]) {
-    for (_, recipe) in recipes {
+    for (_, recipe) in recipes.iter_mut().filter(|(_, recipe)| recipe.balancer.is_none()) {
         let probe = process_probe(verbs.survey.profile);
         recipe
             .only_if

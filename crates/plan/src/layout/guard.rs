@@ -153,15 +153,15 @@ fn check(proof: &PlanProof) -> ProbeCheck {
     }
 }
 
-/// Whether a recipe needs nothing observed before it: no condition, and no values computed from one.
+/// Whether a server can do a recipe by itself: on its own host, and with nothing observed before it.
 fn stands_alone(recipe: &Recipe) -> bool {
-    recipe.only_if.is_none() && recipe.bindings.is_empty()
+    recipe.only_if.is_none() && recipe.bindings.is_empty() && recipe.balancer.is_none()
 }
 
 /// Whether a server can judge a proof by what it sees itself.
 fn seen_alone(proof: &PlanProof) -> bool {
     proof.at == At::Node
-        && !["values", "before", "output"]
+        && !["values", "before", "befores", "output"]
             .iter()
             .any(|name| uses(&proof.expect, name))
 }

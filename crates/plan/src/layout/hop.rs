@@ -114,6 +114,13 @@ fn protect(verbs: &mut Verbs<'_, '_>, order: &[NodeIndex]) -> Vec<Group> {
     let everybody: Vec<NodeIndex> = verbs.survey.servers.iter().map(|server| server.index).collect();
     let first = order.first().copied();
     let mut all = gate(verbs, Way::Forward, &everybody, first, first);
+    if verbs.leg.edge.strategy == Strategy::Rolling {
+        let looks = super::balancers::look(verbs);
+        all.extend(looks.into_iter().map(|recipe| {
+            let recipe = verbs.builder.recipe(recipe);
+            verbs.builder.group(recipe, order.iter().copied())
+        }));
+    }
     all.extend(groups(verbs, Slot::Protect, &everybody, order));
     all
 }

@@ -3,6 +3,7 @@
 //! What all strategies share is in [`verbs`] (which recipes fill a slot), [`defaults`] (the recipes where a profile has none) and
 //! [`window`] (one window, with the way back of every step in it); [`together`] is the window over all servers that `switch` and `rebuild` have.
 
+mod balancers;
 mod defaults;
 mod finalize;
 pub(crate) mod guard;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use upshift_model::Millis;
 use upshift_model::action::{Action, Artifact, SwitchRelease, UnpackRelease};
 use upshift_model::probe::Probe;
-use upshift_model::profile::Slot;
+use upshift_model::profile::{Otherwise, Slot};
 
 use super::verbs::Verbs;
 use super::{Builder, Leg, defaults, hop};
@@ -75,11 +75,13 @@ fn blank(kind: StepKind, title: String, version: &str, within: Millis, proof: Pl
         from: version.to_owned(),
         to: version.to_owned(),
         want: version.to_owned(),
+        balancer: None,
         only_if: None,
         bindings: BTreeMap::new(),
         action: None,
         proof: vec![proof],
         within,
+        otherwise: Otherwise::Fail,
         retry: Default::default(),
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use upshift_model::Millis;
 use upshift_model::probe::Probe;
-use upshift_model::profile::{At, On, Proof, Slot, Verb};
+use upshift_model::profile::{At, On, Otherwise, Proof, Slot, Verb, Via};
 use upshift_model::version::{Range, Version};
 
-use super::{Builder, Leg, defaults};
+use super::{Builder, Leg, balancers, defaults};
 use crate::refusal::Refusals;
 use crate::survey::Survey;
 use crate::types::{PlanProof, Recipe, RecipeIndex, StepKind};
@@ -123,10 +123,18 @@ impl<'a, 'b> Verbs<'a, 'b> {
         if way == Way::Back && matches!(slot, Slot::MigrateConfig | Slot::Save | Slot::BackUp) {
             return Vec::new();
         }
-        self.own(slot)
-            .into_iter()
-            .map(|verb| (verb.on, self.of_verb(way, slot, verb)))
-            .collect()
+        let mut recipes = Vec::new();
+        for verb in self.own(slot) {
+            let recipe = self.of_verb(way, slot, verb);
+            match verb.via {
+                Via::Node => recipes.push((verb.on, recipe)),
+                Via::LoadBalancers => {
+                    let each = balancers::on_each(self.survey, &recipe);
+                    recipes.extend(each.map(|recipe| (verb.on, recipe)));
+                }
+            }
+        }
+        recipes
     }
 
     fn of_verb(&mut self, way: Way, slot: Slot, verb: &Verb) -> Recipe {
@@ -138,6 +146,7 @@ impl<'a, 'b> Verbs<'a, 'b> {
             action: verb.action.clone(),
             proof,
             within: self.within(verb.within),
+            otherwise: verb.otherwise,
             retry: verb.retry,
             ..self.blank(way, slot, verb.title.clone())
         }
@@ -156,11 +165,13 @@ impl<'a, 'b> Verbs<'a, 'b> {
             from,
             to,
             want,
+            balancer: None,
             only_if: None,
             bindings: BTreeMap::new(),
             action: None,
             proof: Vec::new(),
             within: self.within(Millis::seconds(60)),
+            otherwise: Otherwise::Fail,
             retry: Default::default(),
         }
     }

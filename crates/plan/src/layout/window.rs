@@ -163,7 +163,12 @@ impl<'w, 'a, 'b> WindowLayout<'w, 'a, 'b> {
     pub fn forward_on(&mut self, slot: Slot, nodes: &[NodeIndex]) {
         for line in self.verbs.lines(Way::Forward, slot) {
             let targets = self.targets(line.on, nodes);
-            let group = self.verbs.builder.group(line.recipe, targets);
+            let mut group = self.verbs.builder.group(line.recipe, targets);
+            if slot == Slot::Undrain {
+                for step in &mut group.steps {
+                    step.undoes = self.taken_out(line.recipe, step.node);
+                }
+            }
             for step in &group.steps {
                 let node = (line.on == On::Each).then_some(step.node);
                 self.begun.entry((slot, node)).or_default().push(step.id);
@@ -211,7 +216,10 @@ impl<'w, 'a, 'b> WindowLayout<'w, 'a, 'b> {
             steps: Vec::with_capacity(targets.len()),
         };
         for node in targets {
+            let taken_out = self.taken_out(line.recipe, node);
             let undoes = match line.on {
+                // Left as found: only what was taken out of this balancer is put back into it.
+                _ if !taken_out.is_empty() && triggers.contains(&Slot::Drain) => taken_out,
                 On::Each => self.begun_on(triggers, node),
                 On::One | On::OneOther => self.begun_anywhere(triggers),
             };
@@ -223,6 +231,29 @@ impl<'w, 'a, 'b> WindowLayout<'w, 'a, 'b> {
             }
         }
         group
+    }
+
+    /// The steps that took a server out of the load balancer that a recipe is done on.
+    fn taken_out(&self, recipe: RecipeIndex, node: NodeIndex) -> Vec<StepId> {
+        if self.verbs.builder.recipes[recipe.0 as usize].balancer.is_none() {
+            return Vec::new();
+        }
+        let drained = self.begun.get(&(Slot::Drain, Some(node)));
+        let on_it = drained
+            .into_iter()
+            .flatten()
+            .filter(|id| self.acts_beside(**id, recipe));
+        on_it.copied().collect()
+    }
+
+    /// Whether a step of the way forward does something on the same load balancer as a recipe.
+    fn acts_beside(&self, id: StepId, recipe: RecipeIndex) -> bool {
+        let recipes = &self.verbs.builder.recipes;
+        let mut steps = self.forward.iter().flat_map(|group| &group.steps);
+        steps.find(|step| step.id == id).is_some_and(|step| {
+            let other = &recipes[step.recipe.0 as usize];
+            other.action.is_some() && other.balancer == recipes[recipe.0 as usize].balancer
+        })
     }
 
     fn begun_on(&self, slots: &[Slot], node: NodeIndex) -> Vec<StepId> {

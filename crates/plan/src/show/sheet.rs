@@ -334,6 +334,7 @@ fn proof_words(proof: &PlanProof, recipe: &Recipe) -> String {
         At::Node => "",
         At::All => " on all servers",
         At::Others => " on all other servers",
+        At::LoadBalancer => " on the load balancer",
     };
     let times = if proof.stable > 1 {
         format!(", {} times in a row", proof.stable)

@@ -1,6 +1,7 @@
 //! The engine, one behaviour at a time.
 
 mod back;
+mod balancers;
 mod controllers;
 mod forward;
 mod guards;

@@ -46,8 +46,10 @@ pub(super) const PROOF: Names = Names {
         "want",
         "run",
         "hop",
+        "strategy",
         "let",
         "before",
+        "befores",
         "output",
     ],
 };
@@ -66,7 +68,9 @@ pub(super) const ONLY_IF: Names = Names {
         "want",
         "run",
         "hop",
+        "strategy",
         "before",
+        "befores",
     ],
 };
 
@@ -82,6 +86,69 @@ pub(super) const ACTION: Names = Names {
         "want",
         "run",
         "hop",
+        "strategy",
+        "let",
+    ],
+};
+
+/// What a step waits for that is done on a load balancer.
+pub(super) const BALANCER_PROOF: Names = Names {
+    place: "a proof",
+    roots: &[
+        "value",
+        "values",
+        "node",
+        "balancer",
+        "places",
+        "state_directory",
+        "from",
+        "to",
+        "want",
+        "run",
+        "hop",
+        "strategy",
+        "let",
+        "before",
+        "befores",
+        "output",
+    ],
+};
+
+/// What decides whether a step is done on a load balancer.
+pub(super) const BALANCER_ONLY_IF: Names = Names {
+    place: "the condition of a verb",
+    roots: &[
+        "value",
+        "values",
+        "node",
+        "balancer",
+        "places",
+        "state_directory",
+        "from",
+        "to",
+        "want",
+        "run",
+        "hop",
+        "strategy",
+        "before",
+        "befores",
+    ],
+};
+
+/// Texts of actions that are done on a load balancer.
+pub(super) const BALANCER_ACTION: Names = Names {
+    place: "an action",
+    roots: &[
+        "node",
+        "balancer",
+        "places",
+        "state_directory",
+        "from",
+        "to",
+        "want",
+        "run",
+        "hop",
+        "strategy",
         "let",
     ],
 };
@@ -91,6 +158,7 @@ pub(super) const RUN_PROBE: Names = Names {
     place: "a probe",
     roots: &[
         "node",
+        "balancer",
         "places",
         "state_directory",
         "from",
@@ -98,6 +166,7 @@ pub(super) const RUN_PROBE: Names = Names {
         "want",
         "run",
         "hop",
+        "strategy",
         "let",
     ],
 };

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::iter::empty;
 
-use super::names::{ACTION, Names, ONLY_IF, PROOF};
+use super::names::{ACTION, BALANCER_ACTION, BALANCER_ONLY_IF, BALANCER_PROOF, Names, ONLY_IF, PROOF};
 use super::{Linter, Spot};
 use crate::action::Action;
-use crate::profile::{Proof, Slot, Strategy, Verb};
+use crate::profile::{At, On, Proof, Slot, Strategy, Verb, Via};
 
 /// What a strategy cannot do without: one slot of each list, and why.
 fn needs(strategy: Strategy) -> &'static [(&'static [Slot], &'static str)] {
@@ -68,8 +68,13 @@ impl Linter<'_> {
     fn verb(&mut self, at: Spot<'_>, verb: &Verb) {
         self.optional_range(at, "to", verb.to.as_deref());
         self.optional_range(at, "from", verb.from.as_deref());
+        let (only_if, action, proof) = match verb.via {
+            Via::Node => (&ONLY_IF, &ACTION, &PROOF),
+            Via::LoadBalancers => (&BALANCER_ONLY_IF, &BALANCER_ACTION, &BALANCER_PROOF),
+        };
+        self.balancing(at, verb);
         if let Some(condition) = &verb.only_if {
-            self.proof(at.key("only_if"), condition, &ONLY_IF);
+            self.proof(at.key("only_if"), condition, only_if);
         }
         if verb.only_if.is_none() && !verb.bindings.is_empty() {
             let fix = "write `only_if`; the values are computed from what it observes";
@@ -80,12 +85,12 @@ impl Linter<'_> {
             );
         }
         for (name, expression) in &verb.bindings {
-            self.expression(at.key("let").key(name), expression, &ONLY_IF);
+            self.expression(at.key("let").key(name), expression, only_if);
         }
-        self.templates(at, "action", &ACTION, verb.bindings.keys().map(String::as_str));
+        self.templates(at, "action", action, verb.bindings.keys().map(String::as_str));
         self.action(at, verb);
-        for (index, proof) in verb.proof.iter().enumerate() {
-            self.proof(at.key("proof").item(index), proof, &PROOF);
+        for (index, each) in verb.proof.iter().enumerate() {
+            self.proof(at.key("proof").item(index), each, proof);
         }
         if verb.proof.is_empty() {
             let fix = "name a probe that shows it; an exit status alone proves nothing";
@@ -105,6 +110,26 @@ impl Linter<'_> {
                 at,
                 "the verb would never be done",
                 "write at least 1; the first attempt counts",
+            );
+        }
+    }
+
+    /// What only makes sense on a load balancer, or only for a wait.
+    fn balancing(&mut self, at: Spot<'_>, verb: &Verb) {
+        if verb.via == Via::LoadBalancers && verb.on != On::Each {
+            let fix = "leave `on` out; it is done for each server, on every load balancer";
+            self.error(
+                at.key("on").0.range.clone(),
+                "what is done on load balancers is about one server each",
+                fix,
+            );
+        }
+        if !verb.otherwise.is_fail() && verb.action.is_some() {
+            let fix = "split the verb: the action with its proof, and a wait without an action after it";
+            self.error(
+                at.key("otherwise").0.range.clone(),
+                "what is done must be proven",
+                fix,
             );
         }
     }
@@ -139,6 +164,14 @@ impl Linter<'_> {
     /// An observation that shows that something holds.
     pub(super) fn proof(&mut self, at: Spot<'_>, proof: &Proof, names: &Names) {
         self.probe(at.key("probe"), &proof.probe, false);
+        if proof.at == At::LoadBalancer && !names.roots.contains(&"balancer") {
+            let fix = "write `via: load_balancers` in the verb, or look somewhere else";
+            self.error(
+                at.key("at").0.range.clone(),
+                "there is no load balancer here",
+                fix,
+            );
+        }
         self.expression(at.key("expect"), &proof.expect, names);
         if let Some(progress) = &proof.progress {
             self.expression(at.key("progress"), progress, names);

@@ -6,7 +6,7 @@ use serde_json::json;
 use upshift_model::Millis;
 use upshift_model::action::{Action, GuardRecipe, SwitchRelease};
 use upshift_model::probe::Probe;
-use upshift_model::profile::{At, Retry, Slot, Source, Strategy};
+use upshift_model::profile::{At, Otherwise, Retry, Slot, Source, Strategy};
 use upshift_model::version::Scheme;
 use upshift_plan::{
     Crossed, Group, Hop, NoReturnPlan, NodeIndex, PLAN_FORMAT, Plan, PlanNode, PlanProof, Recipe,
@@ -46,11 +46,13 @@ fn recipe(kind: StepKind, title: &str, action: Option<Action>, proof_name: &str)
             "2.0.0"
         }
         .to_owned(),
+        balancer: None,
         only_if: None,
         bindings: BTreeMap::new(),
         action,
         proof: vec![proof(proof_name, At::Node, 1)],
         within: seconds(60),
+        otherwise: Otherwise::Fail,
         retry: Retry {
             attempts: 3,
             pause: Millis(1000),

@@ -70,6 +70,8 @@ pub struct Puppet {
     pub now: Millis,
     pub orders: Vec<(String, String, u32)>,
     pub sent: Vec<Order>,
+    /// What was observed, and on which host instead of the server.
+    pub asked: Vec<(String, Option<String>)>,
     pub renewed: u32,
     pub disarmed: Vec<String>,
     pub decisions: Vec<Decision>,
@@ -91,6 +93,7 @@ impl Puppet {
             now: Millis::ZERO,
             orders: Vec::new(),
             sent: Vec::new(),
+            asked: Vec::new(),
             renewed: 0,
             disarmed: Vec::new(),
             decisions: Vec::new(),
@@ -170,10 +173,16 @@ impl Puppet {
                     });
                 }
             }
-            Effect::Observe { ask, node, probe } => {
+            Effect::Observe {
+                ask,
+                node,
+                host,
+                probe,
+            } => {
                 let Probe::File(name) = *probe else {
                     panic!("puppets know files only")
                 };
+                self.asked.push((name.clone(), host));
                 if let Some(observation) = (self.on_probe)(&name, self.now) {
                     self.queue.push_back(EventKind::Observed {
                         ask,
