@@ -12,7 +12,7 @@ Usage: cargo xtask TASK
 
 Tasks:
   test [NAME…]              every test, or only the end-to-end tests of the named products
-                            (emqx, etcd, lab); closes with `N passed, N failed, N skipped`
+                            (emqx, etcd, haproxy, lab); closes with `N passed, N failed, N skipped`
   sim [--seeds N] [--seed S]   the simulator; see docs/simulation.md
   bench NAME                one benchmark: ssh-steps, rolling, distribute, plan; ends with one JSON line
   mutants [ARGUMENTS…]      how many planted faults the tests of `plan` and `run` catch (needs cargo-mutants)";

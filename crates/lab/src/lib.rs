@@ -4,12 +4,14 @@
 //!
 //! Nothing here is used when Upshift upgrades a cluster of its users.
 
+pub mod balancer;
 pub mod client;
 pub mod cluster;
 pub mod fetch;
 pub mod http;
 pub mod janitor;
 pub mod load;
+pub mod overlay;
 pub mod package;
 pub mod ports;
 pub mod processes;

@@ -8,6 +8,7 @@ mod apt;
 mod cache;
 mod erlang;
 mod etcd;
+mod haproxy;
 mod python;
 mod tools;
 
@@ -16,6 +17,7 @@ use std::fmt;
 pub use cache::Cache;
 pub use erlang::{OTP, erlang, erlang_programs};
 pub use etcd::{Etcd, EtcdSource, etcd, etcd_blocked, etcd_offers};
+pub use haproxy::{Haproxy, haproxy};
 pub use python::{PythonTool, python_tool};
 pub use tools::{HostTool, host_tool};
 
