@@ -72,6 +72,14 @@ impl Ran {
         )
     }
 
+    /// Keeps what it said as `NAME.txt` in the directory that `UPSHIFT_E2E_TRANSCRIPTS` names, for documents; nothing without it.
+    pub fn keep(&self, name: &str) {
+        if let Some(directory) = std::env::var_os("UPSHIFT_E2E_TRANSCRIPTS") {
+            let path = Path::new(&directory).join(format!("{name}.txt"));
+            std::fs::write(path, self.text()).expect("the transcript is kept");
+        }
+    }
+
     /// The last line of its output, as JSON.
     pub fn last_json(&self) -> Value {
         let last = self

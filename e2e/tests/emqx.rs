@@ -4,8 +4,12 @@
 mod double;
 #[path = "emqx/hot.rs"]
 mod hot;
+#[path = "emqx/packages.rs"]
+mod packages;
 #[path = "emqx/release.rs"]
 mod release;
+#[path = "emqx/rolling.rs"]
+mod rolling;
 #[path = "emqx/rows.rs"]
 mod rows;
 
@@ -14,10 +18,17 @@ use std::process::ExitCode;
 use upshift_e2e::harness::{self, Trial};
 
 fn main() -> ExitCode {
-    let trials: Vec<Trial> = [double::TRIALS, rows::TRIALS, release::TRIALS, hot::TRIALS]
-        .into_iter()
-        .flatten()
-        .map(|(name, run)| Trial { name, run: *run })
-        .collect();
+    let trials: Vec<Trial> = [
+        double::TRIALS,
+        rows::TRIALS,
+        release::TRIALS,
+        hot::TRIALS,
+        rolling::TRIALS,
+        packages::TRIALS,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|(name, run)| Trial { name, run: *run })
+    .collect();
     harness::main(&trials)
 }

@@ -351,6 +351,42 @@ fn emqx_is_upgraded_hot_only_into_the_same_build() {
 }
 
 #[test]
+fn emqx_is_rolled_with_packages_of_what_installed_it_and_with_a_way_back() {
+    use Strategy::Rolling;
+    let ways = |manager: &str, format: Option<&str>| {
+        let emqx = emqx().with("/places/package_manager", json!(manager));
+        let emqx = match format {
+            Some(format) => emqx.with("/target/format", json!(format)),
+            None => emqx,
+        };
+        emqx.ways("4.3.22", "4.4.19")
+    };
+    assert_eq!(ways("store", None), [Rolling]);
+    assert_eq!(ways("dpkg", Some("deb")), [Rolling]);
+    assert_eq!(ways("rpm", Some("rpm")), [Rolling]);
+    for (manager, format) in [("dpkg", None), ("dpkg", Some("rpm")), ("store", Some("deb"))] {
+        assert!(ways(manager, format).is_empty(), "{manager} {format:?}");
+    }
+    let fails = |emqx: Product| {
+        let failing = emqx.failing("4.4.16", "4.4.19", Rolling);
+        failing.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(fails(emqx()).is_empty());
+    assert_eq!(
+        fails(emqx().with("/host/releases", json!({}))),
+        ["way-back-at-hand"]
+    );
+    assert_eq!(
+        fails(emqx().with("/probes/process/release", json!(null))),
+        ["runs-from-the-store"]
+    );
+    assert_eq!(
+        fails(emqx().with("/probes/database", json!({"exists": false}))),
+        ["database-found"]
+    );
+}
+
+#[test]
 fn emqx_troubles_stand_on_the_strategies_that_they_are_about() {
     use Strategy::{Hot, Rolling};
     let enterprise = || emqx().with("/variant/edition", json!("ee"));

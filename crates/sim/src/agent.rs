@@ -236,6 +236,7 @@ mod tests {
         let action = upshift_plan::render_action(plan, step.node, recipe, &BTreeMap::new(), &world.run, 0);
         Order {
             node: step.node,
+            host: None,
             step: step.id,
             attempt: 1,
             token: 1,

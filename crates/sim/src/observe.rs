@@ -23,6 +23,8 @@ impl World {
             }
             Probe::Http(http) => refused(format!("{}: connection refused", http.url)),
             Probe::Connect(probe) => refused(format!("{}: connection refused", probe.address)),
+            Probe::Haproxy(probe) => refused(format!("{}: connection refused", probe.socket)),
+            Probe::Installed(probe) => refused(format!("no {} here", probe.manager)),
             Probe::Connections(_) => {
                 Ok(json!({"running": true, "count": 0, "peers": [], "of": 0, "kept": 0}))
             }

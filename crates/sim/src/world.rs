@@ -305,6 +305,7 @@ fn no_plan() -> Plan {
         facts: String::new(),
         fingerprint: String::new(),
         nodes: Vec::new(),
+        balancers: Vec::new(),
         recipes: Vec::new(),
         prepare: Vec::new(),
         hops: Vec::new(),

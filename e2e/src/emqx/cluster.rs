@@ -26,12 +26,34 @@ pub struct Cluster {
     _temporary: tempfile::TempDir,
 }
 
+/// How nodes are installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Installation {
+    /// In a directory of their own, as a zip is unpacked.
+    Directory,
+    /// In the release stores of their hosts.
+    Store,
+}
+
 impl Cluster {
     /// Nodes of a version, joined and running, with packages of other versions at the operator's hand.
     ///
     /// # Errors
     /// Where Erlang cannot be had on this machine.
     pub fn start(count: u8, version: &str, others: &[&str]) -> Result<Self, Unavailable> {
+        Cluster::start_from(Installation::Directory, count, version, others)
+    }
+
+    /// [`Cluster::start`], from one kind of installation.
+    ///
+    /// # Errors
+    /// Where Erlang cannot be had on this machine.
+    pub fn start_from(
+        installation: Installation,
+        count: u8,
+        version: &str,
+        others: &[&str],
+    ) -> Result<Self, Unavailable> {
         let io = |error: io::Error| Unavailable::new("a cluster of the double of EMQX", error);
         let temporary = tempfile::tempdir().map_err(io)?;
         let directory = temporary.path().canonicalize().map_err(io)?;
@@ -40,9 +62,21 @@ impl Cluster {
         fs::create_dir_all(&packages).map_err(io)?;
         copy_packages(&packages, others)?;
         let janitor = Janitor::of_directory(&directory).map_err(io)?;
-        let nodes = lay_out(&directory, count).map_err(io)?;
-        for node in &nodes {
-            node.install(&running).map_err(io)?;
+        // Commands find their node's process by its name, so nodes of tests that run at the same time must differ in it.
+        let network = match installation {
+            Installation::Directory => [0, 0],
+            Installation::Store => own_network(),
+        };
+        let mut nodes = lay_out(&directory, count, network).map_err(io)?;
+        for node in &mut nodes {
+            match installation {
+                Installation::Directory => node.install(&running),
+                Installation::Store => {
+                    node.root = node.state_directory.join("store/current");
+                    node.install_in_store(&running)
+                }
+            }
+            .map_err(io)?;
         }
         let fleet = directory.join("fleet.yaml");
         fs::write(&fleet, fleet_text(&nodes)).map_err(io)?;
@@ -126,10 +160,16 @@ impl Drop for Cluster {
     }
 }
 
-/// Nodes on 127.0.0.1, 127.0.0.2, …, all with the same ports.
-fn lay_out(directory: &Path, count: u8) -> io::Result<Vec<Node>> {
+/// The middle of loopback addresses that no other process of tests uses.
+pub(super) fn own_network() -> [u8; 2] {
+    let [low, high, ..] = std::process::id().to_le_bytes();
+    [64 | (high & 63), low]
+}
+
+/// Nodes on 127.a.b.1, 127.a.b.2, …, all with the same ports.
+fn lay_out(directory: &Path, count: u8, [a, b]: [u8; 2]) -> io::Result<Vec<Node>> {
     let addresses: Vec<Ipv4Addr> = (1..=count)
-        .map(|number| Ipv4Addr::new(127, 0, 0, number))
+        .map(|number| Ipv4Addr::new(127, a, b, number))
         .collect();
     let [mqtt, tls, http, dist] = free_everywhere(&addresses)?;
     let node = |(position, address): (usize, &Ipv4Addr)| {

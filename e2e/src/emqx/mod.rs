@@ -3,10 +3,12 @@
 
 mod clients;
 mod cluster;
+mod deb;
 mod node;
 mod packages;
 
 pub use clients::{Client, Clients, TlsClient};
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Installation};
+pub use deb::{Debian, PURGED, deb};
 pub use node::{Answer, Node};
 pub use packages::{cached, copy_packages, package};

@@ -78,6 +78,45 @@ impl Node {
     /// # Errors
     /// Where files cannot be written.
     pub fn install(&self, package: &Package) -> io::Result<()> {
+        self.unpack(package)?;
+        self.configure()
+    }
+
+    /// [`Node::install`] into the release store of its host, whose link `current` is the node's root.
+    ///
+    /// # Errors
+    /// Where files cannot be written.
+    pub fn install_in_store(&self, package: &Package) -> io::Result<()> {
+        let store = self.state_directory.join("store");
+        let release = store.join("releases").join(&package.version);
+        let staged = Node {
+            root: store.join("installing/emqx"),
+            ..self.clone()
+        };
+        staged.unpack(package)?;
+        for directory in ["releases", "manifests", "packages"] {
+            fs::create_dir_all(store.join(directory))?;
+        }
+        fs::rename(&staged.root, &release)?;
+        fs::remove_dir(store.join("installing"))?;
+        std::os::unix::fs::symlink(
+            Path::new("releases").join(&package.version),
+            store.join("current"),
+        )?;
+        fs::copy(&package.path, store.join("packages").join(&package.sha256))?;
+        let manifest = serde_json::json!({
+            "sha256": package.sha256, "strip": 1, "bytes": package.size, "entries": 1, "used": true,
+        });
+        let name = format!("{}.json", package.version);
+        fs::write(store.join("manifests").join(name), manifest.to_string())?;
+        self.configure()
+    }
+
+    /// Unpacks a package; its configuration is the vendor's. Nothing is started.
+    ///
+    /// # Errors
+    /// Where files cannot be written.
+    pub fn unpack(&self, package: &Package) -> io::Result<()> {
         let home = self.root.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(home)?;
         fs::create_dir_all(&self.temporary)?;
@@ -94,8 +133,7 @@ impl Node {
                 "${RUNNER_TMP_DIR:-/tmp}",
                 &format!("${{RUNNER_TMP_DIR:-{}}}", self.temporary.display()),
             ),
-        )?;
-        self.configure()
+        )
     }
 
     fn configure(&self) -> io::Result<()> {
@@ -150,33 +188,9 @@ impl Node {
 
     /// Runs a command of the double: `emqx` or `emqx_ctl` with arguments.
     pub fn run(&self, program: &str, arguments: &[&str]) -> Answer {
-        let mut child = Command::new(self.root.join("bin").join(program))
-            .args(arguments)
-            .env("WAIT_FOR_ERLANG", "60")
-            .stdin(Stdio::null())
-            .stdout(Stdio::from(self.scratch("stdout")))
-            .stderr(Stdio::from(self.scratch("stderr")))
-            .spawn()
-            .expect("the double's command starts");
-        let status = processes::wait(&mut child, LIMIT);
-        if status.is_none() {
-            let _ = child.kill();
-        }
-        let read = |name: &str| fs::read_to_string(self.scratch_path(name)).unwrap_or_default();
-        Answer {
-            status: status.and_then(|status| status.code()).unwrap_or(-1),
-            stdout: read("stdout"),
-            stderr: read("stderr"),
-        }
-    }
-
-    /// Output goes to files: a node that a command leaves behind keeps nobody waiting.
-    fn scratch(&self, name: &str) -> File {
-        File::create(self.scratch_path(name)).expect("a file for output")
-    }
-
-    fn scratch_path(&self, name: &str) -> PathBuf {
-        self.temporary.join(format!("last-{name}"))
+        let mut command = Command::new(self.root.join("bin").join(program));
+        command.args(arguments).env("WAIT_FOR_ERLANG", "60");
+        answer(&mut command, &self.temporary)
     }
 
     /// `emqx …`
@@ -225,8 +239,30 @@ impl Node {
     }
 }
 
+/// Runs a command to its end. Output goes to files: a node that a command leaves behind keeps nobody waiting.
+pub(super) fn answer(command: &mut Command, scratch: &Path) -> Answer {
+    let path = |name: &str| scratch.join(format!("last-{name}"));
+    let output = |name: &str| Stdio::from(File::create(path(name)).expect("a file for output"));
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(output("stdout"))
+        .stderr(output("stderr"))
+        .spawn()
+        .expect("the double's command starts");
+    let status = processes::wait(&mut child, LIMIT);
+    if status.is_none() {
+        let _ = child.kill();
+    }
+    let read = |name: &str| fs::read_to_string(path(name)).unwrap_or_default();
+    Answer {
+        status: status.and_then(|status| status.code()).unwrap_or(-1),
+        stdout: read("stdout"),
+        stderr: read("stderr"),
+    }
+}
+
 /// A zip has no executable bits.
-fn make_executable(root: &Path) -> io::Result<()> {
+pub(super) fn make_executable(root: &Path) -> io::Result<()> {
     let programs = upshift_lab::fetch::erlang_programs(root).map_err(io::Error::other)?;
     for directory in [root.join("bin"), programs] {
         for entry in fs::read_dir(directory)? {

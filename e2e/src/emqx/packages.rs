@@ -18,7 +18,7 @@ fn sources() -> PathBuf {
 }
 
 /// What packages of this machine are for, as the agent names it.
-fn operating_system() -> String {
+pub(super) fn operating_system() -> String {
     let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let field = |name: &str| {
         let line = text

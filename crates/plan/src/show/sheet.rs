@@ -322,7 +322,7 @@ fn place(plan: &Plan, window: Option<&Window>, nodes: &[NodeIndex], batches: usi
 /// What is said of a proof while it does not hold, of no server in particular.
 fn sentence(proof: &PlanProof, recipe: &Recipe) -> String {
     let server = match proof.at {
-        At::Node => "the server",
+        At::Node | At::LoadBalancer => "the server",
         At::All => "a server",
         At::Others => "another server",
     };

@@ -1,0 +1,215 @@
+//! One node at a time, from 4.3 to 4.4, with clients that come through a real HAProxy.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+use upshift_e2e::emqx::{Client, Cluster, Installation, Node, package};
+use upshift_e2e::harness::{Case, Outcome, Skip};
+use upshift_e2e::program::Upshift;
+use upshift_lab::balancer::{Balancer, Clients, View};
+use upshift_lab::fetch::{self, Cache, Unavailable};
+use upshift_lab::processes;
+
+pub const TRIALS: &[Case] = &[
+    (
+        "rolling_from_4_3_to_4_4_behind_haproxy_keeps_clients_data_and_configuration",
+        rolls,
+    ),
+    (
+        "a_rolling_upgrade_that_raises_alarms_goes_back_with_data_and_configuration",
+        goes_back,
+    ),
+    (
+        "the_copy_that_the_vendors_page_shows_starts_an_empty_node",
+        nested_copy,
+    ),
+];
+
+const OLD: &str = "4.3.22";
+const NEW: &str = "4.4.16";
+
+/// A cluster in the release stores of its hosts, behind HAProxy.
+struct Stage {
+    cluster: Cluster,
+    balancer: Balancer,
+    upshift: Upshift,
+}
+
+fn stage() -> Result<Stage, Skip> {
+    let cluster = Cluster::start_from(Installation::Store, 3, OLD, &[NEW])?;
+    let failed = |error: std::io::Error| Unavailable::new("HAProxy", error);
+    let haproxy = fetch::haproxy(&Cache::open().map_err(failed)?, &|text| println!("    {text}"))?;
+    let servers: Vec<(String, String)> = cluster
+        .nodes
+        .iter()
+        .map(|node| (node.name.clone(), node.endpoint().to_string()))
+        .collect();
+    let directory = cluster.directory().with_extension("balancer");
+    let balancer = Balancer::start(&haproxy, &directory, &servers).expect("HAProxy comes up");
+    let fleet = fs::read_to_string(&cluster.upshift.fleet).expect("a fleet");
+    let listed = fleet.replace("hosts: [n1, n2, n3]", "hosts: [n1, n2, n3, lb1]");
+    assert_ne!(fleet, listed);
+    let variables = json!({ "haproxy_socket": balancer.socket(), "haproxy_patience": "1s" });
+    let state = json!(cluster.directory().join("lb1"));
+    let path = cluster.directory().join("balanced.yaml");
+    let host = format!(
+        "  lb1:\n    transport: local\n    roles: [load_balancer]\n    state_directory: {state}\n    vars: {variables}\n"
+    );
+    fs::write(&path, format!("{listed}{host}")).expect("a fleet is written");
+    let upshift = cluster.upshift.with_fleet(&path);
+    Ok(Stage {
+        cluster,
+        balancer,
+        upshift,
+    })
+}
+
+fn upgrade(soak_between: &str) -> Vec<&str> {
+    vec![
+        "upgrade",
+        "--yes",
+        "--to",
+        NEW,
+        "--soak",
+        "3s",
+        "--soak-between",
+        soak_between,
+    ]
+}
+
+/// What must be as it was: the configuration, and what the broker keeps.
+fn kept(nodes: &[Node]) -> Vec<(Vec<u8>, String)> {
+    nodes
+        .iter()
+        .map(|node| {
+            let configuration = fs::read(node.root.join("etc/emqx.conf")).expect("a configuration");
+            let mut client = Client::connect(node.endpoint()).expect("a client");
+            (
+                configuration,
+                client.retained("site/1").expect("a retained message"),
+            )
+        })
+        .collect()
+}
+
+fn retain(cluster: &Cluster) {
+    let mut client = Client::connect(cluster.nodes[0].endpoint()).expect("a client");
+    client.retain("site/1", "green").expect("the message is kept");
+}
+
+fn rolls() -> Outcome {
+    let stage = stage()?;
+    let nodes = &stage.cluster.nodes;
+    retain(&stage.cluster);
+    let before = kept(nodes);
+    let clients = Clients::start(stage.balancer.port, "hello\n", 2, 9);
+    assert!(processes::poll(Duration::from_secs(10), || clients
+        .so_far()
+        .answered
+        > 20));
+    let view = View::start(stage.balancer.socket());
+
+    let ran = stage.upshift.run(&upgrade("1s")).expect(0);
+    ran.keep("emqx-rolling");
+
+    let (seen, met) = (view.finish(), clients.finish());
+    println!(
+        "    {} connections answered, {} came back",
+        met.answered, met.returned
+    );
+    assert!(met.refused.is_empty(), "{:?}\n{}", met.refused, ran.text());
+    assert_eq!(seen.given_while_out, 0, "{seen:?}");
+    let mut taken_out = seen.taken_out.clone();
+    taken_out.sort();
+    assert_eq!(taken_out, ["n1", "n2", "n3"]);
+    assert!(met.returned >= 6, "{met:?}");
+    assert_eq!(
+        stage.balancer.states().expect("HAProxy answers"),
+        ["UP", "UP", "UP"]
+    );
+    stage.cluster.expect_running(NEW);
+    stage.cluster.wait_complete(Duration::from_secs(10));
+    assert_eq!(kept(nodes), before);
+    for node in nodes {
+        assert_eq!(
+            node.ctl(&["status"]).stdout,
+            format!("Node '{}' {NEW} is started\n", node.node_name())
+        );
+        let plugins = node.ctl(&["plugins", "list"]).stdout;
+        assert!(!plugins.contains("active=false"), "{plugins}");
+    }
+    Ok(())
+}
+
+/// The second node raises an alarm once it runs the new release.
+fn goes_back() -> Outcome {
+    let stage = stage()?;
+    retain(&stage.cluster);
+    let before = kept(&stage.cluster.nodes);
+    let running = stage.upshift.start(&upgrade("20s"));
+    let second = &stage.cluster.nodes[1];
+    let is_new = || second.running().as_deref() == Some(NEW);
+    assert!(
+        processes::poll(Duration::from_secs(200), is_new),
+        "the second node was not upgraded"
+    );
+    second
+        .emqx(&["eval", "emqx_alarm:activate(<<\"high_cpu_usage\">>, <<\"95%\">>)"])
+        .expect(0);
+
+    let ran = running.finish(Duration::from_secs(300)).expect(4);
+
+    assert!(ran.text().contains("high_cpu_usage"), "{}", ran.text());
+    stage.cluster.expect_running(OLD);
+    stage.cluster.wait_complete(Duration::from_secs(10));
+    assert_eq!(kept(&stage.cluster.nodes), before);
+    assert_eq!(
+        stage.balancer.states().expect("HAProxy answers"),
+        ["UP", "UP", "UP"]
+    );
+    Ok(())
+}
+
+/// The page backs `etc` up into `backup/etc/emqx` and copies `backup/etc` into the new `etc`: what was saved comes to lie one
+/// level too deep, and nothing says so.
+fn nested_copy() -> Outcome {
+    let cluster = Cluster::start(3, OLD, &[NEW])?;
+    retain(&cluster);
+    let node = &cluster.nodes[2];
+    let backup = cluster.directory().join("backup");
+    node.emqx(&["stop"]).expect(0);
+    for name in ["etc", "data"] {
+        fs::create_dir_all(backup.join(name)).expect("a directory");
+        copy(&node.root.join(name), &backup.join(name));
+    }
+    fs::remove_dir_all(&node.root).expect("4.3 is uninstalled");
+    let new = package(&cluster.directory().join("fresh"), NEW)?;
+    node.unpack(&new).expect("4.4 is installed");
+    for name in ["etc", "data"] {
+        copy(&backup.join(name), &node.root.join(name));
+    }
+    assert!(
+        node.root.join("etc/etc/etc/emqx.conf").exists(),
+        "one level too deep, as on the page"
+    );
+
+    assert_eq!(node.emqx(&["start"]).status, 0, "and all is said to be well");
+    let status = node.ctl(&["status"]).expect(0).stdout;
+    assert_eq!(
+        status,
+        format!("Node 'emqx@127.0.0.1' {NEW} is started\n"),
+        "under the default name"
+    );
+    let members = node.ctl(&["cluster", "status"]).expect(0).stdout;
+    assert!(!members.contains("127.0.0.2"), "alone: {members}");
+    Ok(())
+}
+
+/// `cp -r FROM TO/`
+fn copy(from: &Path, to: &Path) {
+    let mut command = std::process::Command::new("cp");
+    command.arg("-r").arg(from).arg(format!("{}/", to.display()));
+    processes::run(&mut command, Duration::from_secs(60)).expect("cp ends well");
+}
