@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use upshift_model::Millis;
 use upshift_plan::{NodeIndex, StepId, StepKind};
 
@@ -121,6 +122,9 @@ pub struct StepTime {
     pub ended: Option<Millis>,
     /// How many attempts.
     pub attempts: u32,
+    /// How many connections others had to the server when it was stopped on the way back: they were disconnected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disconnected: Option<u64>,
 }
 
 fn stage_word(stage: &Stage) -> &'static str {
@@ -172,6 +176,10 @@ impl State {
                     began: state.began,
                     ended: state.ended,
                     attempts: state.attempt,
+                    disconnected: match recipe.kind {
+                        StepKind::Undo(_) => state.output.get("connections").and_then(Value::as_u64),
+                        _ => None,
+                    },
                 })
             })
             .collect()

@@ -50,6 +50,13 @@ pub struct HostReport {
     pub own_ms: u64,
     /// How many steps were begun on it.
     pub steps: usize,
+    /// How many connections of clients, and of other servers, going back has closed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub disconnected: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Report {
@@ -77,6 +84,7 @@ impl Report {
                     disturbed_ms: disturbed(own).0,
                     own_ms: own_stop_and_start(own).0,
                     steps: own.len(),
+                    disconnected: own.iter().filter_map(|step| step.disconnected).sum(),
                 }
             })
             .collect();
@@ -160,6 +168,19 @@ impl Report {
     }
 
     fn end(&self, text: &mut String) {
+        let lost: Vec<String> = self
+            .hosts
+            .iter()
+            .filter(|host| host.disconnected > 0)
+            .map(|host| format!("{} of {}", host.disconnected, host.host))
+            .collect();
+        if !lost.is_empty() {
+            let sum: u64 = self.hosts.iter().map(|host| host.disconnected).sum();
+            text.push_str(&format!(
+                "\ngoing back has closed {sum} connections of clients and of other servers: {}\n",
+                lost.join(", ")
+            ));
+        }
         if let Some(reason) = &self.reason {
             text.push_str(&format!("\nwhy: {reason}\n"));
         }
@@ -307,6 +328,7 @@ mod tests {
             began: Millis(began),
             ended: Some(Millis(ended)),
             attempts: 1,
+            disconnected: None,
         }
     }
 

@@ -194,6 +194,13 @@ fn restarted() -> Outcome {
     );
     let ran = cluster.upshift.run(&to("4.4.23", "2m")).expect(4);
     println!("{}", cluster.replace(&ran.stdout));
+    says(
+        &ran,
+        &[
+            "going back has closed",
+            "connections of clients and of other servers",
+        ],
+    );
     expect_back(&cluster, "4.4.23");
     assert_eq!(clients.connected(), 0);
     Ok(())

@@ -24,16 +24,7 @@ pub fn look(layout: &Layout, probe: &ConnectionsProbe) -> Result<Value> {
         let of = asked_after(&probe.of).count();
         return Ok(json!({ "running": false, "count": 0, "peers": [], "of": of, "kept": 0 }));
     };
-    let own = sockets_of(&process)?;
-    let mut rows = Vec::new();
-    for table in ["tcp", "tcp6"] {
-        let path = format!("/proc/{}/net/{table}", process.pid);
-        // A kernel without IPv6 has no such table.
-        let text = fs::read_to_string(path).unwrap_or_default();
-        rows.extend(text.lines().skip(1).filter_map(Row::parse));
-    }
-    rows.retain(|row| own.contains(&row.inode));
-    let peers = incoming(&rows, &probe.except);
+    let peers = incoming(&rows_of(&process)?, &probe.except);
     let there: BTreeSet<&str> = peers.iter().map(String::as_str).collect();
     let of = asked_after(&probe.of).count();
     let kept = asked_after(&probe.of).filter(|peer| there.contains(peer)).count();
@@ -43,6 +34,25 @@ pub fn look(layout: &Layout, probe: &ConnectionsProbe) -> Result<Value> {
 
 fn asked_after(of: &str) -> impl Iterator<Item = &str> {
     of.split(',').filter(|peer| !peer.is_empty())
+}
+
+/// How many connections others have opened to a process.
+pub fn count(process: &ProcessId) -> Result<usize> {
+    Ok(incoming(&rows_of(process)?, &[]).len())
+}
+
+/// The sockets of a process.
+fn rows_of(process: &ProcessId) -> Result<Vec<Row>> {
+    let own = sockets_of(process)?;
+    let mut rows = Vec::new();
+    for table in ["tcp", "tcp6"] {
+        let path = format!("/proc/{}/net/{table}", process.pid);
+        // A kernel without IPv6 has no such table.
+        let text = fs::read_to_string(path).unwrap_or_default();
+        rows.extend(text.lines().skip(1).filter_map(Row::parse));
+    }
+    rows.retain(|row| own.contains(&row.inode));
+    Ok(rows)
 }
 
 /// Numbers of the sockets that a process has open.

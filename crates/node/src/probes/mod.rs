@@ -1,7 +1,7 @@
 //! What can be observed on a host. A probe changes nothing.
 
 mod connect;
-mod connections;
+pub mod connections;
 mod file;
 mod log;
 mod process;

@@ -237,14 +237,17 @@ fn unfinished(command: &Command, finished: &Finished) -> Option<NodeError> {
     })
 }
 
-/// The last line that a program wrote before it failed, for the operator.
+/// The line that a program wrote before it failed, for the operator: the last one, or the last one that says `ERROR:`.
 fn detail(finished: &Finished) -> String {
     let stdout = output::plain(&String::from_utf8_lossy(&finished.stdout));
+    // What is said over several lines begins with the line that says most.
     let last = |text: &str| {
-        text.lines()
-            .rev()
-            .find(|line| !line.trim().is_empty())
-            .map(|line| line.trim().to_owned())
+        let mut lines = text.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+        let said = lines.clone().find(|line| {
+            let begin: String = line.chars().take(6).collect();
+            begin.eq_ignore_ascii_case("error:")
+        });
+        said.or_else(|| lines.next()).map(str::to_owned)
     };
     last(&finished.stderr)
         .or_else(|| last(&stdout))
@@ -358,6 +361,16 @@ mod tests {
         assert_eq!(failed.to_string(), "sh ended with status 9");
         let killed = observe(&shell("kill -9 $$")).unwrap();
         assert_eq!(killed["exit"], 137);
+    }
+
+    #[test]
+    fn an_error_of_several_lines_is_told_by_its_first() {
+        let text = "echo trying; echo 'ERROR: it failed: {reason,'; echo '  deep}}}'; exit 4";
+        let error = perform(&shell(text), "m", Keep::Memory).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "sh ended with status 4: ERROR: it failed: {reason,"
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::{ProcessId, supervised, systemd};
 use crate::digest;
 use crate::error::{NodeError, Result};
 use crate::layout::Layout;
+use crate::probes::connections;
 use crate::store;
 
 /// How long a start command's process may take to write its number down.
@@ -152,6 +153,10 @@ pub fn stop(layout: &Layout, stop: &StopService, mark: &str) -> Result<Value> {
     let begin = Instant::now();
     let patience = Duration::from_millis(stop.patience.0);
     let process = find(layout, &stop.service)?;
+    // Those that are connected now are disconnected; a count that cannot be had keeps nobody from stopping.
+    let connections = process
+        .as_ref()
+        .and_then(|process| connections::count(process).ok());
     let stopped = match (stop.service.effective().as_ref(), &process) {
         // Asked even without a main process: a unit that restarts by itself has none between two tries.
         (Service::Systemd(service), _) => Some(systemd::stop(&service.unit, process.as_ref(), patience)?),
@@ -171,6 +176,7 @@ pub fn stop(layout: &Layout, stop: &StopService, mark: &str) -> Result<Value> {
         "pid": process.map(|process| process.pid),
         "already": stopped.is_none(),
         "killed": stopped.is_some_and(|stopped| stopped.killed),
+        "connections": connections.unwrap_or(0),
         "took_ms": u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
     }))
 }
