@@ -1,6 +1,6 @@
 //! The ways that would disturb less than the one that is taken, and why they are not open.
 
-use upshift_model::profile::PathEdge;
+use upshift_model::profile::{PathEdge, Strategy};
 use upshift_model::version::Version;
 
 use super::applies_to;
@@ -11,8 +11,21 @@ use crate::refusal::Refusals;
 use crate::show::strategy_word;
 use crate::survey::Survey;
 
+/// A milder way that is not open.
+#[derive(Clone, Debug)]
+pub(crate) struct PassedOver {
+    /// Its strategy.
+    pub strategy: Strategy,
+    /// Why not, in a sentence.
+    pub words: String,
+}
+
 /// For each hop, the milder strategies that the profile knows for it, each with the first reason why it cannot be had here.
-pub(crate) fn passed_over(survey: &Survey<'_>, judge: &mut Judge<'_, '_>, legs: &[Leg<'_>]) -> Vec<String> {
+pub(crate) fn passed_over(
+    survey: &Survey<'_>,
+    judge: &mut Judge<'_, '_>,
+    legs: &[Leg<'_>],
+) -> Vec<PassedOver> {
     // Mistakes in the profile's ranges were told when the way was looked for.
     let rules = Rules::read(survey.profile, &mut Refusals::default());
     let mut said = Vec::new();
@@ -27,13 +40,17 @@ pub(crate) fn passed_over(survey: &Survey<'_>, judge: &mut Judge<'_, '_>, legs: 
         milder.sort_by_key(|edge| edge.strategy);
         for edge in milder {
             if let Some(reason) = closed_by(survey, judge, edge, &leg.from, &leg.to) {
-                said.push(format!(
+                let words = format!(
                     "{} to {} is done {}, because the {} way is not open: {reason}",
                     leg.from,
                     leg.to,
                     strategy_word(leg.edge.strategy),
                     strategy_word(edge.strategy)
-                ));
+                );
+                said.push(PassedOver {
+                    strategy: edge.strategy,
+                    words,
+                });
             }
         }
     }
