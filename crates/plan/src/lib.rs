@@ -72,17 +72,20 @@ pub fn plan(
     );
     let layout = layout::lay_out(&survey, &legs, &packages, &mut refusals);
     if !refusals.is_empty() {
-        // Who cannot have the way that is left may want the milder one.
-        for reason in milder {
+        // Who cannot have the way that is left may want the one that disturbs nobody.
+        for passed in milder
+            .into_iter()
+            .filter(|passed| passed.strategy == Strategy::Hot)
+        {
             refusals.add(
                 "condition",
-                reason,
-                "meet that condition, and the milder way is taken",
+                passed.words,
+                "meet that condition, and no server is taken out of service",
             );
         }
         return Err(refusals.into_sorted());
     }
-    warnings.extend(milder);
+    warnings.extend(milder.into_iter().map(|passed| passed.words));
     warnings.extend(warnings_of(&legs, &layout));
     let estimate = estimate::of(&survey, &packages, &layout.hops, &layout.recipes);
     let mut plan = Plan {
