@@ -129,6 +129,9 @@ pub struct ProcessMatch {
     /// Arguments that it has, next to each other and in this order, such as `-name emqx@10.0.0.1`.
     #[serde(default)]
     pub arguments: Vec<String>,
+    /// Directory that its executable lies in, at any depth, with links followed; any where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub below: Option<String>,
 }
 
 /// A program to run, as an argument vector. No shell is involved.

@@ -24,10 +24,18 @@ pub fn look(layout: &Layout, probe: &ConnectionsProbe) -> Result<Value> {
         let of = asked_after(&probe.of).count();
         return Ok(json!({ "running": false, "count": 0, "peers": [], "of": of, "kept": 0 }));
     };
-    let peers = incoming(&rows_of(&process)?, &probe.except);
-    let there: BTreeSet<&str> = peers.iter().map(String::as_str).collect();
+    let rows = rows_of(&process)?;
+    let peers = incoming(&rows, &probe.except);
+    // Those that are asked after came in, also where nobody listens at their port any more.
+    let there: BTreeSet<String> = rows
+        .iter()
+        .filter(|row| row.state == ESTABLISHED)
+        .map(Row::name)
+        .collect();
     let of = asked_after(&probe.of).count();
-    let kept = asked_after(&probe.of).filter(|peer| there.contains(peer)).count();
+    let kept = asked_after(&probe.of)
+        .filter(|peer| there.contains(*peer))
+        .count();
     let count = peers.len();
     Ok(json!({ "running": true, "count": count, "peers": named(peers), "of": of, "kept": kept }))
 }
@@ -77,6 +85,10 @@ struct Row {
 }
 
 impl Row {
+    fn name(&self) -> String {
+        format!("{}→{}", self.peer, self.local.port())
+    }
+
     fn parse(line: &str) -> Option<Row> {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         Some(Row {
@@ -117,7 +129,7 @@ fn incoming(rows: &[Row], except: &[String]) -> Vec<String> {
         .collect();
     rows.iter()
         .filter(|row| row.state == ESTABLISHED && ports.contains(&row.local.port()))
-        .map(|row| format!("{}→{}", row.peer, row.local.port()))
+        .map(Row::name)
         .collect()
 }
 

@@ -36,8 +36,17 @@ fn of_commands(service: &CommandService) -> Option<ProcessId> {
 /// The one process that is recognised; where there are several, the one that started first: what it has started itself, such as a
 /// command that has not replaced its program yet, came later.
 fn matching(wanted: &ProcessMatch) -> Option<ProcessId> {
+    let below = match &wanted.below {
+        // Nothing runs from a directory that is not there.
+        Some(directory) => Some(std::fs::canonicalize(directory).ok()?),
+        None => None,
+    };
     let is_it = |process: &ProcessId| {
         let program = process.executable();
+        let inside = |directory: &PathBuf| program.as_ref().is_some_and(|path| path.starts_with(directory));
+        if !below.as_ref().is_none_or(inside) {
+            return false;
+        }
         let name = program.as_deref().and_then(Path::file_name);
         let arguments = process.arguments();
         let has_arguments = wanted.arguments.is_empty()
