@@ -10,6 +10,8 @@ mod input;
 mod misbehaviour;
 #[path = "lab/operator.rs"]
 mod operator;
+#[path = "lab/releases.rs"]
+mod releases;
 
 use std::process::ExitCode;
 
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
         crashes::TRIALS,
         input::TRIALS,
         operator::TRIALS,
+        releases::TRIALS,
     ]
     .into_iter()
     .flatten()

@@ -23,7 +23,7 @@ pub enum ReleaseError {
     #[error(transparent)]
     Call(#[from] SessionError),
     /// The profile's texts cannot be filled in for this host.
-    #[error("the profile's release handler cannot be asked on this host: {0}")]
+    #[error("the fleet does not say enough about this host: {0}")]
     Template(#[from] TemplateError),
 }
 
@@ -50,10 +50,10 @@ impl ReleaseHost<'_> {
     pub async fn ask(&self, call: ReleaseCall, token: Option<u64>) -> Result<ReleaseAnswer, ReleaseError> {
         let names = self.names(&call).await?;
         let handler: Option<ReleaseHandler> = template::render(&self.profile.release_handler, &names)?;
-        let service: Service = match &handler {
-            // The tool starts and stops nothing by way of the service.
-            Some(_) => self.profile.service.clone(),
-            None => template::render(&self.profile.service, &names)?,
+        // The product's own tool starts and stops nothing by way of the service.
+        let service: Option<Service> = match (&handler, &call) {
+            (None, ReleaseCall::Install { .. }) => Some(template::render(&self.profile.service, &names)?),
+            _ => None,
         };
         let order = ReleaseOrder {
             call,

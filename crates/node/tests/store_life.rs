@@ -15,7 +15,7 @@ fn request(world: &World, call: ReleaseCall) -> Request {
     Request::Release(Box::new(ReleaseOrder {
         call,
         handler: None,
-        service: serde_json::from_value(service(world)).unwrap(),
+        service: Some(serde_json::from_value(service(world)).unwrap()),
         patience: upshift_model::Millis::seconds(10),
         fleet: "fleet".to_owned(),
         token: Some(1),

@@ -119,8 +119,8 @@ pub struct ReleaseOrder {
     pub call: ReleaseCall,
     /// The product's own tool, templates filled in; where absent, the host's release store does it.
     pub handler: Option<ReleaseHandler>,
-    /// The service that runs the releases of the store, templates filled in.
-    pub service: Service,
+    /// The service that runs the releases of the store, templates filled in; only an installation needs it.
+    pub service: Option<Service>,
     /// How long the service may take to stop.
     pub patience: Millis,
     /// Name of the fleet, the scope of tokens.

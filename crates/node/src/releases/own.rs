@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use upshift_model::action::{Artifact, StopService, UnpackRelease};
+use upshift_model::action::{Artifact, Service, StopService, UnpackRelease};
 use upshift_model::facts::ReleaseStatus;
 use upshift_model::release::{ReleaseAnswer, ReleaseCall, ReleaseOutcome};
 use upshift_wire::protocol::ReleaseOrder;
@@ -194,25 +194,32 @@ fn run_from_now_on(layout: &Layout, order: &ReleaseOrder, version: &str) -> Resu
     };
     durable::write_json(&layout.installing(), &installing)?;
     failpoint::hit("release-announced");
-    let runs = service::find(layout, &order.service)?.is_some();
+    let running = service_of(order)?;
+    let runs = service::find(layout, running)?.is_some();
     store::make_current(layout, version)?;
     failpoint::hit("release-current");
-    let started = if runs {
-        restart(layout, order, version)
-    } else {
-        Ok(())
+    let started = match runs {
+        true => restart(layout, order, running, version),
+        false => Ok(()),
     };
     durable::remove(&layout.installing())?;
     started
 }
 
-fn restart(layout: &Layout, order: &ReleaseOrder, version: &str) -> Result<()> {
-    stop(layout, order)?;
+fn service_of(order: &ReleaseOrder) -> Result<&Service> {
+    order
+        .service
+        .as_ref()
+        .ok_or_else(|| NodeError::refused("an installation must say which service runs the releases"))
+}
+
+fn restart(layout: &Layout, order: &ReleaseOrder, running: &Service, version: &str) -> Result<()> {
+    stop(layout, order, running)?;
     failpoint::hit("release-stopped");
-    service::start(layout, &order.service, MARK)?;
+    service::start(layout, running, MARK)?;
     let deadline = Instant::now() + LIVES;
     loop {
-        let Some(process) = service::find(layout, &order.service)? else {
+        let Some(process) = service::find(layout, running)? else {
             return Err(NodeError::refused(format!(
                 "the service ended as soon as release {version} had been started"
             )));
@@ -230,9 +237,9 @@ fn restart(layout: &Layout, order: &ReleaseOrder, version: &str) -> Result<()> {
     }
 }
 
-fn stop(layout: &Layout, order: &ReleaseOrder) -> Result<()> {
+fn stop(layout: &Layout, order: &ReleaseOrder, running: &Service) -> Result<()> {
     let stop = StopService {
-        service: order.service.clone(),
+        service: running.clone(),
         patience: order.patience,
     };
     service::stop(layout, &stop, MARK).map(|_| ())
@@ -240,9 +247,11 @@ fn stop(layout: &Layout, order: &ReleaseOrder) -> Result<()> {
 
 /// The permanent release runs again.
 fn go_back(layout: &Layout, order: &ReleaseOrder) -> Result<()> {
-    stop(layout, order)?;
+    let running = service_of(order)?;
+    durable::remove(&layout.installing())?;
+    stop(layout, order, running)?;
     store::before_start(layout)?;
-    service::start(layout, &order.service, MARK).map(|_| ())
+    service::start(layout, running, MARK).map(|_| ())
 }
 
 fn uninstall(layout: &Layout, version: &str) -> Result<Said> {
