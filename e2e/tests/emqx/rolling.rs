@@ -25,6 +25,7 @@ pub const TRIALS: &[Case] = &[
         "the_copy_that_the_vendors_page_shows_starts_an_empty_node",
         nested_copy,
     ),
+    ("a_lost_controller_leaves_no_node_on_the_new_release", guards),
 ];
 
 const OLD: &str = "4.3.22";
@@ -64,6 +65,14 @@ fn stage() -> Result<Stage, Skip> {
         balancer,
         upshift,
     })
+}
+
+impl Stage {
+    /// Whether a node runs a version, and no node is out of the load balancer.
+    fn serves(&self, node: &Node, version: &str) -> bool {
+        let states = self.balancer.states().unwrap_or_default();
+        node.running().as_deref() == Some(version) && states == ["UP", "UP", "UP"]
+    }
 }
 
 fn upgrade(soak_between: &str) -> Vec<&str> {
@@ -150,9 +159,8 @@ fn goes_back() -> Outcome {
     let before = kept(&stage.cluster.nodes);
     let running = stage.upshift.start(&upgrade("20s"));
     let second = &stage.cluster.nodes[1];
-    let is_new = || second.running().as_deref() == Some(NEW);
     assert!(
-        processes::poll(Duration::from_secs(200), is_new),
+        processes::poll(Duration::from_secs(200), || stage.serves(second, NEW)),
         "the second node was not upgraded"
     );
     second
@@ -169,6 +177,32 @@ fn goes_back() -> Outcome {
         stage.balancer.states().expect("HAProxy answers"),
         ["UP", "UP", "UP"]
     );
+    Ok(())
+}
+
+/// The controller is killed while the first node, already on the new release, is watched; nobody returns.
+fn guards() -> Outcome {
+    let stage = stage()?;
+    retain(&stage.cluster);
+    let before = kept(&stage.cluster.nodes);
+    let words = [upgrade("60s"), vec!["--guard-lease", "15s"]].concat();
+    let running = stage.upshift.start(&words);
+    let first = &stage.cluster.nodes[0];
+    assert!(
+        processes::poll(Duration::from_secs(200), || stage.serves(first, NEW)),
+        "the first node was not upgraded"
+    );
+    running.kill();
+
+    let is_old = || first.running().as_deref() == Some(OLD);
+    assert!(
+        processes::poll(Duration::from_secs(200), is_old),
+        "{:?}",
+        first.running()
+    );
+    stage.cluster.expect_running(OLD);
+    stage.cluster.wait_complete(Duration::from_secs(30));
+    assert_eq!(kept(&stage.cluster.nodes), before);
     Ok(())
 }
 
