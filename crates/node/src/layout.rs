@@ -13,7 +13,7 @@
 //! logs/<name>.log                what they print
 //! records/last-run               the run that has begun the last attempt
 //! records/fences.json            the newest fencing token of each fleet
-//! records/runs/<run>/            attempts begun and ended; where logs stood when the run began
+//! records/runs/<run>/            attempts begun and ended; where logs stood when the run began; what load balancers were found in
 //! records/guards/                guards
 //! records/orders.lock            held while an order is performed, or a guard reverts
 //! records/records.lock           held for a moment while fences and guards are read and written

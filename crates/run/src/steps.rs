@@ -388,14 +388,13 @@ impl State {
     /// The time for a step is over: it has failed, unless it was a wait that the run may go on without.
     fn run_out(&self, step: &mut StepState, view: &StepView<'_>) {
         let waits = view.recipe.action.is_none() && view.recipe.otherwise == Otherwise::GoOn;
-        let stage = if waits {
-            Stage::Proven
+        let reason = self.out_of_time(step, view);
+        if waits {
+            step.settle(Stage::Proven, self.now);
+            step.waiting = reason;
         } else {
-            Stage::Failed {
-                reason: self.out_of_time(step, view),
-            }
-        };
-        step.settle(stage, self.now);
+            step.settle(Stage::Failed { reason }, self.now);
+        }
     }
 
     fn out_of_time(&self, step: &StepState, view: &StepView<'_>) -> String {

@@ -114,7 +114,7 @@ pub struct StepTime {
     pub kind: StepKind,
     /// What was done.
     pub title: String,
-    /// `done`, `skipped`, `failed`, or how far it is.
+    /// `done`, `skipped`, `failed`, `went on without` (a wait that did not end in time), or how far it is.
     pub stage: String,
     /// When it began.
     pub began: Millis,
@@ -127,12 +127,14 @@ pub struct StepTime {
     pub disconnected: Option<u64>,
 }
 
-fn stage_word(stage: &Stage) -> &'static str {
-    match stage {
+fn stage_word(step: &StepState) -> &'static str {
+    match &step.stage {
         Stage::Condition(_) => "looking",
         Stage::Ordered { .. } => "acting",
         Stage::Backoff { .. } => "retrying",
         Stage::Proving { .. } => "proving",
+        // A wait that the run went on without keeps what it waited for.
+        Stage::Proven if !step.waiting.is_empty() => "went on without",
         Stage::Proven => "done",
         Stage::Skipped => "skipped",
         Stage::Failed { .. } => "failed",
@@ -172,7 +174,7 @@ impl State {
                     host: self.plan.node(step.node).name.clone(),
                     kind: recipe.kind,
                     title: recipe.title.clone(),
-                    stage: stage_word(&state.stage).to_owned(),
+                    stage: stage_word(state).to_owned(),
                     began: state.began,
                     ended: state.ended,
                     attempts: state.attempt,
@@ -318,7 +320,7 @@ impl State {
         Some(StepView {
             id,
             title: recipe.title.clone(),
-            stage: stage_word(&state.stage).to_owned(),
+            stage: stage_word(state).to_owned(),
             since: self.now.minus(state.began),
             remaining: state.deadline.minus(self.now),
             waiting: state.waiting.clone(),
@@ -333,7 +335,7 @@ impl State {
         Some(self.sentence(
             *id,
             if state.waiting.is_empty() {
-                stage_word(&state.stage)
+                stage_word(state)
             } else {
                 &state.waiting
             },

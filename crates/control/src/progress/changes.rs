@@ -63,7 +63,7 @@ pub enum Change {
         step: StepId,
         /// What was done.
         title: String,
-        /// `done`, `skipped` or `failed`.
+        /// `done`, `skipped`, `failed` or `went on without`.
         result: String,
         /// How long it took.
         took: Millis,

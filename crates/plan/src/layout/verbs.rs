@@ -82,7 +82,7 @@ impl<'a, 'b> Verbs<'a, 'b> {
             .proof
             .iter()
             .cloned()
-            .partition(|proof| proof.at == At::Node);
+            .partition(|proof| matches!(proof.at, At::Node | At::LoadBalancer));
         let whole = recipe.action.is_some() || recipe.only_if.is_some();
         let split = match (own.is_empty(), cluster.is_empty()) {
             _ if whole => (Some(index), None),

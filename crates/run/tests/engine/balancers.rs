@@ -49,7 +49,14 @@ fn a_wait_that_the_run_may_go_on_without_ends_with_its_time() {
         });
         puppet.start().run();
         match puppet.outcome() {
-            Outcome::Upgraded => assert_eq!(outcome, "upgraded"),
+            Outcome::Upgraded => {
+                assert_eq!(outcome, "upgraded");
+                let times = puppet.state.times();
+                let waits = times.iter().filter(|time| time.title == "drain");
+                assert!(
+                    waits.clone().count() == 3 && waits.clone().all(|time| time.stage == "went on without")
+                );
+            }
             Outcome::Reverted { reason, .. } => {
                 assert_eq!(outcome, "reverted");
                 assert!(reason.contains("everybody has left"), "{reason}");
