@@ -454,6 +454,14 @@ fn emqx_checks_find_what_a_hot_upgrade_trips_over() {
         fails(emqx().with("/probes/cluster/value", json!(stopped))),
         ["nobody-stopped"]
     );
+    for (probe, check) in [
+        ("/probes/temporary_space/free", "temporary-space"),
+        ("/probes/root_space/free", "release-space"),
+    ] {
+        // Three times the package is needed.
+        assert_eq!(fails(emqx().with(probe, json!(3 * 52_428_800 - 1))), [check]);
+        assert!(fails(emqx().with(probe, json!(3 * 52_428_800))).is_empty());
+    }
     assert_eq!(
         fails(emqx().with("/probes/release_owner/value", json!("root"))),
         ["releases-writable"]

@@ -86,6 +86,7 @@ fn planned(product: &str, known: &Value, from: &str, versions: &[&str]) -> Resul
     };
     let mut variant = known["target"].clone();
     variant.as_object_mut().unwrap().remove("version");
+    variant.as_object_mut().unwrap().remove("size");
     plan(
         &profile,
         "test",

@@ -171,7 +171,7 @@ impl<'s, 'a> Judge<'s, 'a> {
         }
     }
 
-    /// The named parts of the package that the server would get.
+    /// The named parts of the package that the server would get, and its size in bytes.
     fn target(&self, server: &Server<'_>, version: &str) -> Value {
         let package = packages::for_server(self.survey, version, server);
         let mut parts = json!(
@@ -181,6 +181,9 @@ impl<'s, 'a> Judge<'s, 'a> {
         );
         if let Value::Object(parts) = &mut parts {
             parts.insert("version".to_owned(), json!(version));
+            if let Some(artifact) = package {
+                parts.insert("size".to_owned(), json!(artifact.size));
+            }
         }
         parts
     }

@@ -278,7 +278,8 @@ impl<'a> Linter<'a> {
                 self.probe_names().map(str::to_owned).collect()
             }
             "host" => names::HOST_FIELDS.map(str::to_owned).to_vec(),
-            "target" | "variant" => self.parts.iter().cloned().collect(),
+            "target" => self.parts.iter().cloned().chain(["size".to_owned()]).collect(),
+            "variant" => self.parts.iter().cloned().collect(),
             _ => return,
         };
         if !known.iter().any(|name| name == member) {
