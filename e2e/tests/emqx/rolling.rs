@@ -238,6 +238,12 @@ fn nested_copy() -> Outcome {
     );
     let members = node.ctl(&["cluster", "status"]).expect(0).stdout;
     assert!(!members.contains("127.0.0.2"), "alone: {members}");
+    // Upshift sees it, whatever the commands ended with.
+    let checked = cluster.upshift.run(&["check", "--to", NEW]).expect(3).text();
+    assert!(
+        checked.contains("not every server of the fleet is a running member"),
+        "{checked}"
+    );
     Ok(())
 }
 

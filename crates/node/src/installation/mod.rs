@@ -131,11 +131,7 @@ fn file_of(layout: &Layout, release: &str) -> Result<PathBuf> {
 /// Removing a package takes the files away from under a running process, and does not stop it.
 fn nothing_runs(manager: Manager, package: &str) -> Result<()> {
     let files: BTreeSet<PathBuf> = manager.files(package)?.iter().map(|file| real(file)).collect();
-    let running = process::all().into_iter().filter_map(ProcessId::of);
-    let found = running
-        .filter_map(|process| Some((process.pid, process.executable()?)))
-        .find(|(_, executable)| files.contains(executable));
-    match found {
+    match running_one_of(&files) {
         None => Ok(()),
         Some((pid, executable)) => Err(NodeError::refused(format!(
             "process {pid} runs {}, which is of the package {package}; removing a package does not stop what runs",
@@ -144,6 +140,69 @@ fn nothing_runs(manager: Manager, package: &str) -> Result<()> {
     }
 }
 
+/// A process whose executable is one of these files.
+fn running_one_of(files: &BTreeSet<PathBuf>) -> Option<(u32, PathBuf)> {
+    let running = process::all().into_iter().filter_map(ProcessId::of);
+    running
+        .filter_map(|process| Some((process.pid, process.executable()?)))
+        .find(|(_, executable)| files.contains(executable))
+}
+
 fn real(file: &Path) -> PathBuf {
     file.canonicalize().unwrap_or_else(|_| file.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(manager: &str) -> InstallRelease {
+        InstallRelease {
+            manager: manager.to_owned(),
+            package: "emqx".to_owned(),
+            release: "4.4.16".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_release_whose_package_is_not_on_the_host_is_refused_before_anything_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::open(directory.path()).unwrap();
+        for manager in ["dpkg", "rpm"] {
+            let error = install(&layout, &order(manager), "mark").unwrap_err().to_string();
+            assert!(error.contains("upshift adopt"), "{error}");
+        }
+        let error = install(&layout, &order("store"), "mark").unwrap_err().to_string();
+        assert!(error.contains("not unpacked"), "{error}");
+        let error = install(&layout, &order("portage"), "mark")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("portage") && error.contains("dpkg and rpm"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn where_no_manager_installs_the_store_says_what_is_installed() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::open(directory.path()).unwrap();
+        let probe = InstalledProbe {
+            manager: String::new(),
+            package: "emqx".to_owned(),
+        };
+        let seen = look(&layout, &probe).unwrap();
+        assert_eq!(
+            (&seen["manager"], &seen["status"]),
+            (&json!("store"), &json!("absent"))
+        );
+    }
+
+    #[test]
+    fn what_runs_is_found_by_its_file() {
+        let own = real(&std::env::current_exe().unwrap());
+        let (_, found) = running_one_of(&[own.clone()].into()).unwrap();
+        assert_eq!(found, own);
+        assert_eq!(running_one_of(&[PathBuf::from("/no/such/program")].into()), None);
+    }
 }
