@@ -98,6 +98,25 @@ fn a_guard_that_nobody_renews_brings_the_old_version_back() {
 }
 
 #[test]
+fn a_guard_leaves_out_what_is_no_longer_needed() {
+    let (world, mut agent) = serving();
+    let touch = |name: &str| json!({"command": {"argv": ["touch", world.text(name)]}});
+    let more = json!({
+        "revert": [touch("first"), touch("second"), {"stop": {"service": service(&world), "patience": "10s"}}],
+        "until": {"probe": {"file": world.text("first")}, "expect": "value.exists"},
+    });
+    let before = agent.observe(process(&world))["pid"].clone();
+    agent.done(10, recipe(&world, "1s", more));
+    agent.kill();
+    eventually("the guard has reverted", || {
+        status(&world) == GuardStatus::Reverted
+    });
+    assert!(world.path("first").exists() && !world.path("second").exists());
+    // What serves was never stopped.
+    assert_eq!(world.agent().observe(process(&world))["pid"], before);
+}
+
+#[test]
 fn a_guard_that_is_renewed_waits_and_one_that_is_disarmed_is_gone() {
     let (world, mut agent) = serving();
     assert_eq!(agent.renew(1), Ok(GuardStatus::Absent));
