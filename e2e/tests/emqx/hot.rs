@@ -292,7 +292,7 @@ fn restarts_meanwhile() -> Outcome {
             .iter()
             .all(|node| status(node, "4.4.16").as_deref() == Some("current"))
     };
-    assert!(processes::poll(Duration::from_secs(120), installed));
+    assert!(processes::poll(Duration::from_secs(400), installed));
     cluster.nodes[1].emqx(&["stop"]).expect(0);
     cluster.nodes[1].emqx(&["start"]).expect(0);
     // What was not permanent is gone with the restart.
@@ -313,7 +313,7 @@ fn never_returns() -> Outcome {
         assert!(upgrade.runs(), "the upgrade ended early");
         status(&cluster.nodes[0], "4.4.16").as_deref() == Some("current")
     };
-    assert!(processes::poll(Duration::from_secs(120), first));
+    assert!(processes::poll(Duration::from_secs(400), first));
     upgrade.kill();
     let old = || {
         cluster
@@ -321,7 +321,7 @@ fn never_returns() -> Outcome {
             .iter()
             .all(|node| node.running().as_deref() == Some("4.4.15"))
     };
-    assert!(processes::poll(Duration::from_secs(240), old));
+    assert!(processes::poll(Duration::from_secs(400), old));
     for node in &cluster.nodes {
         assert_eq!(status(node, "4.4.15").as_deref(), Some("permanent"));
     }
