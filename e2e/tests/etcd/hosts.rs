@@ -1,6 +1,7 @@
 //! Three hosts with real sshd, in network namespaces.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ pub const TRIALS: &[Case] = &[
     ("an_ansible_inventory_a_jump_host_and_sudo", inventory),
     ("links_that_are_cut_again_and_again_cost_nothing", cut_links),
     ("a_host_with_a_full_disk_is_refused", full_disk),
+    ("a_disk_that_fills_up_in_the_middle_costs_nothing", disk_fills_up),
 ];
 
 struct Hosts {
@@ -134,5 +136,46 @@ fn full_disk() -> Outcome {
         ran.text()
     );
     fixture.expect_all("3.4.23");
+    Ok(())
+}
+
+/// Writes into a directory until its disk is full.
+fn fill(directory: &Path) {
+    let mut file = fs::File::create(directory.join("full")).expect("a file");
+    let zeros = [0; 4096];
+    while file.write_all(&zeros).is_ok() {}
+}
+
+fn disk_fills_up() -> Outcome {
+    let hosts = hosts(|bed, directory| bed.small_disk(&directory.join("cluster/h2/upshift"), 400))?;
+    let fixture = &hosts.fixture;
+    let before = fixture.cluster.configurations().expect("configurations");
+    let load = Load::start(&fixture.cluster.client(), "load", 100);
+    let mut upgrade = fixture.upshift.start(&to("3.5.16"));
+    let begun = processes::poll(Duration::from_secs(120), || {
+        let versions = fixture.cluster.versions();
+        assert!(upgrade.runs(), "it ended early: {versions:?}");
+        versions.iter().flatten().any(|version| version == "3.5.16")
+    });
+    assert!(begun, "no member runs the new release");
+    let disk = fixture.directory().join("cluster/h2/upshift");
+    fill(&disk);
+    let ran = upgrade.finish(Duration::from_secs(240));
+    println!("    {}", ran.status);
+    // What needs no more room may go on to its end; otherwise all is as it was.
+    match ran.status.code() {
+        Some(0) => fixture.expect_all("3.5.16"),
+        Some(4) => {
+            assert!(ran.text().contains("h2"), "{}", ran.text());
+            fixture.expect_all("3.4.23");
+            assert_eq!(fixture.cluster.configurations().expect("configurations"), before);
+        }
+        _ => panic!("{}", ran.text()),
+    }
+    fs::remove_file(disk.join("full")).expect("the file is removed");
+    let report = load.finish().expect("the cluster is read");
+    assert_eq!(report.lost, 0, "{report:?}");
+    expect_equal_hashes(fixture);
+    fixture.expect_nothing_left();
     Ok(())
 }
