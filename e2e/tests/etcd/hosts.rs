@@ -152,12 +152,16 @@ fn disk_fills_up() -> Outcome {
     let before = fixture.cluster.configurations().expect("configurations");
     let load = Load::start(&fixture.cluster.client(), "load", 100);
     let mut upgrade = fixture.upshift.start(&to("3.5.16"));
-    let begun = processes::poll(Duration::from_secs(120), || {
-        let versions = fixture.cluster.versions();
-        assert!(upgrade.runs(), "it ended early: {versions:?}");
-        versions.iter().flatten().any(|version| version == "3.5.16")
+    let new = |versions: Vec<Option<String>>| versions.iter().flatten().any(|version| version == "3.5.16");
+    processes::poll(Duration::from_secs(120), || {
+        new(fixture.cluster.versions()) || !upgrade.runs()
     });
-    assert!(begun, "no member runs the new release");
+    if !upgrade.runs() {
+        panic!(
+            "it ended early: {}",
+            upgrade.finish(Duration::from_secs(5)).text()
+        );
+    }
     let disk = fixture.directory().join("cluster/h2/upshift");
     fill(&disk);
     let ran = upgrade.finish(Duration::from_secs(240));

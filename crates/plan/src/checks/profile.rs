@@ -66,7 +66,7 @@ pub(super) fn check(
             if check.advice {
                 advise(survey, check, judge, about, warnings);
             } else if check.cluster {
-                whole(check, judge, about, refusals);
+                whole(survey, check, judge, about, refusals);
             } else {
                 each(survey, check, judge, about, refusals);
             }
@@ -97,10 +97,46 @@ fn link(check: &Check) -> Option<String> {
     check.source.as_ref().and_then(|source| source.link.clone())
 }
 
-fn whole(check: &Check, judge: &mut Judge<'_, '_>, about: About<'_>, refusals: &mut Refusals) {
+/// Why a check cannot be judged: a probe that it uses could not be asked. Said once for all checks, since it is one thing to mend.
+fn cannot_look(survey: &Survey<'_>, check: &Check, server: Option<&str>, refusals: &mut Refusals) -> bool {
+    let mut found = false;
+    let asked = survey
+        .servers
+        .iter()
+        .filter(|one| server.is_none_or(|name| name == one.name));
+    for one in asked {
+        let used = |name: &str| check.expect.contains(&format!("probes.{name}"));
+        let reasons = one
+            .facts
+            .probes
+            .iter()
+            .filter(|(name, _)| used(name))
+            .filter_map(|(_, value)| value.get("error")?.as_str());
+        for reason in reasons {
+            found = true;
+            refusals.note(
+                "probe-failed",
+                Some(one.name),
+                format!("{} cannot be looked at: {reason}", one.name),
+                "mend that; the checks that depend on it could not be judged".to_owned(),
+                None,
+            );
+        }
+    }
+    found
+}
+
+fn whole(
+    survey: &Survey<'_>,
+    check: &Check,
+    judge: &mut Judge<'_, '_>,
+    about: About<'_>,
+    refusals: &mut Refusals,
+) {
     let message = match judge.cluster(&check.expect, about) {
         Ok(true) => return,
         Ok(false) => judge.cluster_message(&check.message, about),
+        Err(_) if cannot_look(survey, check, None, refusals) => return,
         Err(error) => format!("{}: {error}", check.message),
     };
     refusals.note(
@@ -144,6 +180,7 @@ fn each(
         let message = match judge.server(&check.expect, server, about) {
             Ok(true) => continue,
             Ok(false) => judge.message(&check.message, server, about),
+            Err(_) if cannot_look(survey, check, Some(server.name), refusals) => continue,
             Err(error) => format!("{}: {error}", judge.message(&check.message, server, about)),
         };
         let code = format!("check:{}", check.name);

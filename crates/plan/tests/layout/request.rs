@@ -117,6 +117,24 @@ fn checks_may_be_skipped_at_the_operators_wish() {
     );
 }
 
+/// Whatever cannot be judged without a look that failed is one thing to mend, and not several.
+#[test]
+fn a_look_that_fails_is_told_once_with_its_reason() {
+    let mut facts = testing::facts(3, "1.0.0");
+    let probes = &mut facts.nodes.get_mut("n00002").unwrap().probes;
+    probes.insert(
+        "status".to_owned(),
+        serde_json::json!({"error": "no space left on device"}),
+    );
+    let refusals = plan_of(&testing::profile(), &facts, &testing::request("1.1.0", &[])).unwrap_err();
+    let told: Vec<&str> = refusals.iter().map(|refusal| refusal.code.as_str()).collect();
+    assert_eq!(told, ["probe-failed"], "{refusals:#?}");
+    assert_eq!(
+        refusals[0].message,
+        "n00002 cannot be looked at: no space left on device"
+    );
+}
+
 #[test]
 fn an_outage_may_be_accepted() {
     let mut request = testing::request("1.1.0", &[]);
