@@ -214,8 +214,16 @@ pub(crate) fn rearm(state: &State, hop: u32) -> Vec<Item> {
         .range((hop, 0)..=(hop, u32::MAX))
         .filter(|(_, window)| !window.reverted)
     {
-        let nodes = &window_of(&state.plan, hop, window).nodes;
-        if !nodes.iter().all(|node| state.guards.contains_key(node)) {
+        let the_window = window_of(&state.plan, hop, window);
+        // Where nothing was begun that has to be taken back, nothing needs a guard: the guard may be what could not be armed.
+        let begun = the_window
+            .revert
+            .iter()
+            .flat_map(|group| &group.steps)
+            .flat_map(|step| &step.undoes)
+            .any(|id| state.steps.get(id).is_some_and(|step| step.ordered));
+        let guarded = |node| state.guards.contains_key(node);
+        if begun && !the_window.nodes.iter().all(guarded) {
             push(&mut items, &state.plan, Part::Rearm, hop, window);
         }
     }

@@ -255,7 +255,7 @@ impl Testbed {
         network::set_link(&host.link, up)
     }
 
-    /// Mounts a small file system at a directory, made where it does not exist.
+    /// Mounts a small file system at a directory, made where it does not exist, and seen from every host.
     ///
     /// # Errors
     /// Where it cannot be mounted.
@@ -266,7 +266,23 @@ impl Testbed {
             .args(["-t", "tmpfs", "-o", &size, "upshift-test"])
             .arg(directory))?;
         self.mounts.push(directory.to_owned());
-        Ok(())
+        // `ip netns exec` gives each sshd a table of mounts of its own, as of when it was started.
+        self.hosts.iter().try_for_each(|host| self.restart_sshd(host))
+    }
+
+    fn restart_sshd(&self, host: &TestHost) -> Result<(), String> {
+        let pid_file = self.directory.path().join(format!("{}.pid", host.name));
+        let text = fs::read_to_string(&pid_file).map_err(|error| error.to_string())?;
+        let pid = text
+            .trim()
+            .parse()
+            .map_err(|_| format!("{} holds no number", pid_file.display()))?;
+        processes::signal(pid, rustix::process::Signal::TERM);
+        let gone = || !Path::new("/proc").join(text.trim()).exists();
+        if !processes::poll(Duration::from_secs(10), gone) {
+            return Err(format!("sshd on {} does not end", host.name));
+        }
+        self.start_sshd(host)
     }
 
     /// Processes that run on a host.

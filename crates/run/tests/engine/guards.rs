@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use upshift_model::action::{GuardStatus, Report};
+use upshift_plan::NodeIndex;
 
 use crate::puppet::{BACK, Builder, Puppet, held, reverted, seconds, without};
 
@@ -97,4 +98,27 @@ fn a_host_that_is_lost_after_the_decision_is_in_doubt_and_an_operator_is_asked()
     );
     puppet.run();
     assert!(held(&puppet).contains("in doubt"));
+}
+
+/// The disk of the host may be full, and nothing was done there that a guard would have to take back.
+#[test]
+fn a_guard_that_cannot_be_armed_does_not_bar_the_way_back() {
+    let mut puppet = Puppet::new(Builder::rolling().plan);
+    puppet.on_order = Box::new(|order, title| {
+        Some(if order.node == NodeIndex(1) && title == "arm guard" {
+            Report::Failed {
+                reason: "no space left on device".to_owned(),
+            }
+        } else {
+            Report::Done { output: Value::Null }
+        })
+    });
+    puppet.start().run();
+    assert!(reverted(&puppet).contains("no space left"));
+    assert!(puppet.orders_to("h1").ends_with(&BACK));
+    assert_eq!(
+        puppet.orders_to("h2"),
+        ["unpack", "arm guard"],
+        "it is not asked again"
+    );
 }
