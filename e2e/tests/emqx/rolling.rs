@@ -169,7 +169,8 @@ fn goes_back() -> Outcome {
     let running = stage.upshift.start(&upgrade("20s"));
     let second = &stage.cluster.nodes[1];
     assert!(
-        processes::poll(Duration::from_secs(400), || stage.serves(second, NEW)),
+        processes::poll(Duration::from_secs(400), || second.running().as_deref()
+            == Some(NEW)),
         "the second node was not upgraded"
     );
     second
