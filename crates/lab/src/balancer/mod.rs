@@ -131,6 +131,8 @@ impl Drop for Balancer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Best effort: what stays is a configuration file and a log.
+        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
