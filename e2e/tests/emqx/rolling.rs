@@ -165,7 +165,8 @@ fn rolls() -> Outcome {
 fn goes_back() -> Outcome {
     if std::env::var_os("UPSHIFT_E2E_EXHAUSTIVE").is_none() {
         return Err(Skip(
-            "it takes six minutes, and failed once on a busy machine; set UPSHIFT_E2E_EXHAUSTIVE=1".to_owned(),
+            "it takes six minutes, and failed once on a busy machine; set UPSHIFT_E2E_EXHAUSTIVE=1"
+                .to_owned(),
         ));
     }
     let stage = stage()?;
