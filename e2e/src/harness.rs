@@ -22,6 +22,17 @@ impl From<Unavailable> for Skip {
 /// How a test ends; it fails by panicking.
 pub type Outcome = Result<(), Skip>;
 
+/// Passes where long tests are asked for with `UPSHIFT_E2E_EXHAUSTIVE`.
+///
+/// # Errors
+/// Where they are not.
+pub fn only_when_exhaustive(takes: &str) -> Outcome {
+    match std::env::var_os("UPSHIFT_E2E_EXHAUSTIVE") {
+        Some(_) => Ok(()),
+        None => Err(Skip(format!("it takes {takes}; set UPSHIFT_E2E_EXHAUSTIVE=1"))),
+    }
+}
+
 /// A test as a list of them has it: its name, and what it does.
 pub type Case = (&'static str, fn() -> Outcome);
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use upshift_e2e::emqx::{Clients, Cluster, Node};
-use upshift_e2e::harness::{Case, Outcome};
+use upshift_e2e::harness::{Case, Outcome, only_when_exhaustive};
 use upshift_e2e::program::Ran;
 use upshift_lab::processes;
 
@@ -166,6 +166,7 @@ fn code_change_fails() -> Outcome {
 }
 
 fn bad_later() -> Outcome {
+    only_when_exhaustive("two to four minutes")?;
     let cluster = Cluster::start(3, "4.4.15", &["4.4.21"])?;
     for node in &cluster.nodes {
         node.set("bad_after_ms", "30000");
@@ -190,6 +191,7 @@ fn bad_later() -> Outcome {
 }
 
 fn restarted() -> Outcome {
+    only_when_exhaustive("two to four minutes")?;
     let cluster = Cluster::start(3, "4.4.15", &["4.4.23"])?;
     for node in &cluster.nodes {
         node.set("bad_after_ms", "30000");
@@ -215,6 +217,7 @@ fn restarted() -> Outcome {
 }
 
 fn soft_purge() -> Outcome {
+    only_when_exhaustive("two to four minutes")?;
     let cluster = Cluster::start(3, "4.4.15", &["4.4.26"])?;
     // On every node a process stays in code that is no longer the newest.
     for node in &cluster.nodes {
@@ -261,6 +264,7 @@ fn refused() -> Outcome {
 }
 
 fn left_over() -> Outcome {
+    only_when_exhaustive("two to four minutes")?;
     let cluster = Cluster::start(2, "4.4.15", &["4.4.16"])?;
     let node = &cluster.nodes[0];
     // Somebody unpacked by hand, and left the package and what the tool makes of it; the archive is another version's.
@@ -282,6 +286,7 @@ fn left_over() -> Outcome {
 }
 
 fn restarts_meanwhile() -> Outcome {
+    only_when_exhaustive("two to four minutes")?;
     let cluster = Cluster::start(3, "4.4.15", &["4.4.16"])?;
     let mut clients = Clients::connect(&cluster.nodes, EACH).expect("clients");
     let mut upgrade = cluster.upshift.start(&to("4.4.16", "2m"));
@@ -305,6 +310,7 @@ fn restarts_meanwhile() -> Outcome {
 }
 
 fn never_returns() -> Outcome {
+    only_when_exhaustive("two to four minutes")?;
     let cluster = Cluster::start(3, "4.4.15", &["4.4.16"])?;
     let mut arguments = to("4.4.16", "5m");
     arguments.extend(["--guard-lease", "15s"].map(str::to_owned));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use upshift_e2e::emqx::{Client, Cluster, Installation, Node, package};
-use upshift_e2e::harness::{Case, Outcome, Skip};
+use upshift_e2e::harness::{Case, Outcome, Skip, only_when_exhaustive};
 use upshift_e2e::program::Upshift;
 use upshift_lab::balancer::{Balancer, Clients, View};
 use upshift_lab::fetch::{self, Cache, Unavailable};
@@ -163,12 +163,7 @@ fn rolls() -> Outcome {
 
 /// The second node raises an alarm once it runs the new release.
 fn goes_back() -> Outcome {
-    if std::env::var_os("UPSHIFT_E2E_EXHAUSTIVE").is_none() {
-        return Err(Skip(
-            "it takes six minutes, and failed once on a busy machine; set UPSHIFT_E2E_EXHAUSTIVE=1"
-                .to_owned(),
-        ));
-    }
+    only_when_exhaustive("six minutes, and failed once on a busy machine")?;
     let stage = stage()?;
     retain(&stage.cluster);
     let before = kept(&stage.cluster.nodes);
@@ -198,6 +193,7 @@ fn goes_back() -> Outcome {
 
 /// The controller is killed while the first node, already on the new release, is watched; nobody returns.
 fn guards() -> Outcome {
+    only_when_exhaustive("two to four minutes")?;
     let stage = stage()?;
     retain(&stage.cluster);
     let before = kept(&stage.cluster.nodes);
@@ -225,6 +221,7 @@ fn guards() -> Outcome {
 /// The page backs `etc` up into `backup/etc/emqx` and copies `backup/etc` into the new `etc`: what was saved comes to lie one
 /// level too deep, and nothing says so.
 fn nested_copy() -> Outcome {
+    only_when_exhaustive("two to four minutes")?;
     let cluster = Cluster::start(3, OLD, &[NEW])?;
     retain(&cluster);
     let node = &cluster.nodes[2];
