@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use upshift_e2e::fixture::Fixture;
@@ -10,6 +11,7 @@ use upshift_e2e::program::Upshift;
 use upshift_lab::balancer::Balancer;
 use upshift_lab::cluster::Member;
 use upshift_lab::fetch::{self, Cache, Unavailable};
+use upshift_lab::processes;
 
 /// What every client says first.
 pub const GREETING: &str = "GET /version HTTP/1.1\r\nHost: service\r\nConnection: close\r\n\r\n";
@@ -56,10 +58,15 @@ impl Stage {
         operator(&self.fixture, "servers.yaml", &text)
     }
 
-    /// The states of n1, n2 and n3 as HAProxy names them.
+    /// The states of n1, n2 and n3 as HAProxy names them, once none of its own looks at a server is halfway (`UP 1/2`).
     #[track_caller]
     pub fn states(&self) -> Vec<String> {
-        self.balancer.states().expect("HAProxy answers")
+        let mut states = Vec::new();
+        processes::poll(Duration::from_secs(10), || {
+            states = self.balancer.states().expect("HAProxy answers");
+            !states.iter().any(|state| state.contains('/'))
+        });
+        states
     }
 
     /// Tells HAProxy about a member, as an operator does.
