@@ -3,7 +3,7 @@
 use upshift_model::profile::{Check, Strategy};
 use upshift_model::version::{Range, Version};
 
-use crate::judge::{About, Judge};
+use crate::judge::{About, Judge, Needed};
 use crate::layout::Leg;
 use crate::refusal::Refusals;
 use crate::survey::Survey;
@@ -100,17 +100,17 @@ fn link(check: &Check) -> Option<String> {
 /// Why a check cannot be judged: a probe that it uses could not be asked. Said once for all checks, since it is one thing to mend.
 fn cannot_look(survey: &Survey<'_>, check: &Check, server: Option<&str>, refusals: &mut Refusals) -> bool {
     let mut found = false;
+    let needed = Needed::by(&check.expect);
     let asked = survey
         .servers
         .iter()
         .filter(|one| server.is_none_or(|name| name == one.name));
     for one in asked {
-        let used = |name: &str| check.expect.contains(&format!("probes.{name}"));
         let reasons = one
             .facts
             .probes
             .iter()
-            .filter(|(name, _)| used(name))
+            .filter(|(name, _)| needed.sees(name))
             .filter_map(|(_, value)| value.get("error")?.as_str());
         for reason in reasons {
             found = true;

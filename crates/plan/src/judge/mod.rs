@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use upshift_model::expr::{Expression, Scope};
 use upshift_model::template;
 
-use needed::Needed;
+pub(crate) use needed::Needed;
 
 use crate::packages;
 use crate::survey::{Server, Survey};

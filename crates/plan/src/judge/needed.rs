@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// What a text can see of `probes`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Needed {
+pub(crate) enum Needed {
     /// All of it, as far as is known.
     Everything,
     /// What lies under these paths.
@@ -32,6 +32,14 @@ impl Needed {
             paths.insert(path);
         }
         Needed::Paths(paths)
+    }
+
+    /// Whether anything of a probe can be seen.
+    pub fn sees(&self, probe: &str) -> bool {
+        match self {
+            Needed::Everything => true,
+            Needed::Paths(paths) => paths.iter().any(|path| path[0] == probe),
+        }
     }
 
     /// Drops what cannot be seen.
@@ -124,5 +132,12 @@ mod tests {
         ] {
             assert_eq!(kept(text)["other"], json!(1), "{text}");
         }
+    }
+
+    #[test]
+    fn a_probe_is_not_taken_for_another_whose_name_begins_alike() {
+        let needed = Needed::by("probes.status_of_all.exit == 0");
+        assert!(needed.sees("status_of_all") && !needed.sees("status"));
+        assert!(Needed::by("size(probes) == 2").sees("status"));
     }
 }
