@@ -5,6 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use upshift_lab::fetch::Unavailable;
@@ -44,6 +45,27 @@ pub struct Trial {
     pub run: fn() -> Outcome,
 }
 
+/// What panics of the test under way have said, in order; a thread that a test starts may panic as well.
+type Said = Arc<Mutex<String>>;
+
+/// Panics are shown as ever, and kept for the summary.
+fn keep_what_panics_say() -> Said {
+    let said = Said::default();
+    let kept = Arc::clone(&said);
+    let shown = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        shown(panic);
+        let mut said = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        said.push_str(&format!("{panic}\n"));
+    }));
+    said
+}
+
+/// What was said since the last look.
+fn take(said: &Said) -> String {
+    std::mem::take(&mut said.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
 /// Runs the tests whose names contain one of the words of the command line, or all.
 pub fn main(trials: &[Trial]) -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -61,9 +83,11 @@ pub fn main(trials: &[Trial]) -> ExitCode {
         .collect();
     println!("\nrunning {} tests", chosen.len());
     let began = Instant::now();
+    let said = keep_what_panics_say();
     let (mut passed, mut failed, mut skipped) = (0, Vec::new(), 0);
     for trial in &chosen {
         let started = Instant::now();
+        take(&said);
         let outcome = catch_unwind(AssertUnwindSafe(trial.run));
         let took = started.elapsed().as_secs_f64();
         match outcome {
@@ -77,12 +101,15 @@ pub fn main(trials: &[Trial]) -> ExitCode {
             }
             Err(_) => {
                 println!("test {} ... FAILED ({took:.1} s)", trial.name);
-                failed.push(trial.name);
+                failed.push((trial.name, take(&said)));
             }
         }
     }
     if !failed.is_empty() {
-        println!("\nfailures:\n    {}", failed.join("\n    "));
+        println!("\nfailures:");
+        for (name, said) in &failed {
+            println!("\n---- {name} stdout ----\n{said}");
+        }
     }
     let word = if failed.is_empty() { "ok" } else { "FAILED" };
     println!(

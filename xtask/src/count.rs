@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 
 use crate::run::{TaskError, show};
 
-/// How many tests passed, failed, and were skipped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How many tests passed and were skipped, and which failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     /// Passed.
     pub passed: u64,
@@ -14,6 +14,8 @@ pub struct Count {
     pub failed: u64,
     /// Skipped; each says why in a line of its own.
     pub skipped: u64,
+    /// What the runners said of each that failed, told once more at the end: its name, and how it failed where known.
+    pub failures: Vec<String>,
 }
 
 impl Count {
@@ -22,6 +24,7 @@ impl Count {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+        self.failures.extend(other.failures);
     }
 }
 
@@ -38,7 +41,39 @@ pub fn closing_line(line: &str) -> Option<Count> {
         passed: number("passed")?,
         failed: number("failed")?,
         skipped: number("ignored").unwrap_or(0),
+        failures: Vec::new(),
     })
+}
+
+/// Lines that are told of a failure, so that all failures together still fit a screen.
+const LINES_OF_A_FAILURE: usize = 8;
+
+/// Reads failures from the lines of a Rust test runner: `---- name stdout ----`, and what the test printed below it.
+#[derive(Debug, Default)]
+struct Failures {
+    found: Vec<String>,
+    inside: Option<usize>,
+}
+
+impl Failures {
+    fn line(&mut self, line: &str) {
+        if let Some(name) = line
+            .strip_prefix("---- ")
+            .and_then(|rest| rest.strip_suffix(" stdout ----"))
+        {
+            self.found.push(name.to_owned());
+            self.inside = Some(0);
+        } else if line == "failures:" || closing_line(line).is_some() {
+            self.inside = None;
+        } else if let (Some(told), Some(failure)) = (self.inside, self.found.last_mut())
+            && told < LINES_OF_A_FAILURE
+            && !line.trim().is_empty()
+        {
+            failure.push_str("\n    ");
+            failure.push_str(line);
+            self.inside = Some(told + 1);
+        }
+    }
 }
 
 /// Runs a test command, shows what it prints, and counts. A command that fails without a failed test counts as one.
@@ -48,19 +83,22 @@ pub fn run_and_count(mut command: Command) -> Result<Count, TaskError> {
     let start = |error: std::io::Error| TaskError::Failed(format!("`{shown}` did not start: {error}"));
     let mut child = command.stdout(Stdio::piped()).spawn().map_err(start)?;
     let mut count = Count::default();
+    let mut failures = Failures::default();
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
             if let Some(closing) = closing_line(&line) {
                 count.add(closing);
             }
+            failures.line(&line);
             println!("{line}");
         }
     }
     let status = child.wait().map_err(start)?;
     if !status.success() && count.failed == 0 {
-        println!("`{shown}` ended with {status}");
+        failures.found.push(format!("`{shown}` ended with {status}"));
         count.failed = 1;
     }
+    count.failures = failures.found;
     Ok(count)
 }
 
@@ -76,10 +114,23 @@ mod tests {
             Some(Count {
                 passed: 12,
                 failed: 2,
-                skipped: 1
+                skipped: 1,
+                failures: Vec::new()
             })
         );
         assert_eq!(closing_line("test engine::a ... ok"), None);
         assert_eq!(closing_line("test result: "), None);
+    }
+
+    #[test]
+    fn failures_are_told_with_what_they_printed() {
+        let mut failures = Failures::default();
+        let printed = "test b ... FAILED\n\nfailures:\n\n---- a::b stdout ----\nthread 'b' panicked at c.rs:1:2:\nleft: 1\n\n\nfailures:\n    a::b\n\n\
+                       test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s\nlater";
+        printed.lines().for_each(|line| failures.line(line));
+        assert_eq!(
+            failures.found,
+            ["a::b\n    thread 'b' panicked at c.rs:1:2:\n    left: 1"]
+        );
     }
 }

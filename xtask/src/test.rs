@@ -34,6 +34,9 @@ pub fn main(names: &[String]) -> Result<(), TaskError> {
         .iter()
         .filter(|product| names.is_empty() || names.iter().any(|name| name == *product));
     count.add(end_to_end(chosen.copied())?);
+    for failure in &count.failures {
+        println!("failed: {failure}");
+    }
     println!("took {} s", began.elapsed().as_secs());
     println!(
         "{} passed, {} failed, {} skipped",
