@@ -179,6 +179,13 @@ pub(crate) struct WindowState {
     pub(crate) reverted: bool,
 }
 
+impl WindowState {
+    /// Whether the way through it was gone to its end and not taken back.
+    pub(crate) fn is_done(&self) -> bool {
+        self.closed.is_some() && !self.reverted
+    }
+}
+
 /// The watch after a window or hop.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SoakState {

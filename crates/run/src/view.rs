@@ -9,7 +9,7 @@ use upshift_plan::{NodeIndex, StepId, StepKind};
 
 use crate::event::{Decision, Outcome};
 use crate::program::{Item, Part, nodes_of};
-use crate::state::{Stage, State, StepState};
+use crate::state::{Stage, State, StepState, WindowState};
 
 /// A run at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -277,40 +277,49 @@ impl State {
             .filter_map(|id| Some((self.find(*id)?.0.node, *id)))
             .collect();
         let mut latest: BTreeMap<NodeIndex, (u32, u32)> = BTreeMap::new();
-        for &(hop, window) in self.windows.keys() {
-            latest.extend(
-                nodes_of(&self.plan, hop, window)
-                    .iter()
-                    .map(|node| (*node, (hop, window))),
-            );
+        // The last hop that each server has done and not taken back.
+        let mut reached: BTreeMap<NodeIndex, u32> = BTreeMap::new();
+        for (&(hop, window), state) in &self.windows {
+            for node in nodes_of(&self.plan, hop, window) {
+                latest.insert(*node, (hop, window));
+                if state.is_done() {
+                    reached.insert(*node, hop);
+                }
+            }
         }
         (0..self.plan.nodes.len() as u32)
             .map(NodeIndex)
-            .map(|node| self.node_view(node, steps.get(&node).copied(), latest.get(&node).copied()))
+            .map(|node| {
+                let step = steps.get(&node).and_then(|id| self.step_view(*id));
+                self.node_view(node, step, latest.get(&node), reached.get(&node))
+            })
             .collect()
     }
 
-    fn node_view(&self, node: NodeIndex, step: Option<StepId>, window: Option<(u32, u32)>) -> NodeView {
+    fn node_view(
+        &self,
+        node: NodeIndex,
+        step: Option<StepView>,
+        latest: Option<&(u32, u32)>,
+        reached: Option<&u32>,
+    ) -> NodeView {
         let planned = self.plan.node(node);
         let guard = self
             .guards
             .get(&node)
             .filter(|guard| !guard.fired)
             .map(|guard| guard.until.minus(self.now));
-        let state = window.and_then(|at| self.windows.get(&at));
-        let done = state.is_some_and(|state| state.closed.is_some() && !state.reverted);
-        let version = match window {
-            None => planned.version.clone(),
-            Some((hop, _)) if done => self.plan.hops[hop as usize].to.clone(),
-            Some((hop, _)) => self.plan.hops[hop as usize].from.clone(),
-        };
+        let window = latest.and_then(|at| self.windows.get(at));
         NodeView {
             name: planned.name.clone(),
-            version,
-            step: step.and_then(|id| self.step_view(id)),
+            version: match reached {
+                Some(hop) => self.plan.hops[*hop as usize].to.clone(),
+                None => planned.version.clone(),
+            },
+            step,
             guard,
-            disturbed: state.map(|state| state.closed.unwrap_or(self.now).minus(state.opened)),
-            done,
+            disturbed: window.map(|window| window.closed.unwrap_or(self.now).minus(window.opened)),
+            done: window.is_some_and(WindowState::is_done),
         }
     }
 

@@ -5,6 +5,7 @@ mod balancers;
 mod controllers;
 mod forward;
 mod guards;
+mod hops;
 mod no_return;
 mod operators;
 mod puppet;

@@ -15,6 +15,9 @@ use upshift_plan::{
 
 use super::seconds;
 
+/// Added to the numbers of the steps of the first hop; no plan here has as many.
+const SECOND_HOP: u32 = 1000;
+
 /// Builds a plan: three servers, one rolling window each, with the steps that tests need.
 pub struct Builder {
     pub plan: Plan,
@@ -222,6 +225,36 @@ impl Builder {
             .iter_mut()
             .find(|recipe| recipe.title == title)
             .expect("a recipe of that title")
+    }
+
+    /// The hop once more, from 2.0.0 to 3.0.0; what protects it looks at every host for `protected`.
+    pub fn second_hop(mut self) -> Self {
+        let protect = self.add(recipe(
+            StepKind::Do(Slot::Protect),
+            "protect",
+            switch("protect"),
+            "protected",
+        ));
+        let mut hop = self.plan.hops[0].clone();
+        hop.from = "2.0.0".to_owned();
+        hop.to = "3.0.0".to_owned();
+        for window in &mut hop.windows {
+            let groups = window
+                .gate
+                .iter_mut()
+                .chain(&mut window.forward)
+                .chain(&mut window.revert_gate)
+                .chain(&mut window.rearm)
+                .chain(&mut window.revert);
+            for step in groups.flat_map(|group| &mut group.steps) {
+                let other = |id: StepId| StepId(id.0 + SECOND_HOP);
+                step.id = other(step.id);
+                step.undoes = step.undoes.iter().copied().map(other).collect();
+            }
+        }
+        hop.protect = vec![self.group_all(protect)];
+        self.plan.hops.push(hop);
+        self
     }
 
     pub fn no_return(mut self) -> Self {

@@ -1,0 +1,107 @@
+//! Plans of more than one hop.
+
+use serde_json::json;
+use upshift_plan::Plan;
+use upshift_run::{Decision, OperatorCommand, Outcome};
+
+use crate::puppet::{BACK, Builder, FORWARD, Puppet, held, without};
+
+const HOSTS: [&str; 3] = ["h1", "h2", "h3"];
+
+fn two_hops() -> Builder {
+    Builder::rolling().second_hop()
+}
+
+/// A puppet that is upgraded, by both hops.
+fn upgraded(plan: Plan) -> Puppet {
+    let mut puppet = Puppet::new(plan);
+    puppet.start().run();
+    assert_eq!(puppet.outcome(), Outcome::Upgraded);
+    puppet
+}
+
+fn times_back(puppet: &Puppet, host: &str) -> usize {
+    let orders = puppet.orders_to(host);
+    orders.iter().filter(|title| **title == BACK[1]).count()
+}
+
+#[test]
+fn hop_after_hop_each_with_a_decision_of_its_own() {
+    let puppet = upgraded(two_hops().plan);
+    for host in HOSTS {
+        assert_eq!(
+            puppet.orders_to(host),
+            [&FORWARD[..], &["protect"], &FORWARD[1..]].concat()
+        );
+    }
+    assert_eq!(
+        puppet.decisions,
+        [Decision::Stay { hop: 0 }, Decision::Stay { hop: 1 }]
+    );
+    assert!(
+        puppet
+            .state
+            .view()
+            .nodes
+            .iter()
+            .all(|node| node.version == "3.0.0")
+    );
+}
+
+#[test]
+fn between_two_hops_the_cluster_is_left_on_the_version_that_it_reached() {
+    let mut puppet = without(two_hops(), "protected@h2");
+    puppet.start().run();
+    let reason = held(&puppet);
+    assert!(
+        reason.contains("between two hops, every server on 2.0.0"),
+        "{reason}"
+    );
+    assert!(HOSTS.iter().all(|host| times_back(&puppet, host) == 0));
+    puppet.on_probe = Box::new(|_, _| Some(Ok(json!({"ok": true}))));
+    puppet.operator(OperatorCommand::Resume).run();
+    assert_eq!(puppet.outcome(), Outcome::Upgraded);
+}
+
+#[test]
+fn a_fault_in_the_second_hop_takes_that_hop_back_and_no_other() {
+    let mut puppet = Puppet::new(two_hops().plan);
+    puppet.on_probe = Box::new(|_, _| Some(Ok(json!({"ok": true}))));
+    puppet
+        .start()
+        .until(|puppet| puppet.decisions.contains(&Decision::Stay { hop: 0 }));
+    puppet.on_probe = Box::new(|probe, _| Some(Ok(json!({"ok": probe != "recovered@h2"}))));
+    puppet.run();
+    match puppet.outcome() {
+        Outcome::Reverted { to, reason } => {
+            assert_eq!(to, "2.0.0");
+            assert!(reason.contains("h2"), "{reason}");
+        }
+        other => panic!("not reverted: {other:?}"),
+    }
+    assert_eq!(HOSTS.map(|host| times_back(&puppet, host)), [1, 1, 0]);
+    assert!(
+        puppet
+            .state
+            .view()
+            .nodes
+            .iter()
+            .all(|node| node.version == "2.0.0")
+    );
+}
+
+#[test]
+fn an_upgrade_over_two_hops_is_reverted_hop_by_hop() {
+    let mut puppet = upgraded(two_hops().plan);
+    puppet.operator(OperatorCommand::Revert).run();
+    assert!(matches!(puppet.outcome(), Outcome::Reverted { to, .. } if to == "1.0.0"));
+    assert_eq!(HOSTS.map(|host| times_back(&puppet, host)), [2, 2, 2]);
+    assert!(
+        puppet
+            .state
+            .view()
+            .nodes
+            .iter()
+            .all(|node| node.version == "1.0.0")
+    );
+}
