@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use flate2::Crc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -47,6 +48,13 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let contents = serde_json::to_vec(value)
         .map_err(|error| NodeError::refused(format!("cannot write {}: {error}", path.display())))?;
     write(path, &contents)
+}
+
+/// The checksum of a line of a record.
+pub fn checksum(words: &str) -> u32 {
+    let mut crc = Crc::new();
+    crc.update(words.as_bytes());
+    crc.sum()
 }
 
 /// Reads a value back; nothing where the file does not exist.

@@ -12,7 +12,7 @@
 //! services/<name>.json           processes that the agent started
 //! logs/<name>.log                what they print
 //! records/last-run               the run that has begun the last attempt
-//! records/fences.json            the newest fencing token of each fleet
+//! records/fences                 the newest fencing token of each fleet
 //! records/runs/<run>/            attempts begun and ended; where logs stood when the run began; what load balancers were found in
 //! records/guards/                guards
 //! records/orders.lock            held while an order is performed, or a guard reverts

@@ -18,6 +18,7 @@ mod guard;
 mod haproxy;
 mod host;
 mod http;
+mod in_place;
 mod installation;
 mod inventory;
 pub mod layout;

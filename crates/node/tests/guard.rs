@@ -3,6 +3,8 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -10,6 +12,9 @@ use support::{
     Agent, Small, World, action, eventually, install, kill, order, process, service, start, stop, switch,
 };
 use upshift_model::action::{Action, GuardStatus, Report};
+
+/// A lease that outlasts any test.
+const LONG: &str = "600s";
 
 /// A world in which 1.0 runs and 2.0 is unpacked.
 fn serving() -> (World, Agent) {
@@ -53,6 +58,13 @@ fn upgrade(agent: &mut Agent, world: &World) {
     assert_eq!(agent.observe(process(world))["release"], "2.0");
 }
 
+/// Behind a guard whose lease begins to run short only when the new version runs, however long that took.
+fn upgrade_behind(agent: &mut Agent, world: &World, lease: &str, more: Value) {
+    agent.done(10, recipe(world, LONG, more.clone()));
+    upgrade(agent, world);
+    agent.done(25, recipe(world, lease, more));
+}
+
 fn status(world: &World) -> GuardStatus {
     world.agent().guard()
 }
@@ -60,9 +72,8 @@ fn status(world: &World) -> GuardStatus {
 #[test]
 fn a_guard_that_nobody_renews_brings_the_old_version_back() {
     let (world, mut agent) = serving();
-    agent.done(10, recipe(&world, "2s", json!({})));
+    upgrade_behind(&mut agent, &world, "2s", json!({}));
     assert!(matches!(agent.guard(), GuardStatus::Armed { .. }));
-    upgrade(&mut agent, &world);
     agent.kill();
     eventually("the guard has reverted", || {
         status(&world) == GuardStatus::Reverted
@@ -120,10 +131,9 @@ fn a_guard_leaves_out_what_is_no_longer_needed() {
 fn a_guard_that_is_renewed_waits_and_one_that_is_disarmed_is_gone() {
     let (world, mut agent) = serving();
     assert_eq!(agent.renew(1), Ok(GuardStatus::Absent));
-    agent.done(10, recipe(&world, "1500ms", json!({})));
-    upgrade(&mut agent, &world);
+    upgrade_behind(&mut agent, &world, "3s", json!({}));
     let begin = Instant::now();
-    while begin.elapsed() < Duration::from_secs(4) {
+    while begin.elapsed() < Duration::from_secs(5) {
         assert!(matches!(agent.renew(1), Ok(GuardStatus::Armed { .. })));
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -168,8 +178,7 @@ fn an_order_to_arm_that_comes_after_the_disarming_arms_nothing() {
 fn past_the_point_of_no_return_the_guard_changes_nothing() {
     let (world, mut agent) = serving();
     let crossed = json!({"stand_down_if": runs("2.0", &world)});
-    agent.done(10, recipe(&world, "1500ms", crossed));
-    upgrade(&mut agent, &world);
+    upgrade_behind(&mut agent, &world, "1s", crossed);
     let pid = agent.observe(process(&world))["pid"].clone();
     agent.kill();
     eventually("the guard has stood down", || {
@@ -190,8 +199,7 @@ fn a_host_that_serves_waits_for_the_others() {
         "serving_if": runs("2.0", &world),
         "wait_until": {"probe": {"file": world.text("others-serve")}, "expect": "value.exists"},
     });
-    agent.done(10, recipe(&world, "1s", wait));
-    upgrade(&mut agent, &world);
+    upgrade_behind(&mut agent, &world, "1s", wait);
     eventually("the guard fires", || agent.guard() == GuardStatus::Firing);
     assert_eq!(agent.order(&order(30, switch("2.0"))), Report::GuardFired);
     let begin = Instant::now();
@@ -244,9 +252,10 @@ fn a_host_that_does_not_serve_waits_for_nobody() {
         // Cannot be seen while the server is down.
         "stand_down_if": {"probe": {"http": {"url": "http://127.0.0.1:1/"}}, "expect": "true"},
     });
-    agent.done(10, recipe(&world, "1s", wait));
+    agent.done(10, recipe(&world, LONG, wait.clone()));
     agent.done(20, stop(&world));
     agent.done(21, switch("2.0"));
+    agent.done(25, recipe(&world, "1s", wait));
     eventually("the guard has reverted", || {
         agent.guard() == GuardStatus::Reverted
     });
@@ -284,8 +293,7 @@ fn a_guard_that_dies_while_it_reverts_goes_on_when_it_comes_back() {
         let (world, mut agent) = serving();
         agent.close();
         let mut agent = world.failing(failpoint);
-        agent.done(10, recipe(&world, "1s", json!({})));
-        upgrade(&mut agent, &world);
+        upgrade_behind(&mut agent, &world, "1s", json!({}));
         let before = agent.observe(process(&world))["pid"].as_u64().unwrap();
         eventually("the guard has died", || world.processes().len() == 2);
         assert_eq!(agent.observe(process(&world))["pid"], before, "{failpoint}");
@@ -327,17 +335,39 @@ fn the_guard_waits_for_an_order_that_is_being_done() {
     });
 }
 
-#[test]
-fn a_full_disk_does_not_keep_the_guard_from_its_duty() {
+/// A host with a small disk, an agent, and an armed guard behind which the host was upgraded.
+fn upgraded_on_a_small_disk(lease: &str) -> Option<(World, Small, Agent)> {
     let world = World::new();
-    let Some(small) = Small::new(&world) else { return };
+    let small = Small::new(&world)?;
     let mut agent = world.agent();
     install(&mut agent, 1, "1.0");
     install(&mut agent, 3, "2.0");
     agent.done(5, switch("1.0"));
     agent.done(6, start(&world));
-    agent.done(10, recipe(&world, "3s", json!({})));
-    upgrade(&mut agent, &world);
+    upgrade_behind(&mut agent, &world, lease, json!({}));
+    Some((world, small, agent))
+}
+
+/// A lease that could not be renewed would cost the upgrade although nothing is wrong with it.
+#[test]
+fn on_a_full_disk_a_guard_is_renewed_and_disarmed() {
+    let Some((world, small, mut agent)) = upgraded_on_a_small_disk(LONG) else {
+        return;
+    };
+    small.fill();
+    for token in [1, 1, 2, 2] {
+        assert!(matches!(agent.renew(token), Ok(GuardStatus::Armed { .. })));
+    }
+    assert!(agent.renew(1).is_err(), "a younger controller was seen");
+    assert_eq!(agent.disarm(2), Ok(GuardStatus::Disarmed));
+    eventually("its process has ended", || world.processes().len() == 2);
+}
+
+#[test]
+fn a_full_disk_does_not_keep_the_guard_from_its_duty() {
+    let Some((world, small, mut agent)) = upgraded_on_a_small_disk("3s") else {
+        return;
+    };
     agent.close();
     small.fill();
     let link = world.state().join("store/current");
@@ -348,11 +378,34 @@ fn a_full_disk_does_not_keep_the_guard_from_its_duty() {
     eventually("the old version runs", || {
         agent.observe(process(&world))["release"] == "1.0"
     });
-    fs::remove_file(small.path.join("ballast")).unwrap();
-    eventually("it says so as soon as there is room", || {
+    eventually("it says so, without any room", || {
         agent.guard() == GuardStatus::Reverted
     });
     drop(agent);
+}
+
+/// The newest line of a record: a checksum, the number of the change, JSON.
+fn newest(path: &Path) -> Value {
+    let bytes = fs::read(path).unwrap();
+    let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| {
+        let text = std::str::from_utf8(line).ok()?.trim_start_matches('\0');
+        let (number, json) = text.split_once(' ')?.1.split_once(' ')?;
+        Some((number.parse::<u64>().ok()?, serde_json::from_str(json).ok()?))
+    });
+    lines.max_by_key(|(number, _)| *number).unwrap().1
+}
+
+/// Puts another record in its place, as of a later change.
+fn overwrite(path: &Path, record: &Value) {
+    static CHANGES: AtomicU64 = AtomicU64::new(1000);
+    let words = format!("{} {record}", CHANGES.fetch_add(1, Ordering::Relaxed));
+    let mut sum = flate2::Crc::new();
+    sum.update(words.as_bytes());
+    let beside = path.with_extension("new");
+    let line = format!("{:08x} {words}\n", sum.sum());
+    // The second half is empty.
+    fs::write(&beside, line.clone() + &"\0".repeat(line.len())).unwrap();
+    fs::rename(&beside, path).unwrap();
 }
 
 #[test]
@@ -364,12 +417,12 @@ fn after_a_reboot_the_guard_counts_in_wall_time() {
     // What a reboot leaves: the record of another boot, and none of the processes.
     world.processes().into_iter().for_each(kill);
     eventually("all are dead", || world.processes().is_empty());
-    let path = world.state().join("records/guards/run.0.json");
-    let mut record: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let path = world.state().join("records/guards/run.0.guard");
+    let mut record = newest(&path);
     record["deadline"]["boot"] = json!("another boot");
     let until = |record: &Value| record["deadline"]["wall"].as_u64().unwrap();
     let away = until(&record);
-    fs::write(&path, record.to_string()).unwrap();
+    overwrite(&path, &record);
     let mut agent = world.agent();
     agent.hello();
     let GuardStatus::Armed { remaining } = agent.guard() else {
@@ -380,7 +433,7 @@ fn after_a_reboot_the_guard_counts_in_wall_time() {
         "most of the lease is left: {remaining}"
     );
     record["deadline"]["wall"] = json!(away - 600_000);
-    fs::write(&path, record.to_string()).unwrap();
+    overwrite(&path, &record);
     eventually("the guard has reverted", || {
         agent.guard() == GuardStatus::Reverted
     });

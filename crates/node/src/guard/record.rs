@@ -8,8 +8,9 @@ use upshift_model::Millis;
 use upshift_model::action::GuardRecipe;
 
 use crate::clock;
-use crate::durable::{self, Lock};
+use crate::durable::Lock;
 use crate::error::{Context, Result};
+use crate::in_place;
 use crate::layout::{Layout, component};
 use crate::records::Place;
 
@@ -130,7 +131,7 @@ impl Deadline {
 }
 
 fn path(layout: &Layout, key: &Key) -> Result<PathBuf> {
-    Ok(layout.guards().join(format!("{}.json", key.name()?)))
+    Ok(layout.guards().join(format!("{}.guard", key.name()?)))
 }
 
 /// The lock that a guard's process holds for as long as it lives.
@@ -145,7 +146,7 @@ pub fn log_path(layout: &Layout, key: &Key) -> Result<PathBuf> {
 
 /// Reads a record.
 pub fn read(layout: &Layout, key: &Key) -> Result<Option<Record>> {
-    durable::read_json(&path(layout, key)?)
+    in_place::read(&path(layout, key)?)
 }
 
 /// Reads all records.
@@ -155,8 +156,8 @@ pub fn all(layout: &Layout) -> Result<Vec<Record>> {
     for entry in entries.flatten() {
         let path = entry.path();
         let visible = !entry.file_name().to_string_lossy().starts_with('.');
-        if visible && path.extension().is_some_and(|extension| extension == "json") {
-            records.extend(durable::read_json::<Record>(&path)?);
+        if visible && path.extension().is_some_and(|extension| extension == "guard") {
+            records.extend(in_place::read::<Record>(&path)?);
         }
     }
     Ok(records)
@@ -173,7 +174,7 @@ pub fn change(
     let before = read(layout, key)?;
     match decide(before.as_ref())? {
         Some(after) => {
-            durable::write_json(&path(layout, key)?, &after)?;
+            in_place::write(&path(layout, key)?, &after)?;
             Ok(Some(after))
         }
         None => Ok(before),

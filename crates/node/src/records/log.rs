@@ -14,13 +14,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use flate2::Crc;
 use serde::{Deserialize, Serialize};
 use upshift_model::action::Report;
 
 use super::{Attempt, Begun, Place};
 use crate::clock;
-use crate::durable;
+use crate::durable::{self, checksum};
 use crate::error::{Context, NodeError, Result};
 use crate::layout::{Layout, make_directory};
 
@@ -182,12 +181,6 @@ impl RunLog {
         self.text.push_str(&line);
         Ok(())
     }
-}
-
-fn checksum(words: &str) -> u32 {
-    let mut crc = Crc::new();
-    crc.update(words.as_bytes());
-    crc.sum()
 }
 
 /// The beginning of a file, as far as its lines are whole.

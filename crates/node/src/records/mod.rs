@@ -15,6 +15,7 @@ use upshift_wire::protocol::ExecuteOrder;
 
 use crate::durable::{self, Lock};
 use crate::error::{Context, Result};
+use crate::in_place;
 use crate::layout::Layout;
 
 pub use log::RunLog;
@@ -108,15 +109,15 @@ pub fn set_last_run(layout: &Layout, run: &str) -> Result<()> {
 
 /// Raises the newest token of a fleet to this one. The token that was seen, where it is newer.
 pub fn fence(layout: &Layout, fleet: &str, token: u64) -> Result<Option<u64>> {
-    let path = layout.records().join("fences.json");
+    let path = layout.records().join("fences");
     let _lock = Lock::take(&layout.records_lock())?;
-    let mut fences: BTreeMap<String, u64> = durable::read_json(&path)?.unwrap_or_default();
+    let mut fences: BTreeMap<String, u64> = in_place::read(&path)?.unwrap_or_default();
     match fences.get(fleet) {
         Some(seen) if *seen > token => Ok(Some(*seen)),
         Some(seen) if *seen == token => Ok(None),
         _ => {
             fences.insert(fleet.to_owned(), token);
-            durable::write_json(&path, &fences)?;
+            in_place::write(&path, &fences)?;
             Ok(None)
         }
     }

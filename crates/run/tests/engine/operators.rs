@@ -1,7 +1,8 @@
 //! What operators say: pause, resume, abort, revert, finalize.
 
-use serde_json::json;
-use upshift_run::{OperatorCommand, Outcome, Pause};
+use serde_json::{Value, json};
+use upshift_model::action::Report;
+use upshift_run::{EventKind, OperatorCommand, Outcome, Pause};
 
 use crate::puppet::{BACK, Builder, FORWARD, Puppet, held, reverted, seconds, without};
 
@@ -20,6 +21,57 @@ fn a_pause_never_takes_hold_inside_a_window() {
     assert!(puppet.renewed >= 5, "the guard is renewed while paused");
     puppet.operator(OperatorCommand::Resume).run();
     assert_eq!(puppet.outcome(), Outcome::Upgraded);
+}
+
+#[test]
+fn a_pause_lets_what_was_begun_be_finished() {
+    let mut puppet = without(Builder::rolling(), "settled@h2");
+    puppet
+        .start()
+        .until(|puppet| puppet.asked.iter().any(|(probe, _)| probe == "settled@h2"));
+    puppet.operator(OperatorCommand::Pause);
+    puppet.on_probe = Box::new(|_, _| Some(Ok(json!({"ok": true}))));
+    puppet.until(|puppet| puppet.state.view().pause == Pause::Reached);
+    assert_eq!(
+        puppet.orders_to("h2"),
+        FORWARD,
+        "the look before the window was begun, so it is gone through"
+    );
+    assert_eq!(puppet.orders_to("h3"), ["unpack"]);
+}
+
+#[test]
+fn what_is_under_way_when_an_operator_goes_back_is_given_up() {
+    let mut puppet = Puppet::new(Builder::rolling().plan);
+    puppet.on_order = Box::new(|_, title| (title != "stop").then_some(Report::Done { output: Value::Null }));
+    puppet
+        .start()
+        .until(|puppet| puppet.orders_to("h1").contains(&"stop"));
+    puppet.operator(OperatorCommand::Abort).run();
+    reverted(&puppet);
+    let times = puppet.state.times();
+    let stop = times
+        .iter()
+        .find(|time| time.title == "stop" && time.host == "h1")
+        .expect("it was begun");
+    assert_eq!(stop.stage, "failed");
+    assert!(stop.ended.is_some());
+    let order = puppet
+        .sent
+        .iter()
+        .find(|order| order.step == stop.id)
+        .expect("sent");
+    let (step, attempt) = (order.step, order.attempt);
+    puppet.tell(EventKind::Reported {
+        step,
+        attempt,
+        report: Report::Done { output: Value::Null },
+    });
+    assert_eq!(
+        puppet.state.times(),
+        times,
+        "what is heard of it afterwards changes nothing"
+    );
 }
 
 #[test]
