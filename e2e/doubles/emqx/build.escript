@@ -105,7 +105,8 @@ copy_library(Erlang, Home, Name) ->
 
 copy_runtime(Erlang, Home) ->
     Erts = "erts-" ++ erts(Erlang),
-    Programs = ["beam.smp", "erlexec", "erl_child_setup", "inet_gethost", "escript", "erl", "run_erl"],
+    Programs = ["beam.smp", "erlexec", "erl_child_setup", "inet_gethost", "escript", "erl", "erl_call",
+                "run_erl"],
     Target = filename:join([Home, Erts, "bin"]),
     [copy_all(filename:join([Erlang, Erts, "bin", Program]), Target) || Program <- Programs],
     copy_all(filename:join([Erlang, "bin", "*.boot"]), filename:join(Home, "bin")).
