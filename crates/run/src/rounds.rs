@@ -306,3 +306,21 @@ impl State {
         json!(null)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_that_have_a_time_limit_of_their_own_are_given_it() {
+        let limit = |probe: Value| own_limit(&serde_json::from_value(probe).unwrap());
+        for probe in [
+            json!({"connect": {"address": "h1:1", "timeout": "7s"}}),
+            json!({"http": {"url": "http://h1/", "timeout": "7s"}}),
+            json!({"command": {"argv": ["true"], "timeout": "7s"}}),
+        ] {
+            assert_eq!(limit(probe), Millis::seconds(7));
+        }
+        assert_eq!(limit(json!({"file": "/tmp/there"})), Millis::ZERO);
+    }
+}

@@ -76,6 +76,8 @@ fn a_server_that_nobody_answers_for_is_brought_back_without_waiting_for_the_othe
     puppet.start().run();
     assert!(reverted(&puppet).contains("h2"));
     assert_eq!(puppet.orders_to("h1"), [&FORWARD[..], &BACK[..]].concat());
+    let looks = puppet.asked.iter().filter(|(probe, _)| probe == "serves@h1");
+    assert_eq!(looks.count(), 5, "one look alone may have been a blip");
 }
 
 #[test]
@@ -111,7 +113,12 @@ fn a_window_that_is_open_too_long_is_reverted() {
     assert!(puppet.state.going_back() && puppet.state.outcome().is_none());
     assert_eq!((puppet.now, puppet.state.now()), (seconds(300), seconds(300)));
     puppet.run();
-    assert!(reverted(&puppet).contains("longer than it may be"));
+    let reason = reverted(&puppet);
+    assert!(
+        reason.contains("open for 300.0 s, longer than it may be")
+            && reason.contains("waiting for recovered"),
+        "{reason}"
+    );
 }
 
 #[test]

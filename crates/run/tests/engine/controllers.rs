@@ -28,6 +28,27 @@ fn a_controller_that_dies_anywhere_is_resumed_without_doing_anything_twice() {
 }
 
 #[test]
+fn time_without_a_controller_is_nobodys_fault_and_what_was_open_is_asked_again_at_once() {
+    let mut puppet = Puppet::new(Builder::rolling().plan);
+    puppet.on_order = Box::new(|_, title| (title != "stop").then_some(Report::Done { output: Value::Null }));
+    puppet
+        .start()
+        .until(|puppet| puppet.orders_to("h1").contains(&"stop"));
+    puppet.crash();
+    puppet.now = seconds(200);
+    puppet.on_order = Box::new(|_, _| Some(Report::Done { output: Value::Null }));
+    puppet.renewed = 0;
+    puppet
+        .start_as(2)
+        .until(|puppet| puppet.orders_to("h1").contains(&"switch"));
+    assert_eq!(puppet.now, seconds(200));
+    assert_eq!(puppet.renewed, 3, "every host hears of the new controller, once");
+    puppet.run();
+    assert_eq!(puppet.outcome(), Outcome::Upgraded);
+    assert!(puppet.orders.iter().all(|(.., attempt)| *attempt == 1));
+}
+
+#[test]
 fn a_younger_controller_is_obeyed_and_an_older_one_rests() {
     let mut puppet = Puppet::new(Builder::rolling().plan);
     puppet.on_order = Box::new(|_, title| {

@@ -58,6 +58,26 @@ fn a_refusal_before_any_window_changes_nothing() {
 }
 
 #[test]
+fn watching_takes_as_long_as_the_plan_says_also_where_nothing_is_watched() {
+    for (duration, watched) in [(0, false), (0, true), (20, false), (20, true)] {
+        let mut plan = Builder::rolling();
+        plan.plan.hops[0].soak.duration = seconds(duration);
+        if !watched {
+            plan.plan.hops[0].soak.watch.clear();
+        }
+        let mut puppet = Puppet::new(plan.plan);
+        puppet.start().run();
+        assert_eq!(puppet.outcome(), Outcome::Upgraded);
+        assert_eq!(puppet.now, seconds(duration));
+        let asked = puppet
+            .asked
+            .iter()
+            .any(|(probe, _)| probe.starts_with("watched@"));
+        assert_eq!(asked, watched && duration > 0);
+    }
+}
+
+#[test]
 fn preparing_alone_touches_nothing_that_runs() {
     let mut plan = Builder::rolling();
     plan.plan.request.prepare_only = true;

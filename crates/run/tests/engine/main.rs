@@ -10,3 +10,4 @@ mod no_return;
 mod operators;
 mod puppet;
 mod steps;
+mod telling;

@@ -247,9 +247,10 @@ impl Builder {
                 .chain(&mut window.rearm)
                 .chain(&mut window.revert);
             for step in groups.flat_map(|group| &mut group.steps) {
-                let other = |id: StepId| StepId(id.0 + SECOND_HOP);
-                step.id = other(step.id);
-                step.undoes = step.undoes.iter().copied().map(other).collect();
+                step.id.0 += SECOND_HOP;
+                for undone in &mut step.undoes {
+                    undone.0 += SECOND_HOP;
+                }
             }
         }
         hop.protect = vec![self.group_all(protect)];
