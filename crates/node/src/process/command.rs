@@ -237,22 +237,37 @@ fn unfinished(command: &Command, finished: &Finished) -> Option<NodeError> {
     })
 }
 
-/// The line that a program wrote before it failed, for the operator: the last one, or the last one that says `ERROR:`.
+/// The most characters of a program's own words in a sentence.
+const WORDS: usize = 400;
+
+/// What a program wrote before it failed, for the operator.
 fn detail(finished: &Finished) -> String {
     let stdout = output::plain(&String::from_utf8_lossy(&finished.stdout));
-    // What is said over several lines begins with the line that says most.
-    let last = |text: &str| {
-        let mut lines = text.lines().rev().map(str::trim).filter(|line| !line.is_empty());
-        let said = lines.clone().find(|line| {
-            let begin: String = line.chars().take(6).collect();
-            begin.eq_ignore_ascii_case("error:")
-        });
-        said.or_else(|| lines.next()).map(str::to_owned)
-    };
-    last(&finished.stderr)
-        .or_else(|| last(&stdout))
-        .map(|line| format!(": {}", line.chars().take(400).collect::<String>()))
+    complaint(&finished.stderr)
+        .or_else(|| complaint(&stdout))
+        .map(|words| format!(": {}", words.chars().take(WORDS).collect::<String>()))
         .unwrap_or_default()
+}
+
+/// The last line that says `ERROR:`, with the lines that continue it because they are set in, or else the last line.
+fn complaint(text: &str) -> Option<String> {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let says_error = |line: &&str| {
+        let begin: String = line.trim().chars().take(6).collect();
+        begin.eq_ignore_ascii_case("error:")
+    };
+    let Some(first) = lines.iter().rposition(says_error) else {
+        return lines.last().map(|line| line.trim().to_owned());
+    };
+    let continued = lines[first + 1..]
+        .iter()
+        .take_while(|line| line.starts_with(char::is_whitespace));
+    let words: Vec<&str> = lines[first..=first]
+        .iter()
+        .chain(continued)
+        .map(|line| line.trim())
+        .collect();
+    Some(words.join(" "))
 }
 
 /// Runs a program for what it shows: `{exit, value, stderr, at_ms}`, whatever its status is.
@@ -364,12 +379,12 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_several_lines_is_told_by_its_first() {
-        let text = "echo trying; echo 'ERROR: it failed: {reason,'; echo '  deep}}}'; exit 4";
+    fn an_error_of_several_lines_is_told_whole() {
+        let text = "echo trying; echo 'ERROR: it failed: {reason,'; echo '  deep}}}'; echo later; exit 4";
         let error = perform(&shell(text), "m", Keep::Memory).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "sh ended with status 4: ERROR: it failed: {reason,"
+            "sh ended with status 4: ERROR: it failed: {reason, deep}}}"
         );
     }
 
