@@ -97,20 +97,40 @@ impl Hosts {
         Ok(path)
     }
 
+    /// The operator of a fleet of the first host alone.
+    ///
+    /// # Errors
+    /// Where its files cannot be written.
+    pub fn one(&self) -> std::io::Result<Upshift> {
+        let fleet = fs::read_to_string(&self.upshift.fleet)?;
+        let one = self.directory.path().join("one.yaml");
+        let text = fleet
+            .replace("name: bench\n", "name: one\n")
+            .replace("[h1, h2, h3]", "[h1]");
+        fs::write(&one, text)?;
+        Ok(self.upshift.with_fleet(&one))
+    }
+
     /// Prepares a version, and says how long the whole program took.
     ///
     /// # Panics
     /// Where it does not end well: then there is nothing to measure.
     pub fn prepare(&self, version: &str, profile: &Path) -> Duration {
-        let profile = profile.display().to_string();
-        let began = Instant::now();
-        let ran = self
-            .upshift
-            .run(&["prepare", "--to", version, "--profile", &profile]);
-        let took = began.elapsed();
-        ran.expect(0);
-        took
+        prepare(&self.upshift, version, profile)
     }
+}
+
+/// [`Hosts::prepare`], by any operator.
+///
+/// # Panics
+/// Where it does not end well.
+pub fn prepare(upshift: &Upshift, version: &str, profile: &Path) -> Duration {
+    let profile = profile.display().to_string();
+    let began = Instant::now();
+    let ran = upshift.run(&["prepare", "--to", version, "--profile", &profile]);
+    let took = began.elapsed();
+    ran.expect(0);
+    took
 }
 
 const PROFILE: &str = "\

@@ -1,5 +1,5 @@
 //! Ten trivial steps on three hosts over ssh, the whole program each time, beside ansible-core and pyinfra in the same run.
-//! Also what one step costs on a warm connection.
+//! Also what one step, with its proof, costs on a warm connection, beside what its command costs.
 
 use std::error::Error;
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use upshift_bench::{Hosts, median, rounded, say};
+use upshift_bench::{Hosts, median, prepare, rounded, say};
 use upshift_lab::fetch::{Cache, PythonTool, python_tool};
 use upshift_lab::processes;
 
@@ -25,8 +25,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Once unmeasured: the agent is put on each host, and the package is sent.
     hosts.prepare("1.1.0", &ten);
     let upshift = repeat(|| Ok(hosts.prepare("1.1.0", &ten)))?;
-    let upshift_more = repeat(|| Ok(hosts.prepare("1.1.0", &more)))?;
-    let warm_ms = (upshift_more - upshift) * 1000.0 / (MORE - 10) as f64;
+    let each_ms = |few: f64, many: f64| (many - few) * 1000.0 / (MORE - 10) as f64;
+    let three_ms = each_ms(upshift, repeat(|| Ok(hosts.prepare("1.1.0", &more)))?);
+    // On this machine all hosts share the same two cores, so what one step costs is seen on one host.
+    let one = hosts.one()?;
+    prepare(&one, "1.1.0", &ten);
+    let one_ms = each_ms(
+        repeat(|| Ok(prepare(&one, "1.1.0", &ten)))?,
+        repeat(|| Ok(prepare(&one, "1.1.0", &more)))?,
+    );
+    let command_ms = command_ms()?;
 
     let directory = hosts.directory.path();
     write_ansible(&hosts, directory)?;
@@ -54,10 +62,22 @@ fn main() -> Result<(), Box<dyn Error>> {
             "pyinfra_s": rounded(pyinfra_wall),
             "ansible_core_pipelining_ratio": rounded(ansible_pipelining / upshift),
             "pyinfra_ratio": rounded(pyinfra_wall / upshift),
-            "warm_step_ms": rounded(warm_ms),
+            "warm_step_ms": rounded(one_ms),
+            "warm_step_on_three_hosts_ms": rounded(three_ms),
+            "command_ms": rounded(command_ms),
+            "warm_step_beyond_command_ms": rounded(one_ms - command_ms),
         })
     );
     Ok(())
+}
+
+/// What it takes to run the steps' command, and nothing else, in milliseconds.
+fn command_ms() -> std::io::Result<f64> {
+    let began = Instant::now();
+    for _ in 0..MORE {
+        Command::new("true").status()?;
+    }
+    Ok(began.elapsed().as_secs_f64() * 1000.0 / MORE as f64)
 }
 
 fn repeat(mut run: impl FnMut() -> Result<Duration, Box<dyn Error>>) -> Result<f64, Box<dyn Error>> {

@@ -37,13 +37,8 @@ pub fn execute(host: &Host, order: &ExecuteOrder) -> Result<Report> {
     if let Some(token) = records::fence(layout, &order.fleet, order.token)? {
         return Ok(Report::Fenced { token });
     }
-    if let Some(report) = RunLog::read(layout, &order.run)?.report(&attempt)? {
-        return Ok(report);
-    }
-    let lock = Lock::take(&layout.orders_lock())?;
-    let report = execute_locked(host, order, &attempt);
-    drop(lock);
-    report
+    let _lock = Lock::take(&layout.orders_lock())?;
+    execute_locked(host, order, &attempt)
 }
 
 fn execute_locked(host: &Host, order: &ExecuteOrder, attempt: &Attempt) -> Result<Report> {
@@ -53,8 +48,7 @@ fn execute_locked(host: &Host, order: &ExecuteOrder, attempt: &Attempt) -> Resul
     } else {
         Records::MayBeLost
     };
-    settle(layout, strict)?;
-    let mut log = RunLog::read(layout, &order.run)?;
+    let mut log = settle_and_read(layout, strict, &order.run)?;
     if let Some(report) = log.report(attempt)? {
         return Ok(report);
     }
@@ -154,21 +148,34 @@ impl Records {
 /// Brings the records in order after an agent that died while it did something: its programs have ended, and the attempt has
 /// an end on record. Only called while orders are locked.
 pub fn settle(layout: &Layout, strict: Records) -> Result<()> {
+    settle_last_run(layout, strict).map(drop)
+}
+
+/// [`settle`], and the log of a run afterwards. Most often that is the run of which the last attempt was, so its log is read only once.
+fn settle_and_read(layout: &Layout, strict: Records, run: &str) -> Result<RunLog> {
+    match settle_last_run(layout, strict)? {
+        Some((last, log)) if last == run => Ok(log),
+        _ => RunLog::read(layout, run),
+    }
+}
+
+/// The run that has begun the last attempt, if any has, with its log afterwards.
+fn settle_last_run(layout: &Layout, strict: Records) -> Result<Option<(String, RunLog)>> {
     // An installation outside of runs whose agent has died is over.
     if layout.installing().exists() {
         durable::remove(&layout.installing())?;
     }
     let Some(run) = records::last_run(layout)? else {
-        return Ok(());
+        return Ok(None);
     };
     let mut log = RunLog::read(layout, &run)?;
-    let Some((attempt, begun)) = log.unfinished(&run)? else {
-        return Ok(());
-    };
-    if begun.boot == clock::boot_id() {
-        outlast(layout, &attempt, &begun);
+    if let Some((attempt, begun)) = log.unfinished(&run)? {
+        if begun.boot == clock::boot_id() {
+            outlast(layout, &attempt, &begun);
+        }
+        strict.judge(log.end(&attempt, &begun.action, &Report::Interrupted))?;
     }
-    strict.judge(log.end(&attempt, &begun.action, &Report::Interrupted))
+    Ok(Some((run, log)))
 }
 
 /// Waits for the programs that a dead agent has left, and kills them when their time is over. Those that have made a session
