@@ -77,16 +77,14 @@ impl Hosts {
         Ok(path)
     }
 
-    /// Writes a profile whose preparation takes so many steps, each a `true` that is proven by a look at a file.
+    /// Writes a profile whose preparation takes so many steps, at least one, each a `true` that is proven by a look at a file.
     ///
     /// # Errors
     /// Where it cannot be written.
     pub fn profile(&self, steps: usize) -> std::io::Result<PathBuf> {
         let path = self.directory.path().join(format!("bench-{steps}.yaml"));
         let mut text = String::from(PROFILE);
-        if steps > 0 {
-            text.push_str("verbs:\n  prepare:\n");
-        }
+        text.push_str("verbs:\n  prepare:\n");
         for step in 1..=steps {
             text.push_str(&format!(
                 "    - title: step {step}\n      action: {{ command: {{ argv: [\"true\"] }} }}\n      \

@@ -67,8 +67,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             "bench": "rolling",
             "whole_s": rounded(whole.as_secs_f64()),
             "windows_ms": windows,
-            "members_alone_ms": rounded(alone.as_secs_f64() * 1000.0),
-            "windows_ratio": rounded(windows / (alone.as_secs_f64() * 1000.0)),
+            "own_stop_start_recovery_ms": own_ms(&report),
+            "windows_ratio": rounded(windows / own_ms(&report)),
+            "by_hand_ms": rounded(alone.as_secs_f64() * 1000.0),
+            "by_hand_ratio": rounded(windows / (alone.as_secs_f64() * 1000.0)),
             "disturbed_ms": disturbed,
             "own_stop_start_ms": own,
             "disturbed_ratio_worst": rounded(worst),
@@ -110,23 +112,26 @@ fn by_hand(fixture: &mut Fixture) -> Result<Duration, Box<dyn Error>> {
     Ok(took)
 }
 
+/// When the steps of some slots began and ended, in milliseconds since the run began.
+fn times(report: &Value, slots: &[&str]) -> Vec<(f64, f64)> {
+    let steps = report["steps"].as_array().into_iter().flatten();
+    steps
+        .filter(|step| slots.iter().any(|slot| step["kind"]["do"] == *slot))
+        .filter_map(|step| Some((milliseconds(&step["began"])?, milliseconds(&step["ended"])?)))
+        .collect()
+}
+
 /// From the first order of a window to the end of the last one's recovery.
 fn windows_ms(report: &Value) -> f64 {
-    let steps = report["steps"].as_array().cloned().unwrap_or_default();
-    let of = |slots: &[&str], key: &str| -> Vec<f64> {
-        steps
-            .iter()
-            .filter(|step| slots.iter().any(|slot| step["kind"]["do"] == *slot))
-            .filter_map(|step| milliseconds(&step[key]))
-            .collect()
-    };
-    let begin = of(&["hand_over", "stop"], "began")
-        .into_iter()
-        .fold(f64::INFINITY, f64::min);
-    let end = of(&["recover", "rejoin"], "ended")
-        .into_iter()
-        .fold(0.0, f64::max);
-    end - begin
+    let all = times(report, &["hand_over", "stop", "recover", "rejoin"]);
+    let begin = all.iter().map(|(began, _)| *began).fold(f64::INFINITY, f64::min);
+    all.iter().map(|(_, ended)| *ended).fold(0.0, f64::max) - begin
+}
+
+/// What every member's own stop, start and recovery took, added up; nothing that Upshift does between them.
+fn own_ms(report: &Value) -> f64 {
+    let own = times(report, &["stop", "switch", "start", "recover", "rejoin"]);
+    own.iter().map(|(began, ended)| ended - began).sum()
 }
 
 /// A time as reports write it: a number of milliseconds, or words such as `1500ms`, `2s`, `3m`.
