@@ -10,5 +10,5 @@ mod packages;
 pub use clients::{Client, Clients, TlsClient};
 pub use cluster::{Cluster, Installation};
 pub use deb::{Debian, PURGED, deb};
-pub use node::{Answer, Node};
+pub use node::{Answer, NOBODY, Node};
 pub use packages::{cached, copy_packages, package};

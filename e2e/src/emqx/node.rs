@@ -193,6 +193,20 @@ impl Node {
         answer(&mut command, &self.temporary)
     }
 
+    /// `emqx …` as [`NOBODY`], who must be able to reach it.
+    pub fn emqx_as_nobody(&self, arguments: &[&str]) -> Answer {
+        let id = NOBODY.to_string();
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid", &id, "--regid", &id, "--clear-groups"])
+            .arg(self.root.join("bin/emqx"))
+            .args(arguments)
+            // A virtual machine keeps its cookie there.
+            .env("HOME", &self.temporary)
+            .env("WAIT_FOR_ERLANG", "60");
+        answer(&mut command, &self.temporary)
+    }
+
     /// `emqx …`
     pub fn emqx(&self, arguments: &[&str]) -> Answer {
         self.run("emqx", arguments)
@@ -238,6 +252,9 @@ impl Node {
             .expect("a setting is written");
     }
 }
+
+/// A user who owns nothing, and the group of that name.
+pub const NOBODY: u32 = 65534;
 
 /// Runs a command to its end. Output goes to files: a node that a command leaves behind keeps nobody waiting.
 pub(super) fn answer(command: &mut Command, scratch: &Path) -> Answer {

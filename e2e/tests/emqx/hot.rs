@@ -166,7 +166,6 @@ fn code_change_fails() -> Outcome {
 }
 
 fn bad_later() -> Outcome {
-    only_when_exhaustive("two to four minutes")?;
     let cluster = Cluster::start(3, "4.4.15", &["4.4.21"])?;
     for node in &cluster.nodes {
         node.set("bad_after_ms", "30000");
@@ -191,7 +190,6 @@ fn bad_later() -> Outcome {
 }
 
 fn restarted() -> Outcome {
-    only_when_exhaustive("two to four minutes")?;
     let cluster = Cluster::start(3, "4.4.15", &["4.4.23"])?;
     for node in &cluster.nodes {
         node.set("bad_after_ms", "30000");
@@ -217,7 +215,6 @@ fn restarted() -> Outcome {
 }
 
 fn soft_purge() -> Outcome {
-    only_when_exhaustive("two to four minutes")?;
     let cluster = Cluster::start(3, "4.4.15", &["4.4.26"])?;
     // On every node a process stays in code that is no longer the newest.
     for node in &cluster.nodes {
@@ -264,7 +261,6 @@ fn refused() -> Outcome {
 }
 
 fn left_over() -> Outcome {
-    only_when_exhaustive("two to four minutes")?;
     let cluster = Cluster::start(2, "4.4.15", &["4.4.16"])?;
     let node = &cluster.nodes[0];
     // Somebody unpacked by hand, and left the package and what the tool makes of it; the archive is another version's.
@@ -286,7 +282,6 @@ fn left_over() -> Outcome {
 }
 
 fn restarts_meanwhile() -> Outcome {
-    only_when_exhaustive("two to four minutes")?;
     let cluster = Cluster::start(3, "4.4.15", &["4.4.16"])?;
     let mut clients = Clients::connect(&cluster.nodes, EACH).expect("clients");
     let mut upgrade = cluster.upshift.start(&to("4.4.16", "2m"));

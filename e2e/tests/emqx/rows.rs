@@ -2,9 +2,12 @@
 //! each row is said beside it; the tests in `hot` show it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 
-use upshift_e2e::emqx::{Answer, Cluster, Node, cached};
-use upshift_e2e::harness::{Case, Outcome};
+use upshift_e2e::emqx::{Answer, Cluster, NOBODY, Node, cached};
+use upshift_e2e::harness::{Case, Outcome, Skip};
 
 pub const TRIALS: &[Case] = &[
     ("row_another_minor_version_or_none_at_all", another_minor),
@@ -21,7 +24,8 @@ pub const TRIALS: &[Case] = &[
         split_state,
     ),
     ("row_a_restart_while_only_current", restart),
-    ("row_files_of_another_user", another_user),
+    ("row_files_of_another_user", not_its_own),
+    ("files_of_another_user_are_refused_beforehand", another_user),
 ];
 
 fn one_node() -> Result<Cluster, upshift_lab::fetch::Unavailable> {
@@ -258,8 +262,49 @@ fn restart() -> Outcome {
     Ok(())
 }
 
-/// Where `releases` belongs to another user, EMQX's tool breaks off with `{error,eacces}`; the superuser, as whom these tests run, is
-/// never denied anything, so only what Upshift does about it is seen: it refuses before anything is sent.
+/// Gives a directory with all that is in it to a user; all others may read it.
+fn give(directory: &Path, user: u32) {
+    let owner = format!("{user}:{user}");
+    for words in [["chown", &owner], ["chmod", "go+rX"]] {
+        let mut command = Command::new(words[0]);
+        let ran = command.args(["-R", words[1]]).arg(directory).status();
+        assert!(
+            ran.is_ok_and(|status| status.success()),
+            "{}",
+            directory.display()
+        );
+    }
+}
+
+/// Upshift refuses before anything is sent, because this breaks off when it is too late: see [`another_user`].
+fn not_its_own() -> Outcome {
+    let cluster = one_node()?;
+    let node = &cluster.nodes[0];
+    if !rustix::process::geteuid().is_root() {
+        return Err(Skip("only the superuser gives files to others".to_owned()));
+    }
+    node.emqx(&["stop"]).expect(0);
+    fs::set_permissions(cluster.directory(), fs::Permissions::from_mode(0o755)).expect("set");
+    give(&node.root, NOBODY);
+    give(&node.temporary, NOBODY);
+    node.emqx_as_nobody(&["start"]).expect(0);
+    place(node, "4.4.16", "emqx-4.4.16.zip")?;
+    node.emqx_as_nobody(&["unpack", "4.4.16"]).expect(0);
+    give(&node.releases(), 0);
+    has(
+        &node.emqx_as_nobody(&["install", "4.4.16"]).expect(127),
+        &["escript: exception error: no match of right hand side value {error,eacces}"],
+    );
+    assert_eq!(releases(node), ["4.4.16 unpacked", "4.4.15 permanent"]);
+    has(
+        &node.emqx_as_nobody(&["uninstall", "4.4.16"]).expect(3),
+        &["ERROR: release_handler:remove_release failed:", "eacces"],
+    );
+    assert_eq!(node.running().as_deref(), Some("4.4.15"));
+    Ok(())
+}
+
+/// Where `releases` belongs to another user than EMQX runs as, nothing is sent.
 fn another_user() -> Outcome {
     let cluster = Cluster::start(2, "4.4.15", &["4.4.16"])?;
     let fleet = fs::read_to_string(&cluster.upshift.fleet).expect("a fleet");
