@@ -18,7 +18,7 @@ pub(crate) struct Assignment<'a> {
     pub packages: Vec<(NodeIndex, &'a Artifact)>,
 }
 
-/// The packages of the request, each file once.
+/// The packages of a version, by name.
 fn at_hand<'a>(survey: &Survey<'a>, version: &str) -> Vec<&'a Artifact> {
     let mut found: Vec<&Artifact> = survey
         .request
@@ -27,7 +27,6 @@ fn at_hand<'a>(survey: &Survey<'a>, version: &str) -> Vec<&'a Artifact> {
         .filter(|artifact| artifact.version == version)
         .collect();
     found.sort_by(|a, b| (&a.file_name, &a.sha256).cmp(&(&b.file_name, &b.sha256)));
-    found.dedup_by(|a, b| a.sha256 == b.sha256);
     found
 }
 
@@ -104,9 +103,11 @@ fn choose<'a>(candidates: &[&'a Artifact], facts: &NodeFacts) -> Choice<'a> {
         .into_iter()
         .filter(|artifact| alike(artifact) == most)
         .collect();
-    match best[..] {
-        [only] => Choice::One(only),
-        _ => Choice::Several(best),
+    // A file that is given under several names is one package.
+    if best.iter().all(|artifact| artifact.sha256 == best[0].sha256) {
+        Choice::One(best[0])
+    } else {
+        Choice::Several(best)
     }
 }
 
@@ -226,11 +227,8 @@ pub(crate) fn for_path<'a>(
     refusals: &mut Refusals,
 ) -> Vec<Assignment<'a>> {
     let mut assignments = Vec::new();
-    if let Some(leg) = legs.first()
-        && leg.edge.strategy != Strategy::Hot
-        && needs_store(survey)
-    {
-        assignments.extend(way_back(survey, leg, refusals));
+    if needs_store(survey) {
+        assignments.extend(way_back(survey, legs, refusals));
     }
     assignments.extend(
         legs.iter()
@@ -248,13 +246,15 @@ fn needs_store(survey: &Survey<'_>) -> bool {
     !survey.profile.packages.is_empty() && !survey.profile.verbs.contains_key(&Slot::Switch)
 }
 
-/// The running releases that are not in the store of their host: without them a server could not go back.
-fn way_back<'a>(survey: &Survey<'a>, leg: &Leg<'_>, refusals: &mut Refusals) -> Vec<Assignment<'a>> {
+/// The running releases that are not in the store of their host: without them a server could not go back. A server that has the
+/// target already is not touched, and a hot hop leaves the store as it is.
+fn way_back<'a>(survey: &Survey<'a>, legs: &[Leg<'_>], refusals: &mut Refusals) -> Vec<Assignment<'a>> {
     let mut absent: BTreeMap<&str, Vec<NodeIndex>> = BTreeMap::new();
     for server in &survey.servers {
-        let done = server.version >= leg.to && !leg.servers.contains(&server.index);
+        let first = legs.iter().find(|leg| server.version <= leg.from);
+        let switched = first.is_some_and(|leg| leg.edge.strategy != Strategy::Hot);
         let version = server.version.as_str();
-        if !done && !server.facts.host.releases.contains_key(version) {
+        if switched && !server.facts.host.releases.contains_key(version) {
             absent.entry(version).or_default().push(server.index);
         }
     }
