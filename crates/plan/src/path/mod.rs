@@ -44,7 +44,7 @@ pub(crate) fn find<'a>(
     pins.push(target.clone());
     pins.sort();
     pins.dedup();
-    let known = known_versions(survey, oldest, &target);
+    let known = known_versions(survey, &target);
     let mut hops = Vec::new();
     let mut at = oldest.clone();
     for pin in pins {
@@ -98,22 +98,17 @@ fn target(survey: &Survey<'_>, refusals: &mut Refusals) -> Option<Version> {
         .ok()
 }
 
-/// The versions of the packages at hand that lie on the way, and both ends.
-fn known_versions(survey: &Survey<'_>, from: &Version, to: &Version) -> Vec<Version> {
-    let named = survey
+/// The versions that hops may end at: of packages at hand, asked for by the operator, running, and the target.
+fn known_versions(survey: &Survey<'_>, target: &Version) -> Vec<Version> {
+    let at_hand = survey
         .request
         .artifacts
         .iter()
         .map(|artifact| artifact.version.as_str());
-    let named = named.chain(survey.request.via.iter().map(String::as_str));
+    let named = at_hand.chain(survey.request.via.iter().map(String::as_str));
     let parsed = named.filter_map(|text| Version::parse(survey.scheme(), text).ok());
     let running = survey.running().into_iter().cloned();
-    let mut all: Vec<Version> = parsed
-        .chain(running)
-        .filter(|version| from < version && version < to)
-        .collect();
-    all.push(from.clone());
-    all.push(to.clone());
+    let mut all: Vec<Version> = parsed.chain(running).chain([target.clone()]).collect();
     all.sort();
     all.dedup();
     all
