@@ -49,12 +49,45 @@ pub fn bytes(bytes: u64) -> String {
     match UNITS.iter().find(|(_, size)| bytes >= *size) {
         None => format!("{bytes} bytes"),
         Some((unit, size)) => {
-            let tenths = (u128::from(bytes) * 10 + u128::from(size / 2)) / u128::from(*size);
+            let rounded =
+                |parts: u128| (u128::from(bytes) * parts + u128::from(size / 2)) / u128::from(*size);
+            let tenths = rounded(10);
             match tenths % 10 {
                 0 => format!("{} {unit}", tenths / 10),
                 rest if tenths < 1000 => format!("{}.{rest} {unit}", tenths / 10),
-                _ => format!("{} {unit}", (tenths + 5) / 10),
+                _ => format!("{} {unit}", rounded(1)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_told_with_no_more_digits_than_matter() {
+        for (number, words) in [
+            (0, "0 bytes"),
+            (999, "999 bytes"),
+            (1_000, "1 kB"),
+            (1_500, "1.5 kB"),
+            (99_940, "99.9 kB"),
+            (100_000, "100 kB"),
+            (100_400, "100 kB"),
+            (100_450, "100 kB"),
+            (123_500_000, "124 MB"),
+            (2_000_000, "2 MB"),
+            (1_250_000_000, "1.3 GB"),
+            (5_000_000_000_000, "5000 GB"),
+        ] {
+            assert_eq!(bytes(number), words, "{number}");
+        }
+    }
+
+    #[test]
+    fn one_thing_is_one_thing() {
+        let words = [0, 1, 2].map(|number| count(number, "server"));
+        assert_eq!(words, ["0 servers", "1 server", "2 servers"]);
     }
 }
