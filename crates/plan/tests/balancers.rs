@@ -5,8 +5,9 @@ use upshift_model::action::Action;
 use upshift_model::balancer::HaproxyState;
 use upshift_model::facts::Facts;
 use upshift_model::fleet::{Fleet, Host};
+use upshift_model::probe::Probe;
 use upshift_model::profile::{At, Otherwise, Profile, Slot};
-use upshift_plan::{Plan, Recipe, Refusal, Step, StepKind, Window, plan, testing};
+use upshift_plan::{Plan, PlanProof, Recipe, Refusal, Step, StepKind, Window, plan, testing};
 
 fn balanced(balancers: &[&str]) -> Fleet {
     let mut fleet = testing::fleet(3);
@@ -93,6 +94,47 @@ fn a_server_is_taken_out_of_every_balancer_and_put_back_as_it_was_found() {
         "no more than what is named"
     );
     assert_eq!(plan.nodes.len(), 3, "a balancer is no server");
+}
+
+#[test]
+fn every_step_at_a_balancer_is_proven_by_what_the_balancer_shows() {
+    let plan = plan_of(&balanced(&["lb1"]));
+    let window = window(&plan);
+    let told = |groups, slot| -> Vec<(&str, &str)> {
+        let found = steps(&plan, groups, slot).into_iter().map(|(_, recipe)| recipe);
+        let at_balancer = found.filter(|recipe| recipe.balancer.is_some());
+        let proofs = at_balancer.flat_map(|recipe| {
+            let observed = |proof: &&PlanProof| matches!(proof.probe, Probe::Haproxy(_));
+            let proofs = recipe.proof.iter().filter(observed);
+            proofs.map(|proof| (recipe.title.as_str(), proof.waiting.as_str()))
+        });
+        proofs.collect()
+    };
+    assert_eq!(
+        told(&window.forward, Slot::Drain),
+        [
+            (
+                "drain at lb1",
+                "{{ node.name }} still gets new connections at lb1"
+            ),
+            (
+                "wait until the sessions have ended at lb1",
+                "{{ node.name }} still has sessions at lb1"
+            ),
+            (
+                "put into maintenance at lb1",
+                "{{ node.name }} is not in maintenance yet at lb1"
+            ),
+        ]
+    );
+    let back = [(
+        "put back as it was found at lb1",
+        "{{ node.name }} is not as it was found at lb1",
+    )];
+    assert_eq!(told(&window.forward, Slot::Undrain), back);
+    assert_eq!(told(&window.revert, Slot::Undrain), back);
+    let look = ("look at the server at lb1", "{{ node.name }} is not known at lb1");
+    assert_eq!(told(&plan.hops[0].protect, Slot::Protect), [look; 3]);
 }
 
 #[test]
