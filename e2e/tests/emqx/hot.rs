@@ -158,7 +158,14 @@ fn code_change_fails() -> Outcome {
     let mut clients = Clients::connect(&cluster.nodes, EACH).expect("clients");
     let ran = upgrade(&cluster, "4.4.20", "3s").expect(4);
     println!("{}", cluster.replace(&ran.text()));
-    says(&ran, &["the upgrade of the running code has failed"]);
+    says(
+        &ran,
+        &[
+            "the upgrade of the running code has failed",
+            // It comes back by itself, and is left alone meanwhile.
+            "so that it comes back with its permanent release: skipped",
+        ],
+    );
     expect_back(&cluster, "4.4.20");
     // The node that restarted has lost its clients; the others were never touched.
     assert_eq!(clients.connected(), clients.count() - EACH - 1);
