@@ -1,8 +1,8 @@
-//! What must hold before anything is changed: hosts, the cluster, its clients, and the profile's own checks.
+//! What must hold before anything is changed: hosts, the cluster, and the profile's own checks.
 
 use serde_json::json;
 use upshift_model::facts::{Facts, NodeFacts};
-use upshift_model::profile::{Check, FactExpression, Profile, Source, Strategy};
+use upshift_model::profile::{Check, Profile, Source, Strategy};
 use upshift_plan::{Plan, Refusal, Request, plan, standing, testing};
 
 /// A profile that is changed in one thing.
@@ -352,62 +352,4 @@ fn a_check_is_made_for_the_hops_that_it_is_about() {
         let found = attempt(&with_check(change), &facts(unhealthy));
         assert_eq!(found.is_err(), made, "{position}");
     }
-}
-
-#[test]
-fn only_clients_of_the_product_that_are_no_servers_can_lag() {
-    let (mut fleet, mut facts) = (testing::fleet(3), testing::facts(3, "1.1.0"));
-    let roles = |roles: &[&str]| roles.iter().map(|role| (*role).to_owned()).collect();
-    for (name, group, held) in [
-        ("app1", "ledger", &["client"][..]),
-        ("app2", "other", &["client"]),
-        ("app3", "ledger", &["load_balancer"]),
-        ("app4", "ledger", &["client"]),
-    ] {
-        let mut host = fleet.hosts["n00001"].clone();
-        host.groups = [group.to_owned()].into();
-        host.roles = roles(held);
-        fleet.hosts.insert(name.to_owned(), host);
-        let version = if name == "app4" { None } else { Some("1.0.0") };
-        let mut node = testing::node_facts(9, 3, "1.0.0");
-        node.version = version.map(str::to_owned);
-        facts.nodes.insert(name.to_owned(), node);
-    }
-    fleet.hosts.get_mut("n00003").unwrap().roles = roles(&["server", "client"]);
-    let lag = |expect: &str| {
-        let profile = profile(|profile| profile.skew.clients.as_mut().unwrap().expect = expect.to_owned());
-        plan(&profile, "test", &fleet, &facts, &testing::request("2.0.0", &[])).unwrap_err()
-    };
-    let refusals = lag("false");
-    assert_eq!(refusals.len(), 1, "{refusals:#?}");
-    assert_eq!(refusals[0].hosts, ["app1"]);
-    assert_eq!(
-        refusals[0].message,
-        "clients of 1.0.0 do not work with servers of 2.0.0"
-    );
-    assert_eq!(refusals[0].remedy, "upgrade the clients first");
-    let unknown = "whether clients of 1.0.0 work with servers of 2.0.0 cannot be told: ";
-    assert!(lag("client.nothing == 1")[0].message.starts_with(unknown));
-}
-
-#[test]
-fn connected_clients_that_cannot_be_read_are_refused() {
-    let with = |expression: &str| {
-        let profile = profile(|profile| {
-            profile.skew.clients.as_mut().unwrap().observed = Some(FactExpression {
-                probe: "clients".to_owned(),
-                expression: expression.to_owned(),
-            });
-        });
-        let facts = facts(|node| {
-            node.probes
-                .insert("clients".to_owned(), json!({"versions": ["1.0.0"], "count": 1}));
-        });
-        attempt(&profile, &facts)
-    };
-    assert!(with("value.versions").is_ok());
-    let cannot = "client-lag: the versions of the connected clients cannot be read: ";
-    let found = with("value.count").unwrap_err();
-    assert_eq!(found, [format!("{cannot}it yields 1, which is not a list")]);
-    assert!(with("value.nothing").unwrap_err()[0].starts_with(cannot));
 }
