@@ -94,7 +94,7 @@ impl Plan {
         impl Serialize for Rest<'_> {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 let plan = self.0;
-                (
+                let parts = (
                     (
                         plan.format,
                         &plan.product,
@@ -113,8 +113,13 @@ impl Plan {
                         &plan.finalize_notes,
                     ),
                     (&plan.estimate, &plan.warnings),
-                )
-                    .serialize(serializer)
+                );
+                // Without load balancers a plan keeps the fingerprint that it has always had.
+                if plan.balancers.is_empty() {
+                    parts.serialize(serializer)
+                } else {
+                    (parts, &plan.balancers).serialize(serializer)
+                }
             }
         }
         digest_json(&Rest(self))
