@@ -335,6 +335,22 @@ fn a_look_that_failed_is_told_only_where_a_check_needs_it() {
 }
 
 #[test]
+fn a_check_may_ask_who_leads_and_say_it_with_a_choice_of_words() {
+    let profile = with_check(|check| {
+        check.expect = "!leader || version == '1.1.0'".to_owned();
+        check.message = "{% if leader %}the leader{% else %}a follower{% endif %} is too old".to_owned();
+    });
+    let refusals = planned(
+        &profile,
+        &testing::facts(3, "1.0.0"),
+        &testing::request("1.1.0", &[]),
+    )
+    .unwrap_err();
+    assert_eq!(refusals[0].hosts, ["n00001"]);
+    assert_eq!(words(refusals), ["check:healthy: the leader is too old"]);
+}
+
+#[test]
 fn a_check_is_made_for_the_hops_that_it_is_about() {
     type Change = fn(&mut Check);
     let changes: [(Change, bool); 6] = [

@@ -101,6 +101,19 @@ fn a_profile_that_switches_binaries_itself_needs_no_release_in_the_store() {
 }
 
 #[test]
+fn a_profile_whose_verbs_are_missing_has_not_decided_on_the_store() {
+    let mut profile = testing::profile();
+    profile.verbs_missing = Some("they come later".to_owned());
+    let mut facts = testing::facts(3, "1.0.0");
+    for node in facts.nodes.values_mut() {
+        node.host.releases.clear();
+    }
+    let refusals = plan_of(&profile, &facts, &testing::request("1.1.0", &[])).unwrap_err();
+    let codes: Vec<&str> = refusals.iter().map(|refusal| refusal.code.as_str()).collect();
+    assert_eq!(codes, ["no-verbs"]);
+}
+
+#[test]
 fn on_the_way_back_only_a_server_that_runs_is_drained() {
     let plan = planned("1.0.0", "1.1.0");
     let condition = |kind| {
