@@ -2,7 +2,7 @@
 
 use upshift_model::Millis;
 use upshift_model::action::{Action, GuardRecipe};
-use upshift_model::profile::Slot;
+use upshift_model::profile::{Slot, Verb};
 use upshift_plan::{NodeIndex, StepKind, testing};
 
 use crate::common::{all, armed, plan_of, planned, recipe, steps, words};
@@ -113,25 +113,30 @@ fn a_hot_release_without_uninstall_is_left_by_a_restart() {
 
 #[test]
 fn a_guard_uses_nothing_that_must_be_observed_first() {
-    let mut profile = testing::profile();
-    let condition = profile.verbs[&Slot::HandOver][0].only_if.clone();
-    for slot in [Slot::Gate, Slot::Rejoin, Slot::Undrain] {
-        let verbs = profile.verbs.get_mut(&slot).unwrap();
-        let mut first = verbs[0].clone();
-        first.only_if = condition.clone();
-        first
-            .bindings
-            .insert("leader".to_owned(), "value.value.leader".to_owned());
-        first.proof[0].expect = "conditional".to_owned();
-        verbs.insert(0, first);
+    let condition = testing::profile().verbs[&Slot::HandOver][0].only_if.clone();
+    type Change<'c> = &'c dyn Fn(&mut Verb);
+    let with_condition: Change = &|verb| verb.only_if = condition.clone();
+    let with_binding: Change = &|verb| {
+        let leads = ("leader".to_owned(), "value.value.leader".to_owned());
+        verb.bindings.extend([leads]);
+    };
+    for change in [with_condition, with_binding] {
+        let mut profile = testing::profile();
+        for slot in [Slot::Gate, Slot::Rejoin, Slot::Undrain] {
+            let verbs = profile.verbs.get_mut(&slot).unwrap();
+            let mut first = verbs[0].clone();
+            change(&mut first);
+            first.proof[0].expect = "conditional".to_owned();
+            verbs.insert(0, first);
+        }
+        let request = testing::request("1.1.0", &[]);
+        let plan = plan_of(&profile, &testing::facts(3, "1.0.0"), &request).unwrap();
+        let guard = armed(&plan, 0, &plan.hops[0].windows[0].forward[0].steps[0]);
+        assert!(!serde_json::to_string(&guard).unwrap().contains("conditional"));
+        assert_eq!(
+            words(&guard.revert),
+            ["stop", "switch", "restore", "start", "command"]
+        );
+        assert!(guard.serving_if.is_some() && guard.wait_until.is_some());
     }
-    let request = testing::request("1.1.0", &[]);
-    let plan = plan_of(&profile, &testing::facts(3, "1.0.0"), &request).unwrap();
-    let guard = armed(&plan, 0, &plan.hops[0].windows[0].forward[0].steps[0]);
-    assert!(!serde_json::to_string(&guard).unwrap().contains("conditional"));
-    assert_eq!(
-        words(&guard.revert),
-        ["stop", "switch", "restore", "start", "command"]
-    );
-    assert!(guard.serving_if.is_some() && guard.wait_until.is_some());
 }
