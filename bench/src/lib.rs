@@ -95,6 +95,28 @@ impl Hosts {
         Ok(path)
     }
 
+    /// The operator whose ssh shares connections, also with later runs, as Ansible has it do by itself.
+    ///
+    /// # Errors
+    /// Where its files cannot be written.
+    pub fn sharing(&self) -> std::io::Result<Upshift> {
+        let sharing = json!([
+            "-F",
+            self.bed.ssh_config(),
+            "-o",
+            "ControlMaster=auto",
+            "-o",
+            "ControlPersist=60s",
+            "-o",
+            format!("ControlPath={}/%C", self.directory.path().display()),
+        ]);
+        let fleet = fs::read_to_string(&self.upshift.fleet)?;
+        let alone = json!(["-F", self.bed.ssh_config()]).to_string();
+        let shared = self.directory.path().join("shared.yaml");
+        fs::write(&shared, fleet.replace(&alone, &sharing.to_string()))?;
+        Ok(self.upshift.with_fleet(&shared))
+    }
+
     /// The operator of a fleet of the first host alone.
     ///
     /// # Errors
