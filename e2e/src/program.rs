@@ -122,7 +122,8 @@ impl Upshift {
 
     /// Starts a command.
     pub fn start<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Running {
-        let mut child = Command::new(built("upshift"))
+        let mut command = Command::new(built("upshift"));
+        command
             .args(arguments)
             .env("UPSHIFT_FLEET", &self.fleet)
             .env("UPSHIFT_PACKAGES", &self.packages)
@@ -131,9 +132,8 @@ impl Upshift {
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
+            .stderr(Stdio::piped());
+        let mut child = processes::spawn(&mut command).expect("the program starts");
         let stdout = drain(child.stdout.take());
         let stderr = drain(child.stderr.take());
         Running {

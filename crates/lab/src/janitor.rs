@@ -7,6 +7,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use crate::processes;
+
 /// Somebody who cleans up when this value is gone and has not been told otherwise.
 pub struct Janitor {
     shell: Child,
@@ -40,14 +42,15 @@ impl Janitor {
     /// Where no shell can be started.
     pub fn new(script: &str, what: &Path) -> io::Result<Self> {
         let whole = format!("read -r word; [ \"$word\" = done ] && exit 0\n{script}");
-        let shell = Command::new("setsid")
+        let mut command = Command::new("setsid");
+        command
             .args(["sh", "-c", &whole])
             .env("WHAT", what)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
+            .stderr(Stdio::null());
+        let shell = processes::spawn(&mut command)?;
         Ok(Janitor { shell })
     }
 }
@@ -64,7 +67,6 @@ impl Drop for Janitor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::processes;
     use std::time::Duration;
 
     #[test]
@@ -73,8 +75,8 @@ mod tests {
         let home = directory.path().join("home");
         std::fs::create_dir(&home).unwrap();
         let program = home.join("sleep");
-        std::fs::copy("/bin/sleep", &program).unwrap();
-        let mut child = Command::new(&program).arg("60").spawn().unwrap();
+        processes::while_nobody_forks(|| std::fs::copy("/bin/sleep", &program)).unwrap();
+        let mut child = processes::spawn(Command::new(&program).arg("60")).unwrap();
         let mut janitor = Janitor::of_directory(&home).unwrap();
         // The pipe closes without a word, as it does when the owner is killed.
         drop(janitor.shell.stdin.take());

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,25 @@ pub enum RunError {
     },
 }
 
+/// Held to write while programs are written that are started afterwards, and to read while a process is forked.
+static FORKS: RwLock<()> = RwLock::new(());
+
+/// Does something while no thread of this process forks: a process that is forked meanwhile holds what is being written open for a
+/// moment, and a program that is open for writing cannot be started ("text file busy"). It must not start a process itself.
+pub fn while_nobody_forks<T>(work: impl FnOnce() -> T) -> T {
+    let _writing = FORKS.write().unwrap_or_else(PoisonError::into_inner);
+    work()
+}
+
+/// Starts a process; see [`while_nobody_forks`].
+///
+/// # Errors
+/// Where it cannot be started.
+pub fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    let _forking = FORKS.read().unwrap_or_else(PoisonError::into_inner);
+    command.spawn()
+}
+
 /// Runs a program to its end within a time, as a process group of its own, which is killed when the time is over.
 ///
 /// # Errors
@@ -54,7 +74,7 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<Output, RunError> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
-    let mut child = command.spawn().map_err(|reason| match reason.kind() {
+    let mut child = spawn(command).map_err(|reason| match reason.kind() {
         std::io::ErrorKind::NotFound => RunError::Missing(program.clone()),
         _ => RunError::Start {
             program: program.clone(),

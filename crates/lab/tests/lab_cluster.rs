@@ -1,6 +1,8 @@
 //! The lab server as real processes.
 
 use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use upshift_lab::cluster::{Cluster, Place, Product};
@@ -141,4 +143,26 @@ fn everything_ends_with_the_cluster() {
     }));
     assert!(result.is_err());
     assert_eq!(processes::under(&home), Vec::<u32>::new());
+}
+
+#[test]
+fn clusters_start_while_other_threads_start_processes() {
+    let busy = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        let clusters = [1, 2, 3].map(|_| {
+            scope.spawn(|| {
+                let directory = tempfile::tempdir().unwrap();
+                let cluster = cluster(directory.path(), &Manifest::plain("1.0.0"));
+                assert_eq!(cluster.processes().len(), 3);
+            })
+        });
+        scope.spawn(|| {
+            while busy.load(Ordering::Relaxed) {
+                processes::run(&mut Command::new("true"), Duration::from_secs(10)).unwrap();
+            }
+        });
+        let started = clusters.map(|cluster| cluster.join());
+        busy.store(false, Ordering::Relaxed);
+        assert!(started.iter().all(Result::is_ok));
+    });
 }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 
+use crate::processes;
+
 /// One member.
 #[derive(Clone, Debug)]
 pub struct Member {
@@ -51,13 +53,14 @@ impl Member {
             .create(true)
             .open(&self.log_file)?;
         let argv: Vec<&String> = self.enter.iter().chain(&self.argv).collect();
-        let mut child = Command::new("setsid")
+        let mut command = Command::new("setsid");
+        command
             .args(argv)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            .current_dir(&self.state_directory)
-            .spawn()?;
+            .current_dir(&self.state_directory);
+        let mut child = processes::spawn(&mut command)?;
         thread::spawn(move || child.wait());
         Ok(())
     }

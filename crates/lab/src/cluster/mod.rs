@@ -95,7 +95,7 @@ impl Cluster {
         };
         fs::write(&cluster.fleet_file, cluster.fleet_text("lab"))?;
         for position in 0..cluster.members.len() {
-            layout::install(product, &cluster.members, position, package)?;
+            processes::while_nobody_forks(|| layout::install(product, &cluster.members, position, package))?;
             cluster.start_member(position)?;
         }
         cluster.wait_healthy(STARTS_WITHIN)?;
