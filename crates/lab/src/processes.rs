@@ -256,6 +256,19 @@ mod tests {
     }
 
     #[test]
+    fn nobody_forks_while_programs_are_written() {
+        let (sender, started) = std::sync::mpsc::channel();
+        while_nobody_forks(|| {
+            thread::spawn(move || {
+                let _ = sender.send(run(&mut Command::new("true"), Duration::from_secs(10)).is_ok());
+            });
+            let early = started.recv_timeout(Duration::from_millis(100));
+            assert!(early.is_err(), "a process was started meanwhile");
+        });
+        assert_eq!(started.recv_timeout(Duration::from_secs(10)), Ok(true));
+    }
+
+    #[test]
     fn processes_of_a_directory_are_ended() {
         let directory = tempfile::tempdir().unwrap();
         let link = directory.path().join("sleep");
