@@ -22,6 +22,9 @@ fn a_good_run_goes_host_by_host_and_disarms_every_guard_after_the_decision() {
         .collect();
     assert!(hosts.is_sorted(), "one window after the other: {hosts:?}");
     assert_eq!(puppet.decisions, [Decision::Stay { hop: 0 }]);
+    assert_eq!(puppet.rested, 1, "that it has ended is said once");
+    let proven: Vec<u32> = puppet.state.proven().map(|id| id.0).collect();
+    assert_eq!(proven.len(), 21, "every step of the way forward: {proven:?}");
     assert_eq!(puppet.disarmed, ["h1", "h2", "h3"]);
     assert!(puppet.now >= seconds(20), "soaked");
     let view = puppet.state.view();
@@ -75,6 +78,26 @@ fn watching_takes_as_long_as_the_plan_says_also_where_nothing_is_watched() {
             .any(|(probe, _)| probe.starts_with("watched@"));
         assert_eq!(asked, watched && duration > 0);
     }
+}
+
+#[test]
+fn between_windows_it_is_watched_for_as_long_as_the_plan_says() {
+    let mut plan = Builder::rolling();
+    for window in &mut plan.plan.hops[0].windows {
+        window.soak = seconds(7);
+    }
+    let mut puppet = Puppet::new(plan.plan);
+    let mut opened = Vec::new();
+    puppet.start().until(|puppet| {
+        if puppet.orders.last().is_some_and(|(_, title, _)| title == "drain")
+            && opened.last() != Some(&puppet.now)
+        {
+            opened.push(puppet.now);
+        }
+        false
+    });
+    assert_eq!(puppet.outcome(), Outcome::Upgraded);
+    assert_eq!(opened, [seconds(0), seconds(7), seconds(14)]);
 }
 
 #[test]

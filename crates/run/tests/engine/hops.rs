@@ -64,6 +64,21 @@ fn between_two_hops_the_cluster_is_left_on_the_version_that_it_reached() {
 }
 
 #[test]
+fn before_the_first_hop_there_is_nothing_to_hold() {
+    let mut plan = two_hops();
+    plan.plan.hops[0].protect = plan.plan.hops[1].protect.drain(..).collect();
+    let mut puppet = without(plan, "protected@h2");
+    puppet.start().run();
+    assert!(matches!(puppet.outcome(), Outcome::Refused { .. }));
+    assert!(
+        puppet
+            .orders
+            .iter()
+            .all(|(_, title, _)| title == "unpack" || title == "protect")
+    );
+}
+
+#[test]
 fn a_fault_in_the_second_hop_takes_that_hop_back_and_no_other() {
     let mut puppet = Puppet::new(two_hops().plan);
     puppet.on_probe = Box::new(|_, _| Some(Ok(json!({"ok": true}))));

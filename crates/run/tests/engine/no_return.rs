@@ -77,6 +77,19 @@ fn before_the_window_that_crosses_it_nobody_asks() {
 }
 
 #[test]
+fn as_long_as_it_is_seen_that_it_was_not_crossed_everything_goes_back_at_once() {
+    let mut plan = Builder::rolling().no_return();
+    plan.plan.request.accept_no_return = true;
+    let mut puppet = without(plan, "recovered@h3");
+    puppet.start().until(|puppet| puppet.state.going_back());
+    let failed = puppet.now;
+    puppet.run();
+    reverted(&puppet);
+    assert!(puppet.orders_to("h3").ends_with(&BACK) && puppet.orders_to("h1").ends_with(&BACK));
+    assert_eq!(puppet.now, failed, "one look at who can tell, and no waiting");
+}
+
+#[test]
 fn where_nobody_can_tell_whether_it_was_crossed_an_operator_is_asked() {
     let mut plan = Builder::rolling().no_return();
     plan.plan.request.accept_no_return = true;

@@ -75,6 +75,8 @@ pub struct Puppet {
     pub renewed: u32,
     pub disarmed: Vec<String>,
     pub decisions: Vec<Decision>,
+    /// How often the engine has said that the run rests.
+    pub rested: u32,
     queue: VecDeque<EventKind>,
     wake: Option<Millis>,
     pub on_order: OrderRule,
@@ -97,6 +99,7 @@ impl Puppet {
             renewed: 0,
             disarmed: Vec::new(),
             decisions: Vec::new(),
+            rested: 0,
             queue: VecDeque::new(),
             wake: None,
             on_order: Box::new(|_, _| Some(Report::Done { output: Value::Null })),
@@ -209,7 +212,7 @@ impl Puppet {
                 self.decisions.push(decision.clone());
                 self.queue.push_back(EventKind::Decided(decision));
             }
-            Effect::Rest(_) => {}
+            Effect::Rest(_) => self.rested += 1,
         }
     }
 
