@@ -28,6 +28,27 @@ fn a_controller_that_dies_anywhere_is_resumed_without_doing_anything_twice() {
 }
 
 #[test]
+fn a_new_controller_gives_an_open_order_again_at_once() {
+    let mut puppet = Puppet::new(Builder::rolling().plan);
+    puppet.on_order = Box::new(|_, title| (title != "stop").then_some(Report::Done { output: Value::Null }));
+    puppet
+        .start()
+        .until(|puppet| puppet.orders_to("h1").contains(&"stop"));
+    let given = puppet.now;
+    puppet.crash().start_as(2);
+    puppet.until(|puppet| puppet.orders_to("h1").ends_with(&["stop", "stop"]));
+    assert_eq!(puppet.now, given);
+    let tokens: Vec<u64> = puppet
+        .sent
+        .iter()
+        .rev()
+        .take(2)
+        .map(|order| order.token)
+        .collect();
+    assert_eq!(tokens, [2, 1], "under its own token");
+}
+
+#[test]
 fn time_without_a_controller_is_nobodys_fault_and_what_was_open_is_asked_again_at_once() {
     let mut puppet = Puppet::new(Builder::rolling().plan);
     puppet.on_order = Box::new(|_, title| (title != "stop").then_some(Report::Done { output: Value::Null }));

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use upshift_model::action::{GuardStatus, Report};
 use upshift_plan::NodeIndex;
+use upshift_run::OperatorCommand;
 
 use crate::puppet::{BACK, Builder, Puppet, held, reverted, seconds, without};
 
@@ -28,6 +29,29 @@ fn a_guard_that_fired_takes_the_whole_hop_back() {
     puppet.start().run();
     assert!(reverted(&puppet).contains("guard of h1 has fired"));
     assert!(puppet.orders_to("h1").ends_with(&BACK) && puppet.orders_to("h2").ends_with(&BACK));
+}
+
+/// The host may be busy with its guard, which does the same.
+#[test]
+fn a_way_back_waits_until_the_hosts_own_guard_would_have_gone_it() {
+    let mut puppet = Puppet::new(Builder::rolling().plan);
+    puppet.on_order =
+        Box::new(|_, title| (title != "stop back").then_some(Report::Done { output: Value::Null }));
+    puppet
+        .start()
+        .until(|puppet| puppet.orders_to("h1").contains(&"stop"));
+    puppet.operator(OperatorCommand::Abort).run();
+    assert!(held(&puppet).contains("the way back is stuck"));
+    let given_up = puppet
+        .state
+        .times()
+        .into_iter()
+        .find(|time| time.title == "stop back");
+    assert_eq!(
+        given_up.and_then(|time| time.ended),
+        Some(seconds(150)),
+        "the guard's ninety seconds, and the step's sixty"
+    );
 }
 
 #[test]
