@@ -16,7 +16,7 @@ use crate::setting::Setting;
 
 /// Runs what waits for hosts.
 pub fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    // One thread: each answer would otherwise wake another one, which was measured at a third of the time that a step takes.
+    // One thread: hosts are waited for, nothing is computed. Steps were measured to be no slower than with one thread a core.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
