@@ -20,6 +20,13 @@ fn upgraded(plan: Plan) -> Puppet {
     puppet
 }
 
+/// Fails unless every server is told to be on a version.
+#[track_caller]
+fn expect_all(puppet: &Puppet, version: &str) {
+    let view = puppet.state.view();
+    assert!(view.nodes.iter().all(|node| node.version == version), "{view:?}");
+}
+
 fn times_back(puppet: &Puppet, host: &str) -> usize {
     let orders = puppet.orders_to(host);
     orders.iter().filter(|title| **title == BACK[1]).count()
@@ -38,14 +45,7 @@ fn hop_after_hop_each_with_a_decision_of_its_own() {
         puppet.decisions,
         [Decision::Stay { hop: 0 }, Decision::Stay { hop: 1 }]
     );
-    assert!(
-        puppet
-            .state
-            .view()
-            .nodes
-            .iter()
-            .all(|node| node.version == "3.0.0")
-    );
+    expect_all(&puppet, "3.0.0");
 }
 
 #[test]
@@ -95,14 +95,7 @@ fn a_fault_in_the_second_hop_takes_that_hop_back_and_no_other() {
         other => panic!("not reverted: {other:?}"),
     }
     assert_eq!(HOSTS.map(|host| times_back(&puppet, host)), [1, 1, 0]);
-    assert!(
-        puppet
-            .state
-            .view()
-            .nodes
-            .iter()
-            .all(|node| node.version == "2.0.0")
-    );
+    expect_all(&puppet, "2.0.0");
 }
 
 #[test]
@@ -111,12 +104,5 @@ fn an_upgrade_over_two_hops_is_reverted_hop_by_hop() {
     puppet.operator(OperatorCommand::Revert).run();
     assert!(matches!(puppet.outcome(), Outcome::Reverted { to, .. } if to == "1.0.0"));
     assert_eq!(HOSTS.map(|host| times_back(&puppet, host)), [2, 2, 2]);
-    assert!(
-        puppet
-            .state
-            .view()
-            .nodes
-            .iter()
-            .all(|node| node.version == "1.0.0")
-    );
+    expect_all(&puppet, "1.0.0");
 }
