@@ -96,6 +96,9 @@ fn add_functions(context: &mut Context<'_, '_>, scheme: Scheme) -> Result<(), De
     context.add_function("same_major", move |a: Arc<String>, b: Arc<String>| {
         two_versions(scheme, "same_major", &a, &b).map(|(a, b)| a.major() == b.major())
     })?;
+    // Not in the standard environment.
+    context.add_function("max", cel::functions::max)?;
+    context.add_function("min", cel::functions::min)?;
     context.add_function("seconds", |text: Arc<String>| {
         crate::duration::in_words(&text).ok_or_else(|| {
             ExecutionError::function_error("seconds", format!("`{text}` is no span of time in words"))
@@ -332,6 +335,7 @@ mod tests {
             ("same_minor(to, '3.5.0') && same_major(to, '3.0.0')", true),
             ("hex(value.id) == 'fd422379fda50e48'", true),
             ("sum([1, 2, size('abc')]) == 6 && sum([]) == 0", true),
+            ("min(['n3', 'n1', 'n2']) == 'n1' && max(2, 3) == 3", true),
         ] {
             assert_eq!(holds(text, &scope()), Ok(expected), "{text}");
         }

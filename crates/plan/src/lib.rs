@@ -221,17 +221,20 @@ fn variables_used(layout: &Layout) -> Used {
 
 /// Names of the probes whose value at planning time some proof asks for.
 fn probes_before(layout: &Layout) -> Vec<String> {
-    let proofs = layout
-        .recipes
-        .iter()
-        .flat_map(|recipe| recipe.only_if.iter().chain(&recipe.proof));
-    let watched = layout.hops.iter().flat_map(|hop| &hop.soak.watch);
-    let asking = proofs.chain(watched).filter(|proof| {
+    let asks = |expression: &str| {
         ["before", "befores"]
             .iter()
-            .any(|name| layout::guard::uses(&proof.expect, name))
+            .any(|name| layout::guard::uses(expression, name))
+    };
+    let conditions = layout.recipes.iter().filter_map(|recipe| {
+        let proof = recipe.only_if.as_ref()?;
+        let asked = asks(&proof.expect) || recipe.bindings.values().any(|binding| asks(binding));
+        asked.then_some(proof)
     });
-    let mut names: Vec<String> = asking.map(|proof| proof.name.clone()).collect();
+    let proofs = layout.recipes.iter().flat_map(|recipe| &recipe.proof);
+    let watched = layout.hops.iter().flat_map(|hop| &hop.soak.watch);
+    let asking = proofs.chain(watched).filter(|proof| asks(&proof.expect));
+    let mut names: Vec<String> = conditions.chain(asking).map(|proof| proof.name.clone()).collect();
     names.sort();
     names.dedup();
     names

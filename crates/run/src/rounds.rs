@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
+use upshift_model::expr::Scope;
 use upshift_model::probe::{Observation, Probe, ProbeFailure};
 use upshift_model::profile::At;
 use upshift_model::{Millis, expr, template};
@@ -37,6 +38,8 @@ pub(crate) struct Verdict {
     pub(crate) progress: Option<f64>,
     /// What was seen at the step's own server.
     pub(crate) value: Value,
+    /// What was seen at every server that answered, by its name.
+    pub(crate) values: Value,
     /// Servers for which the expression held, those for which it did not, and those that gave no answer.
     pub(crate) yes: u32,
     pub(crate) no: u32,
@@ -85,6 +88,7 @@ impl Question<'_> {
             waiting: String::new(),
             progress: None,
             value: Value::Null,
+            values: Value::Null,
             yes: 0,
             no: 0,
             cannot: 0,
@@ -103,6 +107,7 @@ impl Question<'_> {
                 verdict.value = observation.clone().unwrap_or(Value::Null);
             }
         }
+        verdict.values = values;
         verdict
     }
 
@@ -115,6 +120,28 @@ impl Question<'_> {
         Value::Object(shown.collect())
     }
 
+    /// The names for some expressions about one server's observation.
+    pub(crate) fn scope(
+        &self,
+        state: &State,
+        node: NodeIndex,
+        value: &Value,
+        values: &Value,
+        expressions: &[&String],
+    ) -> Scope {
+        let mut scope = context::scope(&state.plan, self.context(state, node), values, value);
+        let before = state.plan.node(node).before.get(&self.proof.name);
+        scope.set("before", before.cloned().unwrap_or(Value::Null));
+        // As large as the fleet, so only where it is asked for.
+        if expressions
+            .iter()
+            .any(|expression| expression.contains("befores"))
+        {
+            scope.set("befores", self.befores(&state.plan));
+        }
+        scope
+    }
+
     fn judge_one(
         &self,
         state: &State,
@@ -124,19 +151,7 @@ impl Question<'_> {
         verdict: &mut Verdict,
     ) {
         let server = state.plan.node(node);
-        let mut scope = context::scope(&state.plan, self.context(state, node), values, value);
-        scope.set(
-            "before",
-            server
-                .before
-                .get(&self.proof.name)
-                .cloned()
-                .unwrap_or(Value::Null),
-        );
-        // As large as the fleet, so only where it is asked for.
-        if self.proof.expect.contains("befores") {
-            scope.set("befores", self.befores(&state.plan));
-        }
+        let mut scope = self.scope(state, node, value, values, &[&self.proof.expect]);
         scope.set("output", self.output.clone());
         match expr::holds(&self.proof.expect, &scope) {
             Ok(true) => verdict.yes += 1,

@@ -8,7 +8,7 @@ use upshift_model::profile::{At, Otherwise};
 use upshift_model::{Millis, expr};
 use upshift_plan::{NodeIndex, Plan, Recipe, Step, StepId, StepKind};
 
-use crate::context::{self, Names};
+use crate::context::Names;
 use crate::event::{Direction, Effect, Order};
 use crate::program::{GroupAt, Index, Part, nodes_of};
 use crate::rounds::{Question, Verdict};
@@ -194,7 +194,7 @@ impl State {
         step.stage = Stage::Condition(round);
         let Some(verdict) = verdict else { return };
         if verdict.holds {
-            match self.bind(view, &verdict.value) {
+            match self.bind(view, &question, &verdict) {
                 Ok(bindings) => {
                     step.bindings = bindings;
                     self.act(step, view, effects);
@@ -208,11 +208,16 @@ impl State {
         }
     }
 
-    fn bind(&self, view: &StepView<'_>, value: &Value) -> Result<BTreeMap<String, Value>, String> {
-        let context = self.context_of(view, &BTreeMap::new());
-        let scope = context::scope(&self.plan, context, &Value::Null, value);
-        view.recipe
-            .bindings
+    fn bind(
+        &self,
+        view: &StepView<'_>,
+        question: &Question<'_>,
+        seen: &Verdict,
+    ) -> Result<BTreeMap<String, Value>, String> {
+        let bindings = &view.recipe.bindings;
+        let expressions: Vec<&String> = bindings.values().collect();
+        let scope = question.scope(self, view.step.node, &seen.value, &seen.values, &expressions);
+        bindings
             .iter()
             .map(|(name, text)| {
                 expr::value(text, &scope)
@@ -272,18 +277,6 @@ impl State {
         upshift_plan::render_action(&self.plan, node, view.recipe, bindings, &self.run, hop)
             .map_err(|error| error.to_string())?
             .ok_or_else(|| format!("the step `{}` has nothing to order", view.recipe.title))
-    }
-
-    fn context_of(&self, view: &StepView<'_>, bindings: &BTreeMap<String, Value>) -> Value {
-        let names = Names::of(view.recipe);
-        context::context(
-            &self.plan,
-            &self.run,
-            view.at.hop,
-            view.step.node,
-            names,
-            bindings,
-        )
     }
 
     fn look_at_proof(&mut self, step: &mut StepState, view: &StepView<'_>, effects: &mut Vec<Effect>) {

@@ -180,6 +180,24 @@ fn values_from_planning_time_are_kept_where_a_proof_asks_for_them() {
 }
 
 #[test]
+fn values_from_planning_time_are_kept_where_a_binding_asks_for_them() {
+    let kept = |binding: &str| {
+        let mut profile = testing::profile();
+        let hand_over = &mut profile
+            .verbs
+            .get_mut(&upshift_model::profile::Slot::HandOver)
+            .unwrap()[0];
+        hand_over.bindings.insert("heir".to_owned(), binding.to_owned());
+        let request = testing::request("1.1.0", &[]);
+        let plan = plan_of(&profile, &testing::facts(3, "1.0.0"), &request).unwrap();
+        plan.nodes[0].before.contains_key("status")
+    };
+    assert!(kept("befores['n2'].value.applied"));
+    assert!(kept("before.value.applied"));
+    assert!(!kept("'before.value.applied'"));
+}
+
+#[test]
 fn a_plan_holds_no_variables_that_it_does_not_use() {
     let mut fleet = testing::fleet(3);
     for host in fleet.hosts.values_mut() {

@@ -140,6 +140,40 @@ fn a_step_that_does_not_apply_is_skipped_and_what_it_saw_fills_the_order() {
 }
 
 #[test]
+fn what_was_seen_before_and_what_others_show_fills_the_order_too() {
+    let mut plan = Builder::rolling();
+    for node in &mut plan.plan.nodes {
+        node.before.insert(
+            "leads".to_owned(),
+            json!({ "mark": format!("mark of {}", node.name) }),
+        );
+    }
+    let drain = plan.recipe_mut("drain");
+    drain.only_if = Some(proof("leads", At::All, 1));
+    for (name, text) in [
+        ("own", "before.mark"),
+        (
+            "heir",
+            "befores[min(befores.filter(name, name != node.name))].mark",
+        ),
+        ("all", "string(values.size()) + values['h3'].at"),
+    ] {
+        drain.bindings.insert(name.to_owned(), text.to_owned());
+    }
+    drain.action = Some(upshift_model::action::Action::Switch(
+        upshift_model::action::SwitchRelease {
+            release: "{{ let.own }}, {{ let.heir }}, {{ let.all }}".to_owned(),
+        },
+    ));
+    let mut puppet = Puppet::new(plan.plan);
+    puppet.on_probe = Box::new(|probe, _| Some(Ok(json!({"ok": true, "at": format!(" at {probe}")}))));
+    puppet.start().run();
+    assert_eq!(puppet.outcome(), Outcome::Upgraded);
+    assert_eq!(puppet.orders_to("h1")[2], "mark of h1, mark of h2, 3 at leads@h3");
+    assert_eq!(puppet.orders_to("h2")[2], "mark of h2, mark of h1, 3 at leads@h3");
+}
+
+#[test]
 fn a_condition_that_cannot_be_seen_is_not_skipped() {
     let mut plan = Builder::rolling();
     plan.recipe_mut("drain").only_if = Some(proof("leads", At::Node, 1));

@@ -212,6 +212,13 @@ impl<'a> Linter<'a> {
         for (map, member) in names::members(text) {
             self.member(&range, &map, &member);
         }
+        if let Some(map) = names::taken_by_position(text) {
+            self.error(
+                self.narrow(&range, map),
+                format!("`{map}` has no order, so this would take another element each time"),
+                format!("take the first by name: `min({map}.filter(name, …))`"),
+            );
+        }
     }
 
     /// A text that may hold `{{ names }}`. `bindings` are the names under `let`.

@@ -190,7 +190,7 @@ pub(super) const CLIENT_SKEW: Names = Names {
 };
 
 /// CEL's own functions; those of [`crate::expr::FUNCTIONS`] come on top.
-pub(super) const BUILT_IN: [&str; 13] = [
+pub(super) const BUILT_IN: [&str; 11] = [
     "size",
     "contains",
     "startsWith",
@@ -200,10 +200,8 @@ pub(super) const BUILT_IN: [&str; 13] = [
     "int",
     "uint",
     "double",
-    "bytes",
     "max",
     "min",
-    "duration",
 ];
 
 /// What `host` holds: the fields of [`crate::facts::HostFacts`].
@@ -228,6 +226,8 @@ static LITERAL: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r#""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"#).ok());
 static MEMBER: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(?:^|[^\w.])(?:(\w+)\.)?(places|probes|host|target|variant)\.(\w+)").ok());
+static ORDERLESS: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\b(values|befores)\.(?:filter|map)\(").ok());
 static COMPARISON: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"\b(?:at_least|older|same_minor)\(([^()]*)\)").ok());
 
@@ -238,6 +238,30 @@ pub(super) fn bound(expression: &str) -> Vec<&str> {
         .filter_map(|groups| groups.get(1))
         .map(|name| name.as_str())
         .collect()
+}
+
+/// The map of which an expression takes an element by its position, as `values` in `values.filter(n, …)[0]`: a map has no order, so it
+/// would be another one each time, also when a run is resumed from its journal.
+pub(super) fn taken_by_position(expression: &str) -> Option<&str> {
+    let calls = ORDERLESS.iter().flat_map(|regex| regex.captures_iter(expression));
+    calls
+        .filter_map(|groups| Some((groups.get(0)?, groups.get(1)?)))
+        .find(|(call, _)| {
+            let mut depth = 1_u32;
+            let inside = |c: char| {
+                depth = match c {
+                    '(' => depth + 1,
+                    ')' => depth - 1,
+                    _ => depth,
+                };
+                depth > 0
+            };
+            expression[call.end()..]
+                .trim_start_matches(inside)
+                .strip_prefix(')')
+                .is_some_and(|after| after.trim_start().starts_with('['))
+        })
+        .map(|(_, map)| map.as_str())
 }
 
 /// The members of well-known maps that an expression uses: `("places", "data")` for `places.data`.
@@ -265,4 +289,49 @@ pub(super) fn compared_versions(expression: &str) -> Vec<&str> {
     literals
         .map(|literal| &literal.as_str()[1..literal.len() - 1])
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BUILT_IN, taken_by_position};
+    use crate::expr::{Scope, value};
+    use crate::version::Scheme;
+
+    #[test]
+    fn every_function_that_may_be_used_can_be_computed() {
+        for (function, call) in [
+            ("size", "size('a')"),
+            ("contains", "'ab'.contains('a')"),
+            ("startsWith", "'ab'.startsWith('a')"),
+            ("endsWith", "'ab'.endsWith('b')"),
+            ("matches", "'ab'.matches('a.')"),
+            ("string", "string(1)"),
+            ("int", "int('1')"),
+            ("uint", "uint('1')"),
+            ("double", "double('1.5')"),
+            ("max", "max([1, 2])"),
+            ("min", "min(['b', 'a'])"),
+        ] {
+            assert!(BUILT_IN.contains(&function), "{function}");
+            assert!(value(call, &Scope::new(Scheme::Semver)).is_ok(), "{call}");
+        }
+        assert_eq!(BUILT_IN.len(), 11);
+    }
+
+    #[test]
+    fn what_is_taken_of_a_map_by_position_is_found() {
+        for (expression, map) in [
+            ("befores.filter(n, n != node.name)[0] == 'n1'", Some("befores")),
+            (
+                "sum(values.map(n, (values[n].count + 1) * 2) [0])",
+                Some("values"),
+            ),
+            ("min(befores.filter(n, n != node.name)) == 'n1'", None),
+            ("values.filter(n, values[n].ok).size() > 1", None),
+            ("value.value.filter(m, m.ok)[0].id == values['n1'].id", None),
+            ("values.filter(n, (", None),
+        ] {
+            assert_eq!(taken_by_position(expression), map, "{expression}");
+        }
+    }
 }
