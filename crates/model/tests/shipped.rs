@@ -376,6 +376,11 @@ fn emqx_is_rolled_with_packages_of_what_installed_it_and_with_a_way_back() {
         fails(emqx().with("/host/releases", json!({}))),
         ["way-back-at-hand"]
     );
+    // The copy and three times the package are more than there is free.
+    assert_eq!(
+        fails(emqx().with("/probes/to_save/bytes", json!(8_589_934_592_u64))),
+        ["room-for-the-copy"]
+    );
     assert_eq!(
         fails(emqx().with("/probes/process/release", json!(null))),
         ["runs-from-the-store"]

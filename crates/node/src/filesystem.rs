@@ -1,5 +1,8 @@
 //! File systems: how full they are, and what to say when one is.
 
+use std::collections::BTreeSet;
+use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -54,9 +57,98 @@ pub fn full(path: &Path, what: &str, needed: u64) -> NodeError {
     ))
 }
 
+/// What lies at and below some paths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// What a copy of it takes, in whole blocks.
+    pub bytes: u64,
+    /// How many files, without directories and links.
+    pub files: u64,
+}
+
+/// Bytes of a block on most file systems.
+const BLOCK: u64 = 4096;
+
+/// What lies at and below these paths; nothing is counted twice, and links are not followed. What vanishes meanwhile does not count.
+///
+/// # Errors
+/// Where something cannot be read.
+pub fn usage<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<Usage> {
+    let mut seen = BTreeSet::new();
+    let mut usage = Usage::default();
+    for path in paths {
+        add_usage(path, &mut seen, &mut usage)
+            .context(|| format!("cannot look through {}", path.display()))?;
+    }
+    Ok(usage)
+}
+
+/// What of a path is there; nothing where it is not.
+fn if_there<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
+    match outcome {
+        Ok(found) => Ok(Some(found)),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn add_usage(path: &Path, seen: &mut BTreeSet<(u64, u64)>, usage: &mut Usage) -> io::Result<()> {
+    let Some(metadata) = if_there(path.symlink_metadata())? else {
+        return Ok(());
+    };
+    let identity = |metadata: &Metadata| (metadata.dev(), metadata.ino());
+    if !seen.insert(identity(&metadata)) {
+        return Ok(());
+    }
+    let length = if metadata.is_file() { metadata.len() } else { 1 };
+    usage.bytes += length.div_ceil(BLOCK) * BLOCK;
+    usage.files += u64::from(metadata.is_file());
+    if metadata.is_dir() {
+        for entry in if_there(fs::read_dir(path))?.into_iter().flatten() {
+            add_usage(&entry?.path(), seen, usage)?;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lies_below_some_paths_is_counted_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::create_dir(path("data")).unwrap();
+        fs::write(path("data/one"), vec![0; 5000]).unwrap();
+        fs::write(path("data/two"), b"x").unwrap();
+        fs::hard_link(path("data/two"), path("data/again")).unwrap();
+        std::os::unix::fs::symlink("/", path("data/root")).unwrap();
+        fs::write(path("alone"), b"").unwrap();
+        let paths = [
+            path("data"),
+            path("data/one"),
+            path("alone"),
+            path("none"),
+            path("alone/below"),
+        ];
+        let used = usage(paths.iter().map(PathBuf::as_path)).unwrap();
+        // The directory, a file of two blocks, one of one block, a link; the empty file takes none.
+        assert_eq!(
+            used,
+            Usage {
+                bytes: 5 * BLOCK,
+                files: 3
+            }
+        );
+    }
 
     #[test]
     fn a_path_that_does_not_exist_is_asked_for_its_parent() {

@@ -6,6 +6,8 @@ mod file;
 mod log;
 mod process;
 
+use std::path::Path;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 use upshift_model::probe::{Observation, Probe, ProbeFailure};
@@ -42,6 +44,10 @@ fn look(host: &Host, run: Option<&str>, probe: &Probe) -> Result<Value> {
         Probe::Disk(path) => {
             let space = filesystem::space(path.as_ref())?;
             Ok(json!({ "free": space.free, "total": space.total }))
+        }
+        Probe::Usage(paths) => {
+            let usage = filesystem::usage(paths.iter().map(Path::new))?;
+            Ok(json!({ "bytes": usage.bytes, "files": usage.files }))
         }
         Probe::Log(probe) => log::look(layout, run, probe),
         Probe::Host => value(&host::facts(host)?),
