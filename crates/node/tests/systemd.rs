@@ -7,8 +7,10 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
-use support::{Agent, World, action, eventually, order, probe};
+use support::{Agent, World, action, eventually, install, order, probe, switch};
 use upshift_model::action::{GuardStatus, Report};
+use upshift_model::release::{ReleaseCall, ReleaseOutcome};
+use upshift_wire::protocol::{ReleaseOrder, Request, Response};
 
 const INIT: &str = "/usr/lib/systemd/systemd";
 
@@ -180,7 +182,7 @@ fn check_guard(booted: &Booted, mut agent: Agent) {
             "proof": [{"probe": {"process": {"service": server}}, "expect": "value.running"}],
         }}))
     };
-    agent.done(10, recipe("60s"));
+    agent.done(30, recipe("60s"));
     assert_eq!(
         units_of_guards(booted).lines().count(),
         3,
@@ -189,7 +191,7 @@ fn check_guard(booted: &Booted, mut agent: Agent) {
     assert_eq!(agent.disarm(1), Ok(GuardStatus::Disarmed));
     eventually("nothing of it is left", || units_of_guards(booted).is_empty());
 
-    let mut again = order(11, recipe("15s"));
+    let mut again = order(31, recipe("15s"));
     again.hop = 1;
     assert!(matches!(agent.order(&again), Report::Done { .. }));
     agent.close();
@@ -212,6 +214,63 @@ fn check_guard(booted: &Booted, mut agent: Agent) {
     eventually("nothing of it is left", || units_of_guards(booted).is_empty());
 }
 
+/// Installs a release, for now or for good.
+fn install_release(agent: &mut Agent, service: &Value, version: &str, permanent: bool) {
+    let call = ReleaseCall::Install {
+        artifact: None,
+        version: version.to_owned(),
+        strip: 1,
+        permanent,
+    };
+    let order = ReleaseOrder {
+        call,
+        handler: None,
+        service: Some(serde_json::from_value(service.clone()).unwrap()),
+        patience: upshift_model::Millis::seconds(10),
+        fleet: "fleet".to_owned(),
+        token: Some(1),
+    };
+    match agent.call(Request::Release(Box::new(order))).unwrap() {
+        Response::Release(answer) => assert_eq!(answer.outcome, ReleaseOutcome::Done, "{answer:?}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What systemd starts by itself is the permanent release.
+fn check_settled_starts(booted: &Booted, agent: &mut Agent) {
+    booted.run(
+        "printf '%s\\n' '[Service]' 'ExecStartPre=/usr/local/bin/upshift-node settle --state /var/lib/upshift' \\
+            'ExecStart=/var/lib/upshift/store/current/bin/server 3600' 'Restart=always' 'RestartSec=100ms' \\
+            >/etc/systemd/system/store.service
+         systemctl daemon-reload",
+    );
+    let store = unit("store.service");
+    let release =
+        |agent: &mut Agent| agent.observe(probe(json!({"process": {"service": store}})))["release"].clone();
+    let started_by_itself = |agent: &mut Agent, expected: &str| {
+        let before = observed_pid(agent, &store);
+        booted.run("systemctl kill --signal=KILL store.service");
+        eventually("systemd has started it again", || {
+            let now = observed_pid(agent, &store);
+            now.is_u64() && now != before
+        });
+        eventually("it runs the release that is expected", || {
+            release(agent) == expected
+        });
+    };
+    install(agent, 20, "1.0");
+    install(agent, 22, "2.0");
+    agent.done(24, switch("1.0"));
+    agent.done(25, action(json!({"start": store})));
+    install_release(agent, &store, "2.0", false);
+    assert_eq!(release(agent), "2.0");
+    started_by_itself(agent, "1.0");
+    install_release(agent, &store, "2.0", false);
+    install_release(agent, &store, "2.0", true);
+    started_by_itself(agent, "2.0");
+    agent.done(26, action(json!({"stop": {"service": store, "patience": "10s"}})));
+}
+
 #[test]
 fn units_are_started_and_stopped_and_a_guard_is_one() {
     let world = World::new();
@@ -219,5 +278,6 @@ fn units_are_started_and_stopped_and_a_guard_is_one() {
     let mut agent = booted.agent();
     assert_eq!(agent.hello()["systemd"], true);
     check_units(&booted, &mut agent);
+    check_settled_starts(&booted, &mut agent);
     check_guard(&booted, agent);
 }
