@@ -3,14 +3,14 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::fetch::Unavailable;
 use crate::janitor::Janitor;
-use crate::processes;
+use crate::processes::{self, RunError};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -76,6 +76,23 @@ impl Overlay {
     /// The root directory, as it is seen from outside.
     pub fn root(&self) -> PathBuf {
         self.base.join("root")
+    }
+
+    /// Unpacks a Debian package into it, without a word to dpkg's database. Links to directories stay (`/bin`, say).
+    ///
+    /// # Errors
+    /// Where it is no package.
+    pub fn unpack(&self, deb: &Path) -> Result<(), RunError> {
+        let mut command = Command::new("sh");
+        command
+            .args([
+                "-c",
+                "dpkg-deb --fsys-tarfile \"$1\" | tar --extract --keep-directory-symlink --directory \"$2\"",
+                "sh",
+            ])
+            .arg(deb)
+            .arg(self.root());
+        processes::run(&mut command, LIMIT).map(|_| ())
     }
 
     /// A command that runs in it.

@@ -3,12 +3,12 @@
 
 mod clients;
 mod cluster;
-mod deb;
+mod installed;
 mod node;
 mod packages;
 
 pub use clients::{Client, Clients, TlsClient};
 pub use cluster::{Cluster, Installation};
-pub use deb::{Debian, PURGED, deb};
+pub use installed::{Manager, PURGED, PackagedHost};
 pub use node::{Answer, NOBODY, Node};
 pub use packages::{cached, copy_packages, package};

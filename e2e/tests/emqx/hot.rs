@@ -174,9 +174,6 @@ fn code_change_fails() -> Outcome {
 
 fn bad_later() -> Outcome {
     let cluster = Cluster::start(3, "4.4.15", &["4.4.21"])?;
-    for node in &cluster.nodes {
-        node.set("bad_after_ms", "30000");
-    }
     let mut clients = Clients::connect(&cluster.nodes, EACH).expect("clients");
     let pids = cluster.pids();
     let ran = upgrade(&cluster, "4.4.21", "4m").expect(4);

@@ -1,4 +1,5 @@
-//! Real `.deb` packages of the double, installed and removed by real dpkg on hosts with root file systems of their own.
+//! Real `.deb` and `.rpm` packages of the double, installed and removed by real dpkg and rpm on hosts with root file systems of their
+//! own.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
-use upshift_e2e::emqx::{Client, Debian, PURGED, deb};
+use upshift_e2e::emqx::{Client, Manager, PURGED, PackagedHost};
 use upshift_e2e::harness::{Case, Outcome, Skip};
 use upshift_e2e::program::Upshift;
 use upshift_lab::fetch::OTP;
@@ -15,7 +16,13 @@ use upshift_lab::{ports, processes};
 
 pub const TRIALS: &[Case] = &[
     ("dpkg_removes_a_package_without_stopping_what_runs", as_dpkg_does),
-    ("real_dpkg_installs_the_new_package_and_the_old_one_again", rolls),
+    ("rpm_removes_a_package_without_stopping_what_runs", as_rpm_does),
+    ("real_dpkg_installs_the_new_package_and_the_old_one_again", || {
+        rolls(Manager::Dpkg)
+    }),
+    ("real_rpm_installs_the_new_package_and_the_old_one_again", || {
+        rolls(Manager::Rpm)
+    }),
 ];
 
 const OLD: &str = "4.3.22";
@@ -23,34 +30,22 @@ const NEW: &str = "4.4.16";
 
 /// Two hosts with the old package, joined and running, and an operator with both packages.
 struct Stage {
-    hosts: Vec<Debian>,
+    hosts: Vec<PackagedHost>,
     upshift: Upshift,
     mqtt: u16,
     // Last, so that hosts have ended when the operator's files are removed.
     _directory: tempfile::TempDir,
 }
 
-fn packages(directory: &Path) -> Result<PathBuf, Skip> {
+fn packages(manager: Manager, directory: &Path) -> Result<PathBuf, Skip> {
     let packages = directory.join("packages");
     for version in [OLD, NEW] {
-        deb(&packages, version)?;
+        manager.build(&packages, version)?;
     }
     Ok(packages)
 }
 
-/// Puts a package's file where the host sees it, and installs it as an operator does.
-fn install(host: &Debian, packages: &Path, version: &str) {
-    let file = fs::read_dir(packages)
-        .expect("packages")
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.display().to_string().contains(version))
-        .expect("the version is there");
-    fs::copy(&file, host.path("/var/tmp/emqx.deb")).expect("copied");
-    host.run("dpkg", &["--install", "/var/tmp/emqx.deb"]).expect(0);
-}
-
-fn configure(host: &Debian, [mqtt, http, dist]: [u16; 3]) {
+fn configure(host: &PackagedHost, [mqtt, http, dist]: [u16; 3]) {
     let address = host.address;
     let text = format!(
         "## EMQX configuration\n\nnode.name = {}\nnode.cookie = emqxsecretcookie\nnode.dist_listen_min = {dist}\n\
@@ -61,14 +56,14 @@ fn configure(host: &Debian, [mqtt, http, dist]: [u16; 3]) {
     fs::write(host.path("/etc/emqx/emqx.conf"), text).expect("written");
 }
 
-fn stage() -> Result<Stage, Skip> {
+fn stage(manager: Manager) -> Result<Stage, Skip> {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let packages = packages(directory.path())?;
-    let hosts = vec![Debian::new(1)?, Debian::new(2)?];
+    let packages = packages(manager, directory.path())?;
+    let hosts = vec![PackagedHost::new(manager, 1)?, PackagedHost::new(manager, 2)?];
     let free = ports::free(3).expect("ports");
     let mut fleet = "name: brokers\nproducts:\n  emqx:\n    hosts: [n1, n2]\nhosts:\n".to_owned();
     for host in &hosts {
-        install(host, &packages, OLD);
+        host.install(&packages, OLD);
         configure(host, [free[0], free[1], free[2]]);
         host.run("emqx", &["start"]).expect(0);
         let variables = json!({ "emqx_unit": "", "emqx_user": "root", "edition": "ce", "otp": OTP });
@@ -100,43 +95,38 @@ fn stage() -> Result<Stage, Skip> {
     })
 }
 
-/// Why packages are only removed once nothing of them runs, and never purged.
-fn as_dpkg_does() -> Outcome {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let packages = packages(directory.path())?;
-    let host = Debian::new(3)?;
-    install(&host, &packages, OLD);
+/// A host on which the old version was installed and started, and the process of its node.
+fn started(manager: Manager, packages: &Path) -> Result<(PackagedHost, u32), Skip> {
+    let host = PackagedHost::new(manager, 3)?;
+    host.install(packages, OLD);
     let free = ports::free(3).expect("ports");
     configure(&host, [free[0], free[1], free[2]]);
     host.run("emqx", &["start"]).expect(0);
-    let pid: u32 = host
-        .run("emqx", &["pid"])
-        .expect(0)
-        .stdout
-        .trim()
-        .parse()
-        .expect("a process");
-    let configuration = fs::read(host.path("/etc/emqx/emqx.conf")).expect("a configuration");
+    let pid = host.run("emqx", &["pid"]).expect(0);
+    Ok((host, pid.stdout.trim().parse().expect("a process")))
+}
+
+/// Why packages are only removed once nothing of them runs, and never purged.
+fn as_dpkg_does() -> Outcome {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let packages = packages(Manager::Dpkg, directory.path())?;
+    let (host, pid) = started(Manager::Dpkg, &packages)?;
+    let read = || fs::read(host.path("/etc/emqx/emqx.conf")).expect("a configuration");
+    let configuration = read();
 
     host.run("dpkg", &["--remove", "emqx"]).expect(0);
     assert!(processes::runs(pid), "removing stops nothing");
     assert_eq!(host.status(), format!("config-files {OLD}"));
     assert!(!host.path("/usr/lib/emqx/bin/emqx").exists());
-    assert_eq!(
-        fs::read(host.path("/etc/emqx/emqx.conf")).expect("it stays"),
-        configuration
-    );
+    assert_eq!(read(), configuration);
     assert!(
         host.path("/var/lib/emqx/mnesia").exists(),
         "data that the package did not bring stays"
     );
 
-    install_over(&host);
+    host.install(&packages, NEW);
     assert_eq!(host.status(), format!("installed {NEW}"));
-    assert_eq!(
-        fs::read(host.path("/etc/emqx/emqx.conf")).expect("it stays"),
-        configuration
-    );
+    assert_eq!(read(), configuration);
 
     host.run("dpkg", &["--purge", "emqx"]).expect(0);
     assert!(!host.path("/etc/emqx").exists() && !host.path("/var/lib/emqx").exists());
@@ -144,18 +134,42 @@ fn as_dpkg_does() -> Outcome {
     Ok(())
 }
 
-/// The new package, keeping changed configuration files without a question.
-fn install_over(host: &Debian) {
+/// Why configuration is saved before a package is removed, and brought back after the next one is installed.
+fn as_rpm_does() -> Outcome {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let package = deb(directory.path(), NEW).expect("it was built before");
-    fs::copy(&package.path, host.path("/var/tmp/emqx.deb")).expect("copied");
-    host.run("dpkg", &["--force-confold", "--install", "/var/tmp/emqx.deb"])
-        .expect(0);
+    let packages = packages(Manager::Rpm, directory.path())?;
+    let (host, pid) = started(Manager::Rpm, &packages)?;
+    let read = |file: &str| fs::read(host.path(file)).expect("it can be read");
+    let configuration = read("/etc/emqx/emqx.conf");
+
+    host.run("rpm", &["-e", "emqx"]).expect(0);
+    assert!(processes::runs(pid), "removing stops nothing");
+    assert!(host.status().contains("not installed"), "{}", host.status());
+    assert!(!host.path("/usr/lib/emqx").exists());
+    assert!(!host.path("/etc/emqx/emqx.conf").exists());
+    assert_eq!(read("/etc/emqx/emqx.conf.rpmsave"), configuration);
+    assert!(
+        !host.path("/etc/emqx/acl.conf").exists(),
+        "what was not changed goes"
+    );
+    assert!(
+        host.path("/var/lib/emqx/mnesia").exists(),
+        "data that the package did not bring stays"
+    );
+
+    host.install(&packages, NEW);
+    assert_eq!(host.status(), format!("installed {NEW}"));
+    assert_ne!(
+        read("/etc/emqx/emqx.conf"),
+        configuration,
+        "the package's own configuration"
+    );
+    Ok(())
 }
 
 /// What must be as it was: the configuration with owner and mode, and what the broker keeps.
 fn kept(stage: &Stage) -> Vec<(Vec<u8>, u32, u32, String)> {
-    let look = |host: &Debian| {
+    let look = |host: &PackagedHost| {
         let path = host.path("/etc/emqx/emqx.conf");
         let metadata = path.metadata().expect("a configuration");
         let mut client = Client::connect(SocketAddr::from((host.address, stage.mqtt))).expect("a client");
@@ -180,17 +194,21 @@ fn expect_installed(stage: &Stage, version: &str) {
             "{:?}",
             host.running()
         );
-        let differing = host.run("dpkg", &["--verify", "emqx"]).stdout;
-        assert!(
-            differing.lines().all(|line| line.contains(" c /etc/emqx/")),
-            "{differing}"
-        );
+        let differing = host.differing();
+        assert!(differing.lines().all(|line| line.contains(" c /")), "{differing}");
+        let left = fs::read_dir(host.path("/etc/emqx"))
+            .expect("configuration")
+            .flatten();
+        let left: Vec<_> = left
+            .filter(|entry| entry.file_name().to_string_lossy().contains(".rpm"))
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
         assert!(!host.path(PURGED).exists());
     }
 }
 
-fn rolls() -> Outcome {
-    let stage = stage()?;
+fn rolls(manager: Manager) -> Outcome {
+    let stage = stage(manager)?;
     let first = SocketAddr::from((stage.hosts[0].address, stage.mqtt));
     Client::connect(first)
         .and_then(|mut client| client.retain("site/1", "green"))

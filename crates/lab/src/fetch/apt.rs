@@ -25,6 +25,15 @@ pub(super) struct DebPin {
     pub size: u64,
 }
 
+/// The library of Lua, which several programs need.
+pub(super) const LUA: DebPin = DebPin {
+    suite: "bookworm",
+    package: "liblua5.3-0",
+    version: "5.3.6-2",
+    sha256: "576ad8ef2e9f6ad21f29f0c90dac17448deefee8f3912877c2a0911b77e5d3ca",
+    size: 122_984,
+};
+
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const LIMIT: Duration = Duration::from_secs(120);
 

@@ -19,13 +19,7 @@ const DEBS: [DebPin; 4] = [
         sha256: "c8fa07420a78bfc47544b2a46e97151a8a12c3b4db62de610b2e37e78506f465",
         size: 2_042_876,
     },
-    DebPin {
-        suite: "bookworm",
-        package: "liblua5.3-0",
-        version: "5.3.6-2",
-        sha256: "576ad8ef2e9f6ad21f29f0c90dac17448deefee8f3912877c2a0911b77e5d3ca",
-        size: 122_984,
-    },
+    apt::LUA,
     DebPin {
         suite: "bookworm",
         package: "libopentracing-c-wrapper0",

@@ -10,6 +10,7 @@ mod erlang;
 mod etcd;
 mod haproxy;
 mod python;
+mod rpm;
 mod tools;
 
 use std::fmt;
@@ -19,6 +20,7 @@ pub use erlang::{OTP, erlang, erlang_programs};
 pub use etcd::{Etcd, EtcdSource, etcd, etcd_blocked, etcd_offers};
 pub use haproxy::{Haproxy, haproxy};
 pub use python::{PythonTool, python_tool};
+pub use rpm::rpm;
 pub use tools::{HostTool, host_tool};
 
 /// Where words about what is being fetched go.
