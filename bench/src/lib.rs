@@ -95,26 +95,17 @@ impl Hosts {
         Ok(path)
     }
 
-    /// The operator whose ssh shares connections, also with later runs, as Ansible has it do by itself.
+    /// The operator whose commands each log in, as the first one of a while does.
     ///
     /// # Errors
     /// Where its files cannot be written.
-    pub fn sharing(&self) -> std::io::Result<Upshift> {
-        let sharing = json!([
-            "-F",
-            self.bed.ssh_config(),
-            "-o",
-            "ControlMaster=auto",
-            "-o",
-            "ControlPersist=60s",
-            "-o",
-            format!("ControlPath={}/%C", self.directory.path().display()),
-        ]);
+    pub fn logging_in(&self) -> std::io::Result<Upshift> {
         let fleet = fs::read_to_string(&self.upshift.fleet)?;
-        let alone = json!(["-F", self.bed.ssh_config()]).to_string();
-        let shared = self.directory.path().join("shared.yaml");
-        fs::write(&shared, fleet.replace(&alone, &sharing.to_string()))?;
-        Ok(self.upshift.with_fleet(&shared))
+        let shared = json!(["-F", self.bed.ssh_config()]).to_string();
+        let own = json!(["-F", self.bed.ssh_config(), "-o", "ControlPath=none"]).to_string();
+        let file = self.directory.path().join("logging-in.yaml");
+        fs::write(&file, fleet.replace(&shared, &own))?;
+        Ok(self.upshift.with_fleet(&file))
     }
 
     /// The operator of a fleet of the first host alone.
