@@ -6,7 +6,7 @@ use std::sync::Arc;
 use upshift_model::fleet::Fleet;
 use upshift_wire::binary::AgentBinary;
 use upshift_wire::session::Session;
-use upshift_wire::transport::{Connect, Reach};
+use upshift_wire::transport::{Connect, Reach, Sharing};
 
 /// One session per host. A host is logged in to when it is first needed, once.
 #[derive(Clone, Default)]
@@ -15,13 +15,14 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// The servers of a product and the load balancers before them; see [`Fleet::servers`] and [`Fleet::load_balancers`].
-    pub fn servers(fleet: &Fleet, group: &str, binary: &Arc<AgentBinary>) -> Self {
-        let connectors = fleet
-            .servers(group)
-            .chain(fleet.load_balancers(group))
-            .map(|(name, host)| Arc::new(Reach::new(name, host, Arc::clone(binary))) as Arc<dyn Connect>);
-        Hosts::reached_by(connectors)
+    /// The servers of a product and the load balancers before them; see [`Fleet::servers`] and [`Fleet::load_balancers`]. Their logins
+    /// are shared with other commands where `sharing` says how.
+    pub fn servers(fleet: &Fleet, group: &str, binary: &Arc<AgentBinary>, sharing: Option<&Sharing>) -> Self {
+        let hosts = fleet.servers(group).chain(fleet.load_balancers(group));
+        Hosts::reached_by(hosts.map(|(name, host)| {
+            let reach = Reach::new(name, host, Arc::clone(binary)).sharing(sharing.cloned());
+            Arc::new(reach) as Arc<dyn Connect>
+        }))
     }
 
     /// Hosts that are reached in any other way.

@@ -299,7 +299,12 @@ fn fleet(rig: &Path) -> Fleet {
 }
 
 fn hosts(rig: &Path) -> Hosts {
-    Hosts::servers(&fleet(rig), "sleeper", &Arc::new(AgentBinary::find().unwrap()))
+    Hosts::servers(
+        &fleet(rig),
+        "sleeper",
+        &Arc::new(AgentBinary::find().unwrap()),
+        None,
+    )
 }
 
 async fn order(session: &Session, step: u32, action: Action) {

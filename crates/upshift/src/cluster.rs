@@ -8,7 +8,9 @@ use upshift_control::{Gathered, Hosts, gather, reverted_versions};
 use upshift_model::fleet::Fleet;
 use upshift_store::Store;
 use upshift_wire::binary::AgentBinary;
+use upshift_wire::transport::Sharing;
 
+use crate::args::Global;
 use crate::exit::Failure;
 use crate::fleets;
 use crate::runs;
@@ -27,10 +29,15 @@ pub fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
     result
 }
 
+/// Logins are shared with other commands that keep their runs in the same state directory, where there is one.
+pub fn sharing(global: &Global) -> Option<Sharing> {
+    Sharing::below(&runs::state_directory(global).ok()?)
+}
+
 /// The ways to the servers of the setting's product.
-pub fn hosts(fleet: &Fleet, group: &str) -> Result<Hosts, Failure> {
+pub fn hosts(fleet: &Fleet, group: &str, sharing: Option<&Sharing>) -> Result<Hosts, Failure> {
     let binary = Arc::new(AgentBinary::find()?);
-    Ok(Hosts::servers(fleet, group, &binary))
+    Ok(Hosts::servers(fleet, group, &binary, sharing))
 }
 
 /// Observes all servers. What earlier runs went back from is taken from the store, where there is one.
@@ -45,5 +52,9 @@ pub async fn observe(setting: &Setting, hosts: &Hosts, store: Option<&Store>) ->
 
 /// The ways to the servers of a setting.
 pub fn hosts_of(setting: &Setting) -> Result<Hosts, Failure> {
-    hosts(&setting.fleet, fleets::group(&setting.profile))
+    hosts(
+        &setting.fleet,
+        fleets::group(&setting.profile),
+        setting.sharing.as_ref(),
+    )
 }

@@ -3,8 +3,10 @@
 use upshift_model::fleet::Fleet;
 use upshift_model::profile::Profile;
 use upshift_plan::{Request, Timing};
+use upshift_wire::transport::Sharing;
 
 use crate::args::{Global, Target};
+use crate::cluster;
 use crate::exit::{Failure, Problem};
 use crate::fleets;
 use crate::packages::Packages;
@@ -18,6 +20,8 @@ pub struct Setting {
     pub profile: Profile,
     /// The package files at hand.
     pub packages: Packages,
+    /// How logins are shared with other commands.
+    pub sharing: Option<Sharing>,
 }
 
 impl Setting {
@@ -33,6 +37,7 @@ impl Setting {
             fleet,
             profile,
             packages,
+            sharing: cluster::sharing(global),
         })
     }
 

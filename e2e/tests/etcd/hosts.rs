@@ -5,19 +5,21 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use upshift_e2e::fixture::{Fixture, etcd_packages};
+use rustix::process::Signal;
+use upshift_e2e::fixture::{Fixture, command_line, etcd_packages};
 use upshift_e2e::harness::{Case, Outcome, Skip};
 use upshift_e2e::program::Upshift;
 use upshift_lab::cluster::Product;
 use upshift_lab::fetch::Cache;
 use upshift_lab::load::Load;
 use upshift_lab::processes;
-use upshift_lab::testbed::Testbed;
+use upshift_lab::testbed::{TestHost, Testbed};
 
 use super::local::{expect_equal_hashes, to};
 
 pub const TRIALS: &[Case] = &[
     ("three_hosts_over_ssh_under_load", over_ssh),
+    ("commands_share_logins_and_proofs_do_not", shared_logins),
     ("an_ansible_inventory_a_jump_host_and_sudo", inventory),
     ("links_that_are_cut_again_and_again_cost_nothing", cut_links),
     ("a_host_with_a_full_disk_is_refused", full_disk),
@@ -59,6 +61,49 @@ fn over_ssh() -> Outcome {
     fixture.expect_all("3.5.16");
     expect_equal_hashes(fixture);
     fixture.expect_nothing_left();
+    Ok(())
+}
+
+/// The processes through which sshd serves the logins of a host.
+fn logged_in(bed: &Testbed, host: &TestHost) -> Vec<u32> {
+    let processes = bed.processes(host).into_iter();
+    processes
+        .filter(|pid| command_line(*pid).starts_with("sshd: root"))
+        .collect()
+}
+
+fn shared_logins() -> Outcome {
+    let hosts = hosts(|_, _| Ok(()))?;
+    let (fixture, bed) = (&hosts.fixture, &hosts.bed);
+    let logins = || -> Vec<usize> { bed.hosts().iter().map(|host| bed.logins(host)).collect() };
+    for _ in 0..3 {
+        fixture.upshift.run(&["status"]).expect(0);
+    }
+    assert_eq!(logins(), [1, 1, 1]);
+
+    // A connection that stands and leads nowhere any more, as after a host has lost its power, is noticed and replaced.
+    let frozen = logged_in(bed, &bed.hosts()[0]);
+    assert_eq!(frozen.len(), 1);
+    processes::signal(frozen[0], Signal::STOP);
+    fixture.upshift.run(&["status"]).expect(0);
+    assert_eq!(logins(), [2, 1, 1]);
+    processes::signal(frozen[0], Signal::KILL);
+
+    // Before a guard is disarmed a login of its own proves that the host can be reached.
+    fixture.upshift.run(&to("3.5.16")).expect(0);
+    let proven = logins();
+    assert!(proven[0] > 2 && proven[1] > 1 && proven[2] > 1, "{proven:?}");
+    fixture.expect_all("3.5.16");
+
+    // Who does not want it says so.
+    let fleet = fs::read_to_string(&fixture.upshift.fleet).expect("the fleet's file");
+    let alone = fixture.directory().join("alone.yaml");
+    let text = fleet.replace("\"-F\"", "\"-oControlPath=none\",\"-F\"");
+    assert_ne!(text, fleet);
+    fs::write(&alone, text).expect("a fleet's file");
+    fixture.upshift.with_fleet(&alone).run(&["status"]).expect(0);
+    let alone: Vec<usize> = proven.iter().map(|logins| logins + 1).collect();
+    assert_eq!(logins(), alone);
     Ok(())
 }
 

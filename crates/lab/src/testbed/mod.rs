@@ -285,6 +285,12 @@ impl Testbed {
         self.start_sshd(host)
     }
 
+    /// How many logins a host has let in so far.
+    pub fn logins(&self, host: &TestHost) -> usize {
+        let log = fs::read_to_string(self.directory.path().join(format!("{}.log", host.name)));
+        log.unwrap_or_default().matches("Accepted publickey").count()
+    }
+
     /// Processes that run on a host.
     pub fn processes(&self, host: &TestHost) -> Vec<u32> {
         network::processes(&host.namespace)

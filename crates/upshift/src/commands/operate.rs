@@ -230,7 +230,7 @@ fn speak(said: &Said<'_>, global: &Global, printer: Printer) -> Result<Exit, Fai
         let plan = store
             .plan(&record.id)
             .map_err(|error| runs::failure(error, &[]))?;
-        let hosts = cluster::hosts(&fleet, &kept.group)?;
+        let hosts = cluster::hosts(&fleet, &kept.group, cluster::sharing(global).as_ref())?;
         for command in &said.commands {
             store
                 .say(&record.id, &lease::who(), command)

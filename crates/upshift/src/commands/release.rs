@@ -102,6 +102,7 @@ fn setting(arguments: &ReleaseArgs, global: &Global) -> Result<Setting, Failure>
         fleet,
         profile,
         packages,
+        sharing: None,
     })
 }
 

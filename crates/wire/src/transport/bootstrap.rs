@@ -82,6 +82,8 @@ pub(crate) struct Bootstrap<'a> {
     pub identity: &'a Identity,
     /// A word that nobody else prints.
     pub nonce: &'a str,
+    /// How long the shell may take to answer first: [`LOGIN_LIMIT`], or less where no login is needed.
+    pub limit: Duration,
 }
 
 /// What the shell said after the marker.
@@ -113,7 +115,7 @@ impl Bootstrap<'_> {
             self.expect(reader, &Word::Elevated).await?;
         }
         send(writer, &self.script()).await;
-        let packed = match in_time(self.word(reader)).await? {
+        let packed = match in_time(self.limit, self.word(reader)).await? {
             Word::Ready => return Ok(()),
             Word::Missing { packed } => packed,
             other => return Err(Some(self.unexpected(other))),
@@ -127,7 +129,7 @@ impl Bootstrap<'_> {
         };
         let word = match early {
             Some(word) => word?,
-            None => in_time(word).await?,
+            None => in_time(LOGIN_LIMIT, word).await?,
         };
         if word == Word::Ready {
             Ok(())
@@ -150,7 +152,7 @@ impl Bootstrap<'_> {
         reader: &mut R,
         word: &Word,
     ) -> Result<(), Option<ConnectFailure>> {
-        match in_time(self.word(reader)).await? {
+        match in_time(self.limit, self.word(reader)).await? {
             said if said == *word => Ok(()),
             other => Err(Some(self.unexpected(other))),
         }
@@ -198,17 +200,16 @@ impl Bootstrap<'_> {
 }
 
 async fn in_time(
+    limit: Duration,
     word: impl Future<Output = Result<Word, Option<ConnectFailure>>>,
 ) -> Result<Word, Option<ConnectFailure>> {
     let late = || {
         Some(ConnectFailure::NoAnswer {
-            seconds: LOGIN_LIMIT.as_secs(),
+            seconds: limit.as_secs(),
             said: String::new(),
         })
     };
-    tokio::time::timeout(LOGIN_LIMIT, word)
-        .await
-        .map_err(|_| late())?
+    tokio::time::timeout(limit, word).await.map_err(|_| late())?
 }
 
 fn parse(said: &str) -> Option<Word> {

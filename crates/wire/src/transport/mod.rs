@@ -6,6 +6,7 @@
 mod bootstrap;
 mod error;
 mod process;
+mod sharing;
 #[cfg(test)]
 mod tests;
 
@@ -21,16 +22,21 @@ use upshift_model::fleet::{Host, SshTransport, Transport};
 use crate::binary::AgentBinary;
 use crate::client::{Agent, CallError};
 use crate::protocol::{PROTOCOL, Request, Response};
-use bootstrap::Bootstrap;
+use bootstrap::{Bootstrap, LOGIN_LIMIT};
 use process::{Ear, Farewell, Process};
+use sharing::Shared;
 
 pub use error::{ConnectError, ConnectFailure};
+pub use sharing::Sharing;
 
 /// The agent's state directory where the fleet names none.
 pub const DEFAULT_STATE_DIRECTORY: &str = "/var/lib/upshift";
 
 /// How long a started agent may take to say hello.
 const HELLO_LIMIT: Duration = Duration::from_secs(30);
+/// How long a shell may take to answer through a connection that stands already. Where the host or the way to it has gone since,
+/// ssh notices late; a login of its own then finds out at once.
+const STANDING_LIMIT: Duration = Duration::from_secs(5);
 
 /// A new connection to an agent.
 #[derive(Clone)]
@@ -44,7 +50,7 @@ pub struct Connected {
 /// Whether a connection may be shared with another one below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// As the user's configuration has it: ssh may go through a connection that already stands.
+    /// ssh may go through a connection that already stands.
     Any,
     /// A login of its own, which proves that the host can be reached now.
     Fresh,
@@ -66,6 +72,18 @@ pub struct Reach {
     state_directory: String,
     sudo: bool,
     binary: Arc<AgentBinary>,
+    sharing: Option<Sharing>,
+}
+
+/// How ssh logs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Login {
+    /// Whatever the user's configuration says of shared connections.
+    AsConfigured,
+    /// A connection of its own.
+    Own,
+    /// Through a shared connection of ours, which is made where it does not stand.
+    Shared(Shared),
 }
 
 impl Reach {
@@ -80,7 +98,14 @@ impl Reach {
                 .unwrap_or_else(|| DEFAULT_STATE_DIRECTORY.to_owned()),
             sudo: host.sudo,
             binary,
+            sharing: None,
         }
+    }
+
+    /// Has ssh share connections with later commands, unless the user has said otherwise.
+    #[must_use]
+    pub fn sharing(self, sharing: Option<Sharing>) -> Self {
+        Reach { sharing, ..self }
     }
 
     fn error(&self, failure: ConnectFailure) -> ConnectError {
@@ -112,8 +137,8 @@ impl Reach {
         }
         let agent = match &self.transport {
             Transport::Local => self.start_here()?,
-            Transport::Ssh(ssh) => self.bootstrap(&ssh_command(ssh, freshness)).await?,
-            Transport::Command(argv) => self.bootstrap(argv).await?,
+            Transport::Ssh(ssh) => self.log_in(ssh, freshness).await?,
+            Transport::Command(argv) => self.bootstrap(argv, LOGIN_LIMIT).await?,
             Transport::Unusable(unusable) => return Err(ConnectFailure::NoTransport(unusable.clone())),
         };
         self.greet(agent).await
@@ -140,8 +165,42 @@ impl Reach {
         Process::start(&argv).map(Started::new)
     }
 
-    /// Reaches a shell, and has it become the agent.
-    async fn bootstrap(&self, argv: &[String]) -> Result<Started, ConnectFailure> {
+    /// Logs in with ssh, and has the shell become the agent.
+    async fn log_in(&self, ssh: &SshTransport, freshness: Freshness) -> Result<Started, ConnectFailure> {
+        let start = async |login: &Login, limit| self.bootstrap(&ssh_command(ssh, login), limit).await;
+        if freshness == Freshness::Fresh {
+            return match start(&Login::Own, LOGIN_LIMIT).await {
+                // Who must type a code at every login has ssh share one connection; a new session in it is then the
+                // freshest that can be had. A shared connection of ours proves nothing here.
+                Err(ConnectFailure::LoginRefused(_)) => start(&Login::AsConfigured, LOGIN_LIMIT).await,
+                outcome => outcome,
+            };
+        }
+        let shared = match &self.sharing {
+            Some(sharing) => {
+                sharing
+                    .shared(ssh, &ssh_arguments(ssh, &Login::AsConfigured))
+                    .await
+            }
+            None => None,
+        };
+        let Some(shared) = shared else {
+            return start(&Login::AsConfigured, LOGIN_LIMIT).await;
+        };
+        let stood = shared.stands();
+        let login = Login::Shared(shared.clone());
+        if stood {
+            if let Ok(started) = start(&login, STANDING_LIMIT).await {
+                return Ok(started);
+            }
+            // Whatever is wrong with a connection that stood, a new one tells the truth of the host.
+            shared.forget();
+        }
+        start(&login, LOGIN_LIMIT).await
+    }
+
+    /// Reaches a shell, which must answer in time, and has it become the agent.
+    async fn bootstrap(&self, argv: &[String], limit: Duration) -> Result<Started, ConnectFailure> {
         let mut process = Process::start(argv)?;
         // While ssh logs in, the program's digest is computed.
         let identity = self
@@ -155,6 +214,7 @@ impl Reach {
             binary: &self.binary,
             identity,
             nonce: &nonce(),
+            limit,
         };
         let outcome = bootstrap.run(&mut process.stdout, &mut process.stdin).await;
         match outcome {
@@ -217,14 +277,7 @@ impl Connect for Reach {
 
     fn connect(&self, freshness: Freshness) -> BoxFuture<'_, Result<Connected, ConnectError>> {
         async move {
-            let outcome = match self.try_connect(freshness).await {
-                // Who must type a code at every login has ssh share one connection; a new session in it is then the
-                // freshest that can be had.
-                Err(ConnectFailure::LoginRefused(_)) if freshness == Freshness::Fresh => {
-                    self.try_connect(Freshness::Any).await
-                }
-                outcome => outcome,
-            };
+            let outcome = self.try_connect(freshness).await;
             outcome.map_err(|failure| self.error(failure))
         }
         .boxed()
@@ -273,26 +326,31 @@ fn with_last_words(failure: ConnectFailure, said: &str) -> ConnectFailure {
 }
 
 /// The ssh command that leads to a shell.
-fn ssh_command(ssh: &SshTransport, freshness: Freshness) -> Vec<String> {
+fn ssh_command(ssh: &SshTransport, login: &Login) -> Vec<String> {
     let mut argv = vec!["ssh".to_owned(), "-T".to_owned()];
-    let mut options = vec![
+    argv.extend(ssh_arguments(ssh, login));
+    argv.push("sh".to_owned());
+    argv
+}
+
+/// Options for ssh, and where to.
+fn ssh_arguments(ssh: &SshTransport, login: &Login) -> Vec<String> {
+    let mut options = [
         "BatchMode=yes",
         "ConnectTimeout=10",
         "ServerAliveInterval=5",
         "ServerAliveCountMax=3",
         "ClearAllForwardings=yes",
-    ];
-    if freshness == Freshness::Fresh {
-        options.extend(["ControlMaster=no", "ControlPath=none"]);
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    match login {
+        Login::AsConfigured => (),
+        Login::Own => options.extend(["ControlMaster=no", "ControlPath=none"].map(str::to_owned)),
+        Login::Shared(shared) => options.extend(shared.options()),
     }
-    argv.extend(
-        options
-            .into_iter()
-            .flat_map(|option| ["-o".to_owned(), option.to_owned()]),
-    );
-    argv.extend(ssh_destination(ssh));
-    argv.push("sh".to_owned());
-    argv
+    let options = options.into_iter().flat_map(|option| ["-o".to_owned(), option]);
+    options.chain(ssh_destination(ssh)).collect()
 }
 
 /// The part of an ssh command that says where to.

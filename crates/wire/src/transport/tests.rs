@@ -67,6 +67,7 @@ impl Scene {
             binary: &self.binary,
             identity,
             nonce: &nonce(),
+            limit: LOGIN_LIMIT,
         };
         if let Err(known) = bootstrap.run(&mut process.stdout, &mut process.stdin).await {
             drop((process.stdin, process.stdout));
@@ -351,7 +352,7 @@ fn the_ssh_command_keeps_to_the_users_configuration() {
         key_file: Some("/keys/id".to_owned()),
         arguments: vec!["-J".to_owned(), "jump".to_owned()],
     };
-    insta::assert_snapshot!(ssh_command(&ssh, Freshness::Fresh).join(" "), @"ssh -T -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=3 -o ClearAllForwardings=yes -o ControlMaster=no -o ControlPath=none -p 2222 -l deploy -i /keys/id -J jump -- -oProxyCommand=evil sh");
+    insta::assert_snapshot!(ssh_command(&ssh, &Login::Own).join(" "), @"ssh -T -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=3 -o ClearAllForwardings=yes -o ControlMaster=no -o ControlPath=none -p 2222 -l deploy -i /keys/id -J jump -- -oProxyCommand=evil sh");
 }
 
 #[test]
