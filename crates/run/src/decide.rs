@@ -55,7 +55,13 @@ impl State {
     fn verdict_on(&mut self, reason: String) -> Option<Decision> {
         let retry = "when the cause is mended: `upshift resume`".to_owned();
         if self.back.is_some() {
-            let remedies = vec![retry, "to see what was observed: `upshift why`".to_owned()];
+            let mut remedies = vec![retry, "to see what was observed: `upshift why`".to_owned()];
+            if self.servers_need_each_other() {
+                remedies.push(
+                    "where no server serves any more, so that nothing can be disturbed: `upshift revert --all-at-once`"
+                        .to_owned(),
+                );
+            }
             return Some(Decision::Hold {
                 reason: format!("the way back is stuck: {reason}"),
                 remedies,
@@ -107,6 +113,16 @@ impl State {
                 None
             }
         }
+    }
+
+    /// Whether servers wait for others that are still to be taken back.
+    fn servers_need_each_other(&self) -> bool {
+        let left = self.windows.values().filter(|window| !window.reverted).count();
+        let waiting = matches!(
+            self.item(),
+            Some(Item::Group(at)) if matches!(at.part, Part::RevertGate | Part::Revert)
+        );
+        waiting && left > 1 && !self.at_once
     }
 
     pub(crate) fn consent(&mut self, hop: u32) -> Turn {

@@ -263,6 +263,8 @@ impl State {
         self.stayed.remove(&hop);
         if back.through && hop > 0 {
             let earlier = hop - 1;
+            // The servers serve again.
+            self.at_once = false;
             let items = program::back(self, earlier);
             self.back = Some(Back {
                 hop: earlier,

@@ -85,6 +85,8 @@ pub enum OperatorCommand {
     Abort,
     /// Go back after the run had ended well, before `finalize`.
     Revert,
+    /// Go back with every server at once, whether the others serve or not: for a cluster that does not serve any more.
+    RevertAllAtOnce,
     /// The explicit yes to crossing the point of no return of a hop.
     Consent,
     /// Clean up; afterwards going back needs a snapshot.

@@ -24,6 +24,11 @@ impl State {
                 self.reverting_all = true;
                 self.give_up(format!("{who} asked to go back"));
             }
+            OperatorCommand::RevertAllAtOnce => {
+                self.reverting_all = true;
+                self.at_once = true;
+                self.give_up(format!("{who} asked to go back, all servers at once"));
+            }
             OperatorCommand::Finalize => self.finalize(),
         }
     }

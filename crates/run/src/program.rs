@@ -1,9 +1,11 @@
 //! The order in which a plan is done: forward, and back.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use upshift_model::Millis;
-use upshift_plan::{Group, NodeIndex, Plan, StepId, Window};
+use upshift_model::profile::Slot;
+use upshift_plan::{Group, NodeIndex, Plan, Step, StepId, StepKind, Window};
 
 use crate::state::State;
 
@@ -243,13 +245,52 @@ pub(crate) fn back(state: &State, hop: u32) -> Vec<Item> {
         .collect();
     let failed = opened.iter().rev().filter(|(_, closed)| !closed);
     let completed = opened.iter().rev().filter(|(_, closed)| *closed);
-    for &(window, closed) in failed.chain(completed) {
-        push_revert_gate(&mut items, &state.plan, hop, window, closed);
-        push(&mut items, &state.plan, Part::Revert, hop, window);
-        items.push(Item::CloseBack { hop, window });
+    let plan = &state.plan;
+    if state.at_once {
+        // A server may need the others before it serves: all of them run the old version first.
+        let windows: Vec<u32> = failed.chain(completed).map(|(window, _)| *window).collect();
+        for &window in &windows {
+            push_revert_gate(&mut items, plan, hop, window, false);
+            items.extend(revert_groups(hop, window, 0..started_after(plan, hop, window)));
+        }
+        for &window in &windows {
+            let count = window_of(plan, hop, window).revert.len() as u32;
+            items.extend(revert_groups(
+                hop,
+                window,
+                started_after(plan, hop, window)..count,
+            ));
+            items.push(Item::CloseBack { hop, window });
+        }
+    } else {
+        for &(window, closed) in failed.chain(completed) {
+            push_revert_gate(&mut items, plan, hop, window, closed);
+            push(&mut items, plan, Part::Revert, hop, window);
+            items.push(Item::CloseBack { hop, window });
+        }
     }
     items.push(Item::BackDone { hop });
     items
+}
+
+/// Some groups of a window's way back.
+fn revert_groups(hop: u32, window: u32, indices: Range<u32>) -> impl Iterator<Item = Item> {
+    indices.map(move |index| {
+        Item::Group(GroupAt {
+            part: Part::Revert,
+            hop,
+            window,
+            index,
+        })
+    })
+}
+
+/// After how many groups of its way back the window's servers have been started; all of them where none starts a server.
+fn started_after(plan: &Plan, hop: u32, window: u32) -> u32 {
+    let groups = &window_of(plan, hop, window).revert;
+    let starts = |step: &Step| plan.recipe(step.recipe).kind == StepKind::Undo(Slot::Start);
+    let last = groups.iter().rposition(|group| group.steps.iter().any(starts));
+    last.map_or(groups.len(), |last| last + 1) as u32
 }
 
 /// What must hold before a window's servers are taken down for the way back. Where the window has failed they are mostly down,

@@ -53,6 +53,8 @@ pub struct State {
     pub(crate) confirming: Option<u32>,
     /// The way back leads through all hops, as far as they can be reverted.
     pub(crate) reverting_all: bool,
+    /// The hop at hand is taken back with every server at once: an operator has said that nothing serves any more.
+    pub(crate) at_once: bool,
     /// `recording` has not been asked for yet.
     pub(crate) unsent_record: bool,
     /// The point of no return was found crossed: only forward is possible.
@@ -244,6 +246,7 @@ impl State {
             finalizing: false,
             confirming: None,
             reverting_all: false,
+            at_once: false,
             unsent_record: false,
             past_return: false,
             loss_accepted: None,

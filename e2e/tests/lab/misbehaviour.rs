@@ -10,6 +10,10 @@ use super::basics::{go, to};
 pub const TRIALS: &[Case] = &[
     ("a_release_that_is_never_healthy_is_reverted", never_healthy),
     ("a_release_that_crashes_later_is_reverted", crashes_later),
+    (
+        "all_members_that_crash_while_they_are_watched_are_taken_back_at_once",
+        all_crash,
+    ),
     ("a_release_that_refuses_to_start_is_reverted", refuses),
     ("a_release_that_loses_data_is_reverted", loses_data),
     ("a_release_that_lies_about_its_version_is_reverted", lies),
@@ -45,6 +49,46 @@ fn reverted_with(arguments: &[&str], change: impl FnOnce(&mut Manifest)) -> Outc
     // The same version is not tried again unless it is asked for.
     let again = fixture.upshift.run(&to("1.0.1")).expect(3);
     assert!(again.text().contains("--again"), "{}", again.text());
+    Ok(())
+}
+
+/// All members serve on the new release, and crash while they are watched. None of them serves without the others.
+fn all_crash() -> Outcome {
+    let fixture = Fixture::lab();
+    fixture.add_release("1.0.1", |manifest| {
+        manifest.misbehaviour.crash_after_ms = Some(5000)
+    });
+    let before = fixture.cluster.configurations().expect("configurations");
+    let load = Load::start(&fixture.cluster.client(), "load", 50);
+    let words = [
+        "upgrade",
+        "--yes",
+        "--to",
+        "1.0.1",
+        "--soak",
+        "20s",
+        "--soak-between",
+        "0s",
+    ];
+    let held = fixture.upshift.run(&words).expect(5);
+    assert!(
+        held.text().contains("`upshift revert --all-at-once`"),
+        "{}",
+        held.text()
+    );
+    held.keep("lab-all-crash");
+
+    let back = fixture
+        .upshift
+        .run(&["revert", "--all-at-once", "--yes"])
+        .expect(0);
+
+    back.keep("lab-all-at-once");
+    fixture.expect_all("1.0.0");
+    let report = load.finish().expect("the cluster is read");
+    assert_eq!(report.lost, 0, "{report:?}");
+    assert_eq!(fixture.cluster.configurations().expect("configurations"), before);
+    fixture.expect_nothing_left();
     Ok(())
 }
 

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use upshift_model::action::Report;
 use upshift_model::probe::ProbeFailure;
-use upshift_model::profile::At;
+use upshift_model::profile::{At, Slot};
+use upshift_plan::StepKind;
 use upshift_run::{OperatorCommand, Outcome};
 
 use crate::puppet::{BACK, Builder, FORWARD, Puppet, held, proof, reverted, seconds, without};
@@ -145,4 +146,76 @@ fn a_way_back_that_is_stuck_holds_and_never_loops() {
     puppet.operator(OperatorCommand::Resume).run();
     reverted(&puppet);
     assert!(puppet.orders_to("h1").ends_with(&BACK));
+}
+
+/// All servers serve on the new version, and while they are watched all of them fail: none can bear the loss of another.
+fn all_fail_while_watched() -> Puppet {
+    let mut plan = Builder::rolling();
+    plan.recipe_mut("switch back").kind = StepKind::Undo(Slot::Start);
+    let mut puppet = Puppet::new(plan.plan);
+    puppet.on_probe = Box::new(|probe, now| {
+        let dark = now >= seconds(5) && (probe.starts_with("watched@") || probe.starts_with("settled@"));
+        Some(Ok(json!({ "ok": !dark })))
+    });
+    puppet.start().run();
+    puppet
+}
+
+#[test]
+fn a_cluster_that_serves_nobody_any_more_is_taken_back_at_once_when_an_operator_says_so() {
+    let mut puppet = all_fail_while_watched();
+    let Outcome::Held { remedies, .. } = puppet.outcome() else {
+        panic!("{:?}", puppet.outcome());
+    };
+    assert!(
+        remedies
+            .iter()
+            .any(|remedy| remedy.contains("`upshift revert --all-at-once`")),
+        "{remedies:?}"
+    );
+    let before = puppet.orders.len();
+    puppet.operator(OperatorCommand::RevertAllAtOnce).run();
+    reverted(&puppet);
+    let orders: Vec<(&str, &str)> = puppet.orders[before..]
+        .iter()
+        .filter(|(_, title, _)| BACK.contains(&title.as_str()))
+        .map(|(host, title, _)| (host.as_str(), title.as_str()))
+        .collect();
+    let [stop, switch, undrain] = BACK;
+    let hosts = ["h3", "h2", "h1"];
+    let started = hosts.iter().flat_map(|host| [(*host, stop), (*host, switch)]);
+    let returned = hosts.iter().map(|host| (*host, undrain));
+    assert_eq!(orders, started.chain(returned).collect::<Vec<_>>());
+}
+
+#[test]
+fn who_waits_for_nobody_is_not_told_to_go_back_at_once() {
+    // One server alone is left to be taken back.
+    let mut plan = Builder::rolling();
+    plan.plan.hops[0].windows.truncate(1);
+    let mut puppet = Puppet::new(plan.plan);
+    puppet.on_probe = Box::new(|probe, _| {
+        Some(Ok(
+            json!({"ok": probe != "recovered@h1" && probe != "switch back@h1"}),
+        ))
+    });
+    puppet.start().run();
+    let Outcome::Held { remedies, .. } = puppet.outcome() else {
+        panic!("{:?}", puppet.outcome());
+    };
+    assert!(
+        !remedies.iter().any(|remedy| remedy.contains("--all-at-once")),
+        "{remedies:?}"
+    );
+    // What is stuck although it waits for nobody is not mended by asking for it once more.
+    let mut puppet = all_fail_while_watched();
+    puppet.on_probe = Box::new(|probe, _| Some(Ok(json!({"ok": probe != "switch back@h2"}))));
+    puppet.operator(OperatorCommand::RevertAllAtOnce).run();
+    let Outcome::Held { remedies, .. } = puppet.outcome() else {
+        panic!("{:?}", puppet.outcome());
+    };
+    assert!(
+        !remedies.iter().any(|remedy| remedy.contains("--all-at-once")),
+        "{remedies:?}"
+    );
 }

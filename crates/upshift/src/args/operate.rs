@@ -55,10 +55,14 @@ pub struct AbortArgs {
 #[command(after_help = "\
 Examples:
   upshift revert
-  upshift revert 20261120-0930-etcd --yes")]
+  upshift revert 20261120-0930-etcd --yes
+  upshift revert --all-at-once")]
 pub struct RevertArgs {
     /// The run [default: the newest of the fleet].
     pub run: Option<String>,
+    /// Take all servers back at the same time, without waiting for the others to serve: for a cluster that serves nobody any more.
+    #[arg(long)]
+    pub all_at_once: bool,
     /// Do not ask.
     #[arg(short, long)]
     pub yes: bool,

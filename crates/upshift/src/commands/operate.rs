@@ -105,7 +105,16 @@ pub fn revert(arguments: &RevertArgs, global: &Global, printer: Printer) -> Resu
     {
         return Err(ended(&record, outcome, "reverted"));
     }
-    let text = format!("Take every server back to what it ran before {}?", record.id);
+    let (text, command) = if arguments.all_at_once {
+        let text = format!(
+            "Stop every server and take all of them back to what they ran before {}, at the same time?",
+            record.id
+        );
+        (text, OperatorCommand::RevertAllAtOnce)
+    } else {
+        let text = format!("Take every server back to what it ran before {}?", record.id);
+        (text, OperatorCommand::Revert)
+    };
     confirm(
         Question {
             text: &text,
@@ -117,7 +126,7 @@ pub fn revert(arguments: &RevertArgs, global: &Global, printer: Printer) -> Resu
     )?;
     let said = Said {
         run: Some(&record.id),
-        commands: vec![OperatorCommand::Revert],
+        commands: vec![command],
         asked: Asked::Back,
         take_over: false,
     };
