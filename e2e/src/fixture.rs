@@ -102,7 +102,7 @@ impl Fixture {
         );
     }
 
-    /// Steps of a kind that the hosts' own records say were done for the latest run, as files; for counting.
+    /// A text with `[DIR]` in the place of this fixture's directory.
     pub fn replace(&self, text: &str) -> String {
         text.replace(&self.directory.path().display().to_string(), "[DIR]")
     }

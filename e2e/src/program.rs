@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -95,8 +96,8 @@ impl Ran {
 /// A command that runs.
 pub struct Running {
     child: Child,
-    stdout: JoinHandle<String>,
-    stderr: JoinHandle<String>,
+    stdout: Drain,
+    stderr: Drain,
 }
 
 impl Upshift {
@@ -134,8 +135,8 @@ impl Upshift {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = processes::spawn(&mut command).expect("the program starts");
-        let stdout = drain(child.stdout.take());
-        let stderr = drain(child.stderr.take());
+        let stdout = Drain::start(child.stdout.take());
+        let stderr = Drain::start(child.stderr.take());
         Running {
             child,
             stdout,
@@ -148,6 +149,11 @@ impl Running {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it has told of its progress so far.
+    pub fn so_far(&self) -> String {
+        self.stderr.so_far()
     }
 
     /// Kills it as a power cut would.
@@ -174,8 +180,7 @@ impl Running {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
-        let stdout = self.stdout.join().unwrap_or_default();
-        let stderr = self.stderr.join().unwrap_or_default();
+        let (stdout, stderr) = (self.stdout.end(), self.stderr.end());
         match ended {
             Some(status) => Ran {
                 status,
@@ -187,13 +192,37 @@ impl Running {
     }
 }
 
-/// Reads to the end. A process that was left behind with the same pipe keeps nobody waiting: the thread is not joined then.
-fn drain<R: Read + Send + 'static>(source: Option<R>) -> JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut source) = source {
-            let _ = source.read_to_end(&mut bytes);
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+/// Reads to the end.
+struct Drain {
+    read: Arc<Mutex<Vec<u8>>>,
+    thread: JoinHandle<()>,
+}
+
+impl Drain {
+    fn start<R: Read + Send + 'static>(source: Option<R>) -> Self {
+        let read = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&read);
+        let thread = std::thread::spawn(move || {
+            let Some(mut source) = source else { return };
+            let mut piece = [0; 4096];
+            while let Ok(length @ 1..) = source.read(&mut piece) {
+                lock(&shared).extend_from_slice(&piece[..length]);
+            }
+        });
+        Drain { read, thread }
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&lock(&self.read)).into_owned()
+    }
+
+    fn end(self) -> String {
+        // A thread that panicked has read what it has read.
+        let _ended = self.thread.join();
+        String::from_utf8_lossy(&lock(&self.read)).into_owned()
+    }
+}
+
+fn lock(bytes: &Mutex<Vec<u8>>) -> MutexGuard<'_, Vec<u8>> {
+    bytes.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -158,6 +158,22 @@ pub fn runs(pid: u32) -> bool {
         .unwrap_or(false)
 }
 
+/// The processes that a process has started and that have not ended.
+pub fn children(pid: u32) -> Vec<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    threads
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok())
+        .flat_map(|pids| {
+            pids.split_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+                .collect::<Vec<u32>>()
+        })
+        .collect()
+}
+
 /// The processes whose command line or working directory or executable lies under a directory. For cleaning up: a
 /// cluster's members are found this way even if somebody else has restarted them.
 pub fn under(directory: &Path) -> Vec<u32> {
