@@ -49,8 +49,8 @@ pub enum Probe {
     Guard,
     /// Free and total bytes of the file system that holds a path: `{free, total}`.
     Disk(String),
-    /// What lies at and below some paths, nothing counted twice: `{bytes, files}`. `bytes` is what a copy takes on most file systems:
-    /// whole blocks of 4 KiB. What does not exist counts as nothing.
+    /// What lies at and below some paths, a path below another one counted once: `{bytes, files}`. `bytes` is what a copy takes on most
+    /// file systems: whole blocks of 4 KiB. What does not exist counts as nothing.
     Usage(Vec<String>),
     /// Lines of a log that match any of the patterns since the run began: `{matches: [text], count}`.
     Log(LogProbe),

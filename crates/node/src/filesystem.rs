@@ -1,7 +1,7 @@
 //! File systems: how full they are, and what to say when one is.
 
 use std::collections::BTreeSet;
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -69,16 +69,21 @@ pub struct Usage {
 /// Bytes of a block on most file systems.
 const BLOCK: u64 = 4096;
 
-/// What lies at and below these paths; nothing is counted twice, and links are not followed. What vanishes meanwhile does not count.
+/// What lies at and below these paths. A path below another one counts once, links are not followed, and what vanishes meanwhile does
+/// not count.
 ///
 /// # Errors
 /// Where something cannot be read.
 pub fn usage<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<Usage> {
-    let mut seen = BTreeSet::new();
     let mut usage = Usage::default();
-    for path in paths {
-        add_usage(path, &mut seen, &mut usage)
-            .context(|| format!("cannot look through {}", path.display()))?;
+    let mut last: Option<&Path> = None;
+    // Sorted by their components, what lies below a path comes right after it.
+    for path in paths.into_iter().collect::<BTreeSet<_>>() {
+        if last.is_some_and(|last| path.starts_with(last)) {
+            continue;
+        }
+        last = Some(path);
+        add_usage(path, &mut usage).context(|| format!("cannot look through {}", path.display()))?;
     }
     Ok(usage)
 }
@@ -99,20 +104,16 @@ fn if_there<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-fn add_usage(path: &Path, seen: &mut BTreeSet<(u64, u64)>, usage: &mut Usage) -> io::Result<()> {
+fn add_usage(path: &Path, usage: &mut Usage) -> io::Result<()> {
     let Some(metadata) = if_there(path.symlink_metadata())? else {
         return Ok(());
     };
-    let identity = |metadata: &Metadata| (metadata.dev(), metadata.ino());
-    if !seen.insert(identity(&metadata)) {
-        return Ok(());
-    }
     let length = if metadata.is_file() { metadata.len() } else { 1 };
     usage.bytes += length.div_ceil(BLOCK) * BLOCK;
     usage.files += u64::from(metadata.is_file());
     if metadata.is_dir() {
         for entry in if_there(fs::read_dir(path))?.into_iter().flatten() {
-            add_usage(&entry?.path(), seen, usage)?;
+            add_usage(&entry?.path(), usage)?;
         }
     }
     Ok(())
@@ -127,6 +128,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         fs::create_dir(path("data")).unwrap();
+        fs::write(path("data-old"), b"x").unwrap();
         fs::write(path("data/one"), vec![0; 5000]).unwrap();
         fs::write(path("data/two"), b"x").unwrap();
         fs::hard_link(path("data/two"), path("data/again")).unwrap();
@@ -134,18 +136,20 @@ mod tests {
         fs::write(path("alone"), b"").unwrap();
         let paths = [
             path("data"),
+            path("data-old"),
             path("data/one"),
+            path("data"),
             path("alone"),
             path("none"),
             path("alone/below"),
         ];
         let used = usage(paths.iter().map(PathBuf::as_path)).unwrap();
-        // The directory, a file of two blocks, one of one block, a link; the empty file takes none.
+        // The directory, a file of two blocks, three of one block, a link; the empty file takes none.
         assert_eq!(
             used,
             Usage {
-                bytes: 5 * BLOCK,
-                files: 3
+                bytes: 7 * BLOCK,
+                files: 5
             }
         );
     }

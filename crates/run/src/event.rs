@@ -85,7 +85,8 @@ pub enum OperatorCommand {
     Abort,
     /// Go back after the run had ended well, before `finalize`.
     Revert,
-    /// Go back with every server at once, whether the others serve or not: for a cluster that does not serve any more.
+    /// Go back with every server at once, whether the others serve or not: for a cluster that does not serve any more. As
+    /// [`OperatorCommand::Revert`] where the run is not on its way back yet.
     RevertAllAtOnce,
     /// The explicit yes to crossing the point of no return of a hop.
     Consent,

@@ -19,15 +19,18 @@ impl State {
                 self.pause = false;
                 self.go_on();
             }
-            OperatorCommand::Abort => self.give_up(format!("{who} asked to go back")),
+            OperatorCommand::Abort => {
+                self.give_up(format!("{who} asked to go back"), false);
+            }
             OperatorCommand::Revert => {
                 self.reverting_all = true;
-                self.give_up(format!("{who} asked to go back"));
+                self.give_up(format!("{who} asked to go back"), false);
             }
             OperatorCommand::RevertAllAtOnce => {
                 self.reverting_all = true;
-                self.at_once = true;
-                self.give_up(format!("{who} asked to go back, all servers at once"));
+                // Only where the way back that spares the servers was tried and is stuck.
+                let at_once = self.back.is_some();
+                self.give_up(format!("{who} asked to go back, all servers at once"), at_once);
             }
             OperatorCommand::Finalize => self.finalize(),
         }
@@ -52,6 +55,7 @@ impl State {
         self.loss_accepted = None;
         if std::mem::take(&mut self.past_return) {
             self.back = None;
+            self.at_once = false;
             self.retry_current();
             return;
         }
@@ -85,8 +89,8 @@ impl State {
         }
     }
 
-    /// An operator asks to go back.
-    fn give_up(&mut self, reason: String) {
+    /// An operator asks to go back, with all servers at once or one after the other.
+    fn give_up(&mut self, reason: String, at_once: bool) {
         let over = matches!(
             self.outcome,
             Some(
@@ -109,6 +113,7 @@ impl State {
         }
         self.outcome = None;
         self.hold = None;
+        self.at_once = at_once;
         self.recording = Some(Decision::Revert { hop, reason });
         self.unsent_record = true;
     }

@@ -129,6 +129,11 @@ fn taken_back() -> Outcome {
     fixture.upshift.run(&to("1.0.1")).expect(0);
     fixture.expect_all("1.0.1");
     says(&run(&fixture.upshift, &["revert"], 3), &["--yes"]);
+    says(
+        &run(&fixture.upshift, &["revert", "--all-at-once", "--yes"], 3),
+        &["is not held", "Nothing was changed"],
+    );
+    fixture.expect_all("1.0.1");
     says(&run(&fixture.upshift, &["revert", "--yes"], 0), &["reverted"]);
     fixture.expect_all("1.0.0");
     assert_eq!(fixture.cluster.configurations().expect("configurations"), before);

@@ -219,3 +219,38 @@ fn who_waits_for_nobody_is_not_told_to_go_back_at_once() {
         "{remedies:?}"
     );
 }
+
+#[test]
+fn all_at_once_is_for_a_way_back_that_is_stuck() {
+    let switches = |puppet: &Puppet| -> Vec<(String, String)> {
+        let orders = puppet.orders.iter();
+        orders
+            .filter(|(_, title, _)| BACK.contains(&title.as_str()))
+            .map(|(host, title, _)| (host.clone(), title.clone()))
+            .collect()
+    };
+    let one_by_one = |puppet: &Puppet| {
+        let hosts: Vec<String> = switches(puppet).into_iter().map(|(host, _)| host).collect();
+        assert_eq!(hosts, ["h3", "h3", "h3", "h2", "h2", "h2", "h1", "h1", "h1"]);
+    };
+    let plan = || {
+        let mut plan = Builder::rolling();
+        plan.recipe_mut("switch back").kind = StepKind::Undo(Slot::Start);
+        plan.plan
+    };
+    // The run has ended well: the servers are spared.
+    let mut puppet = Puppet::new(plan());
+    puppet.start().run();
+    assert_eq!(puppet.outcome(), Outcome::Upgraded);
+    puppet.operator(OperatorCommand::RevertAllAtOnce).run();
+    reverted(&puppet);
+    one_by_one(&puppet);
+    // Said while the way back goes on by itself, it changes nothing, and is not kept for later.
+    let mut puppet = Puppet::new(plan());
+    puppet.start().run();
+    puppet.operator(OperatorCommand::Revert);
+    puppet.until(|puppet| switches(puppet).len() == 1);
+    puppet.operator(OperatorCommand::RevertAllAtOnce).run();
+    reverted(&puppet);
+    one_by_one(&puppet);
+}

@@ -60,7 +60,8 @@ Examples:
 pub struct RevertArgs {
     /// The run [default: the newest of the fleet].
     pub run: Option<String>,
-    /// Take all servers back at the same time, without waiting for the others to serve: for a cluster that serves nobody any more.
+    /// Stop all servers and take them back together, without waiting for the others to serve: for a run that is held on its way back
+    /// because its cluster serves nobody any more.
     #[arg(long)]
     pub all_at_once: bool,
     /// Do not ask.

@@ -105,6 +105,16 @@ pub fn revert(arguments: &RevertArgs, global: &Global, printer: Printer) -> Resu
     {
         return Err(ended(&record, outcome, "reverted"));
     }
+    if arguments.all_at_once && !matches!(record.outcome, Some(Outcome::Held { .. })) {
+        return Err(Failure::Refused(
+            Problem::new(format!(
+                "the run {} is not held, so its servers are taken back one after the other",
+                record.id
+            ))
+            .because("with --all-at-once all of them stop; that is for a way back on which they wait for each other")
+            .next(format!("`upshift revert {}`", record.id)),
+        ));
+    }
     let (text, command) = if arguments.all_at_once {
         let text = format!(
             "Stop every server and take all of them back to what they ran before {}, at the same time?",
