@@ -122,7 +122,7 @@ impl State {
             self.item(),
             Some(Item::Group(at)) if matches!(at.part, Part::RevertGate | Part::Revert)
         );
-        waiting && left > 1 && !self.at_once
+        waiting && left > 1 && !self.back.as_ref().is_some_and(|back| back.at_once)
     }
 
     pub(crate) fn consent(&mut self, hop: u32) -> Turn {
@@ -223,7 +223,8 @@ impl State {
         for guard in self.guards.values_mut() {
             guard.disarm_sent = None;
         }
-        let items = program::back(self, hop);
+        let at_once = std::mem::take(&mut self.at_once);
+        let items = program::back(self, hop, at_once);
         for item in &items {
             if let Item::Group(at) = item {
                 self.repeat(*at, |_| true);
@@ -236,6 +237,7 @@ impl State {
             items,
             at: 0,
             through,
+            at_once,
         });
     }
 

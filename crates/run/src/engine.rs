@@ -264,12 +264,13 @@ impl State {
         if back.through && hop > 0 {
             let earlier = hop - 1;
             // The servers serve again.
-            self.at_once = false;
-            let items = program::back(self, earlier);
+            let at_once = false;
+            let items = program::back(self, earlier, at_once);
             self.back = Some(Back {
                 hop: earlier,
                 items,
                 at: 0,
+                at_once,
                 ..back
             });
             return Turn::Again;

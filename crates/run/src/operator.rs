@@ -26,11 +26,13 @@ impl State {
                 self.reverting_all = true;
                 self.give_up(format!("{who} asked to go back"), false);
             }
+            // Where the way back that spares the servers was not tried yet, it comes first.
+            OperatorCommand::RevertAllAtOnce if self.back.is_none() => {
+                self.operator(who, &OperatorCommand::Revert);
+            }
             OperatorCommand::RevertAllAtOnce => {
                 self.reverting_all = true;
-                // Only where the way back that spares the servers was tried and is stuck.
-                let at_once = self.back.is_some();
-                self.give_up(format!("{who} asked to go back, all servers at once"), at_once);
+                self.give_up(format!("{who} asked to go back, all servers at once"), true);
             }
             OperatorCommand::Finalize => self.finalize(),
         }
@@ -55,7 +57,6 @@ impl State {
         self.loss_accepted = None;
         if std::mem::take(&mut self.past_return) {
             self.back = None;
-            self.at_once = false;
             self.retry_current();
             return;
         }

@@ -99,16 +99,21 @@ impl GroupAt {
     }
 }
 
-fn push(items: &mut Vec<Item>, plan: &Plan, part: Part, hop: u32, window: u32) {
-    let count = groups_of(plan, part, hop, window).len() as u32;
-    items.extend((0..count).map(|index| {
+/// Some groups of a part.
+fn groups(part: Part, hop: u32, window: u32, indices: Range<u32>) -> impl Iterator<Item = Item> {
+    indices.map(move |index| {
         Item::Group(GroupAt {
             part,
             hop,
             window,
             index,
         })
-    }));
+    })
+}
+
+fn push(items: &mut Vec<Item>, plan: &Plan, part: Part, hop: u32, window: u32) {
+    let count = groups_of(plan, part, hop, window).len() as u32;
+    items.extend(groups(part, hop, window, 0..count));
 }
 
 fn push_window(items: &mut Vec<Item>, plan: &Plan, hop: u32, window: u32) {
@@ -233,8 +238,8 @@ pub(crate) fn rearm(state: &State, hop: u32) -> Vec<Item> {
 }
 
 /// The way back for a hop: the window that failed first, since its servers are down anyway; then the completed ones,
-/// newest first, each once the cluster can bear it.
-pub(crate) fn back(state: &State, hop: u32) -> Vec<Item> {
+/// newest first, each once the cluster can bear it, or all of them at once.
+pub(crate) fn back(state: &State, hop: u32, at_once: bool) -> Vec<Item> {
     let mut items = vec![Item::Crossed { hop }];
     items.extend(rearm(state, hop));
     let opened: Vec<(u32, bool)> = state
@@ -246,20 +251,17 @@ pub(crate) fn back(state: &State, hop: u32) -> Vec<Item> {
     let failed = opened.iter().rev().filter(|(_, closed)| !closed);
     let completed = opened.iter().rev().filter(|(_, closed)| *closed);
     let plan = &state.plan;
-    if state.at_once {
+    if at_once {
         // A server may need the others before it serves: all of them run the old version first.
         let windows: Vec<u32> = failed.chain(completed).map(|(window, _)| *window).collect();
         for &window in &windows {
             push_revert_gate(&mut items, plan, hop, window, false);
-            items.extend(revert_groups(hop, window, 0..started_after(plan, hop, window)));
+            let started = started_after(plan, hop, window);
+            items.extend(groups(Part::Revert, hop, window, 0..started));
         }
         for &window in &windows {
-            let count = window_of(plan, hop, window).revert.len() as u32;
-            items.extend(revert_groups(
-                hop,
-                window,
-                started_after(plan, hop, window)..count,
-            ));
+            let rest = started_after(plan, hop, window)..window_of(plan, hop, window).revert.len() as u32;
+            items.extend(groups(Part::Revert, hop, window, rest));
             items.push(Item::CloseBack { hop, window });
         }
     } else {
@@ -271,18 +273,6 @@ pub(crate) fn back(state: &State, hop: u32) -> Vec<Item> {
     }
     items.push(Item::BackDone { hop });
     items
-}
-
-/// Some groups of a window's way back.
-fn revert_groups(hop: u32, window: u32, indices: Range<u32>) -> impl Iterator<Item = Item> {
-    indices.map(move |index| {
-        Item::Group(GroupAt {
-            part: Part::Revert,
-            hop,
-            window,
-            index,
-        })
-    })
 }
 
 /// After how many groups of its way back the window's servers have been started; all of them where none starts a server.
@@ -303,12 +293,7 @@ fn push_revert_gate(items: &mut Vec<Item>, plan: &Plan, hop: u32, window: u32, c
             .all(|step| plan.recipe(step.recipe).only_if.is_some());
         if closed || conditional {
             let index = index as u32;
-            items.push(Item::Group(GroupAt {
-                part: Part::RevertGate,
-                hop,
-                window,
-                index,
-            }));
+            items.extend(groups(Part::RevertGate, hop, window, index..index + 1));
         }
     }
 }

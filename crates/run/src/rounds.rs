@@ -36,8 +36,6 @@ pub(crate) struct Verdict {
     pub(crate) waiting: String,
     /// How far it has come, where the proof says.
     pub(crate) progress: Option<f64>,
-    /// What was seen at the step's own server.
-    pub(crate) value: Value,
     /// What was seen at every server that answered, by its name.
     pub(crate) values: Value,
     /// Servers for which the expression held, those for which it did not, and those that gave no answer.
@@ -75,7 +73,6 @@ impl Question<'_> {
     /// Judges a finished round.
     fn judge(&self, state: &State, seen: &BTreeMap<NodeIndex, Observation>) -> Verdict {
         let plan = &state.plan;
-        let own = self.node.unwrap_or(NodeIndex(0));
         let values: Value = Value::Object(
             seen.iter()
                 .filter_map(|(node, observation)| {
@@ -87,7 +84,6 @@ impl Question<'_> {
             holds: true,
             waiting: String::new(),
             progress: None,
-            value: Value::Null,
             values: Value::Null,
             yes: 0,
             no: 0,
@@ -102,9 +98,6 @@ impl Question<'_> {
                     verdict.cannot += u32::from(matches!(failure, ProbeFailure::Failed(_)));
                     verdict.fail(&self.waiting(&names), &format!("{name} {}", words(failure)));
                 }
-            }
-            if *node == own {
-                verdict.value = observation.clone().unwrap_or(Value::Null);
             }
         }
         verdict.values = values;

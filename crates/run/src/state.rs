@@ -53,7 +53,7 @@ pub struct State {
     pub(crate) confirming: Option<u32>,
     /// The way back leads through all hops, as far as they can be reverted.
     pub(crate) reverting_all: bool,
-    /// The hop at hand is taken back with every server at once: an operator has said that nothing serves any more.
+    /// The way back that is decided next takes every server at once: an operator has said that nothing serves any more.
     pub(crate) at_once: bool,
     /// `recording` has not been asked for yet.
     pub(crate) unsent_record: bool,
@@ -79,6 +79,8 @@ pub(crate) struct Back {
     pub(crate) at: usize,
     /// Whether earlier hops are reverted, too, as far as they can be.
     pub(crate) through: bool,
+    /// Whether no server waits for the others to serve.
+    pub(crate) at_once: bool,
 }
 
 /// Nothing moves until an operator decides.

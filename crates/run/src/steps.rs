@@ -216,7 +216,9 @@ impl State {
     ) -> Result<BTreeMap<String, Value>, String> {
         let bindings = &view.recipe.bindings;
         let expressions: Vec<&String> = bindings.values().collect();
-        let scope = question.scope(self, view.step.node, &seen.value, &seen.values, &expressions);
+        let own = view.step.node;
+        let value = &seen.values[&self.plan.node(own).name];
+        let scope = question.scope(self, own, value, &seen.values, &expressions);
         bindings
             .iter()
             .map(|(name, text)| {
