@@ -131,7 +131,7 @@ fn taken_back() -> Outcome {
     says(&run(&fixture.upshift, &["revert"], 3), &["--yes"]);
     says(
         &run(&fixture.upshift, &["revert", "--all-at-once", "--yes"], 3),
-        &["is not held", "Nothing was changed"],
+        &["is not held on its way back", "Nothing was changed"],
     );
     fixture.expect_all("1.0.1");
     says(&run(&fixture.upshift, &["revert", "--yes"], 0), &["reverted"]);

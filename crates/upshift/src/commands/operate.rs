@@ -105,10 +105,11 @@ pub fn revert(arguments: &RevertArgs, global: &Global, printer: Printer) -> Resu
     {
         return Err(ended(&record, outcome, "reverted"));
     }
-    if arguments.all_at_once && !matches!(record.outcome, Some(Outcome::Held { .. })) {
+    let held = matches!(record.outcome, Some(Outcome::Held { .. }));
+    if arguments.all_at_once && !(held && runs::state(&store, &record.id)?.going_back()) {
         return Err(Failure::Refused(
             Problem::new(format!(
-                "the run {} is not held, so its servers are taken back one after the other",
+                "the run {} is not held on its way back, so its servers are taken back one after the other",
                 record.id
             ))
             .because("with --all-at-once all of them stop; that is for a way back on which they wait for each other")
