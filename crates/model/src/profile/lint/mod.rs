@@ -214,7 +214,7 @@ impl<'a> Linter<'a> {
         }
         if let Some(map) = names::taken_by_position(text) {
             self.error(
-                self.narrow(&range, map),
+                self.narrow(&range, &map),
                 format!("`{map}` has no order, so this would take another element each time"),
                 format!("take the first by name: `min({map}.filter(name, …))`"),
             );

@@ -1,5 +1,6 @@
 //! Which names an expression or a template may use, by where it stands.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -242,34 +243,41 @@ pub(super) fn bound(expression: &str) -> Vec<&str> {
 
 /// The map of which an expression takes an element by its position, as `values` in `values.filter(n, …)[0]`: a map has no order, so it
 /// would be another one each time, also when a run is resumed from its journal.
-pub(super) fn taken_by_position(expression: &str) -> Option<&str> {
-    let calls = ORDERLESS.iter().flat_map(|regex| regex.captures_iter(expression));
+pub(super) fn taken_by_position(expression: &str) -> Option<String> {
+    let text = without_literals(expression);
+    let calls = ORDERLESS.iter().flat_map(|regex| regex.captures_iter(&text));
     calls
         .filter_map(|groups| Some((groups.get(0)?, groups.get(1)?)))
-        .find(|(call, _)| {
-            let mut depth = 1_u32;
-            let inside = |c: char| {
-                depth = match c {
-                    '(' => depth + 1,
-                    ')' => depth - 1,
-                    _ => depth,
-                };
-                depth > 0
-            };
-            expression[call.end()..]
-                .trim_start_matches(inside)
-                .strip_prefix(')')
-                .is_some_and(|after| after.trim_start().starts_with('['))
-        })
-        .map(|(_, map)| map.as_str())
+        .find(|(call, _)| after_call(&text[call.end()..]).trim_start().starts_with('['))
+        .map(|(_, map)| map.as_str().to_owned())
+}
+
+/// What follows a call, given the text behind its opening parenthesis; nothing where it is never closed.
+fn after_call(arguments: &str) -> &str {
+    let mut depth = 1_u32;
+    let closes = |c: char| {
+        match c {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+        depth == 0
+    };
+    arguments.find(closes).map_or("", |end| &arguments[end + 1..])
+}
+
+/// The expression with `''` in the place of every text in it.
+fn without_literals(expression: &str) -> Cow<'_, str> {
+    LITERAL.as_ref().map_or(Cow::Borrowed(expression), |regex| {
+        regex.replace_all(expression, "''")
+    })
 }
 
 /// The members of well-known maps that an expression uses: `("places", "data")` for `places.data`.
 pub(super) fn members(expression: &str) -> Vec<(String, String)> {
-    let without_literals = LITERAL.as_ref().map(|regex| regex.replace_all(expression, "''"));
-    let text = without_literals.as_deref().unwrap_or(expression);
-    let bound = bound(text);
-    let found = MEMBER.iter().flat_map(|regex| regex.captures_iter(text));
+    let text = without_literals(expression);
+    let bound = bound(&text);
+    let found = MEMBER.iter().flat_map(|regex| regex.captures_iter(&text));
     found
         .filter(|groups| groups.get(1).is_none_or(|owner| bound.contains(&owner.as_str())))
         .map(|groups| (groups[2].to_owned(), groups[3].to_owned()))
@@ -330,8 +338,10 @@ mod tests {
             ("values.filter(n, values[n].ok).size() > 1", None),
             ("value.value.filter(m, m.ok)[0].id == values['n1'].id", None),
             ("values.filter(n, (", None),
+            ("values.filter(n, n != '(')[0] == 'n1'", Some("values")),
+            ("value.text == 'values.filter(n, n)[0]'", None),
         ] {
-            assert_eq!(taken_by_position(expression), map, "{expression}");
+            assert_eq!(taken_by_position(expression).as_deref(), map, "{expression}");
         }
     }
 }
