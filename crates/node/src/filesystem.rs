@@ -88,8 +88,8 @@ pub fn usage<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<Usage> {
     Ok(usage)
 }
 
-/// What of a path is there; nothing where it is not.
-fn if_there<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
+/// What was asked of a path; nothing where there is no such path.
+pub fn if_there<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
     match outcome {
         Ok(found) => Ok(Some(found)),
         Err(error)

@@ -5,28 +5,21 @@ mod support;
 use std::fs;
 
 use serde_json::json;
-use support::{Agent, World, artifact, install, order, package, process, service, start, stop, switch};
+use support::{
+    Agent, World, artifact, ask_release, install, order, package, process, release_request, service, start,
+    stop, switch,
+};
 use upshift_model::action::Artifact;
 use upshift_model::facts::ReleaseStatus::{Current, Old, Permanent, Unpacked};
 use upshift_model::release::{ReleaseAnswer, ReleaseCall, ReleaseOutcome};
-use upshift_wire::protocol::{ReleaseOrder, Request, Response};
+use upshift_wire::protocol::Request;
 
 fn request(world: &World, call: ReleaseCall) -> Request {
-    Request::Release(Box::new(ReleaseOrder {
-        call,
-        handler: None,
-        service: Some(serde_json::from_value(service(world)).unwrap()),
-        patience: upshift_model::Millis::seconds(10),
-        fleet: "fleet".to_owned(),
-        token: Some(1),
-    }))
+    release_request(service(world), call)
 }
 
 fn ask(agent: &mut Agent, world: &World, call: ReleaseCall) -> ReleaseAnswer {
-    match agent.call(request(world, call)).unwrap() {
-        Response::Release(answer) => answer,
-        other => panic!("{other:?}"),
-    }
+    ask_release(agent, service(world), call)
 }
 
 fn unpack(version: &str, artifact: Option<&Artifact>) -> ReleaseCall {

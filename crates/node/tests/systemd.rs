@@ -7,10 +7,9 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
-use support::{Agent, World, action, eventually, install, order, probe, switch};
+use support::{Agent, World, action, ask_release, eventually, install, order, probe, switch};
 use upshift_model::action::{GuardStatus, Report};
 use upshift_model::release::{ReleaseCall, ReleaseOutcome};
-use upshift_wire::protocol::{ReleaseOrder, Request, Response};
 
 const INIT: &str = "/usr/lib/systemd/systemd";
 
@@ -222,18 +221,8 @@ fn install_release(agent: &mut Agent, service: &Value, version: &str, permanent:
         strip: 1,
         permanent,
     };
-    let order = ReleaseOrder {
-        call,
-        handler: None,
-        service: Some(serde_json::from_value(service.clone()).unwrap()),
-        patience: upshift_model::Millis::seconds(10),
-        fleet: "fleet".to_owned(),
-        token: Some(1),
-    };
-    match agent.call(Request::Release(Box::new(order))).unwrap() {
-        Response::Release(answer) => assert_eq!(answer.outcome, ReleaseOutcome::Done, "{answer:?}"),
-        other => panic!("{other:?}"),
-    }
+    let answer = ask_release(agent, service.clone(), call);
+    assert_eq!(answer.outcome, ReleaseOutcome::Done, "{answer:?}");
 }
 
 /// What systemd starts by itself is the permanent release.

@@ -1,31 +1,19 @@
 //! A file or directory.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::error::{Context, Result};
-use crate::{digest, inventory};
+use crate::{digest, filesystem, inventory};
 
 /// A link's size and digest are those of the file that it points at.
 pub fn look(path: &str) -> Result<Value> {
     let cannot = || format!("cannot read {path}");
     let path_itself = Path::new(path);
-    let metadata = match path_itself.symlink_metadata() {
-        Ok(metadata) => metadata,
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            return Ok(
-                json!({ "exists": false, "kind": null, "size": null, "sha256": null, "target": null }),
-            );
-        }
-        Err(error) => return Err(error).context(cannot),
+    let Some(metadata) = filesystem::if_there(path_itself.symlink_metadata()).context(cannot)? else {
+        return Ok(json!({ "exists": false, "kind": null, "size": null, "sha256": null, "target": null }));
     };
     let target = metadata
         .is_symlink()

@@ -12,9 +12,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use upshift_model::action::{Action, Artifact, GuardStatus, Report};
 use upshift_model::probe::{Observation, Probe};
+use upshift_model::release::{ReleaseAnswer, ReleaseCall};
 use upshift_wire::frame::encode;
 use upshift_wire::protocol::{
-    ExecuteOrder, GuardCall, PROTOCOL, Request, RequestFrame, Response, ResponseFrame,
+    ExecuteOrder, GuardCall, PROTOCOL, ReleaseOrder, Request, RequestFrame, Response, ResponseFrame,
 };
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -390,6 +391,26 @@ pub fn artifact(version: &str, contents: &[u8]) -> Artifact {
             .map(|byte| format!("{byte:02x}"))
             .collect(),
         size: contents.len() as u64,
+    }
+}
+
+/// A call about releases, by who holds the fleet.
+pub fn release_request(service: Value, call: ReleaseCall) -> Request {
+    Request::Release(Box::new(ReleaseOrder {
+        call,
+        handler: None,
+        service: Some(serde_json::from_value(service).unwrap()),
+        patience: upshift_model::Millis::seconds(10),
+        fleet: "fleet".to_owned(),
+        token: Some(1),
+    }))
+}
+
+/// What the agent answers to a call about releases.
+pub fn ask_release(agent: &mut Agent, service: Value, call: ReleaseCall) -> ReleaseAnswer {
+    match agent.call(release_request(service, call)).unwrap() {
+        Response::Release(answer) => answer,
+        other => panic!("{other:?}"),
     }
 }
 
