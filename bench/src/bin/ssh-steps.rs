@@ -46,12 +46,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         |pipelining, sockets: &str| ansible_command(&ansible, directory, &hosts, pipelining, sockets);
     let ansible_defaults = repeat(|| timed(playbook(false, "sockets")))?;
     let ansible_pipelining = repeat(|| timed(playbook(true, "sockets")))?;
-    let mut fresh = 0..;
+    let mut fresh = 0;
     let ansible_first = repeat(|| {
-        let sockets = fresh
-            .next()
-            .map_or_else(String::new, |number: u32| format!("sockets-{number}"));
-        timed(playbook(true, &sockets))
+        fresh += 1;
+        timed(playbook(true, &format!("sockets-{fresh}")))
     })?;
     write_pyinfra(&hosts, directory)?;
     let pyinfra_wall = repeat(|| {

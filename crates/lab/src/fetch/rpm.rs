@@ -6,7 +6,7 @@ use super::apt::{self, DebPin};
 use super::{Cache, Say, Unavailable};
 
 macro_rules! pinned {
-    ($package:literal, $version:literal, $digest:literal, $size:literal) => {
+    ($package:literal, $version:expr, $digest:literal, $size:literal) => {
         DebPin {
             suite: "bookworm",
             package: $package,
@@ -22,37 +22,37 @@ const VERSION: &str = "4.18.0+dfsg-1+deb12u1";
 const DEBS: [DebPin; 9] = [
     pinned!(
         "rpm",
-        "4.18.0+dfsg-1+deb12u1",
+        VERSION,
         "cd9d36a9420e6ceded71605a8584f5df5a35e2e9d8910929f375dc6c9ce46fdc",
         1_692_732
     ),
     pinned!(
         "rpm-common",
-        "4.18.0+dfsg-1+deb12u1",
+        VERSION,
         "a1a8828f8e4810a3fcdd598e7f5d73464451bb6dd55e56f245dc82a5688e71dd",
         1_570_540
     ),
     pinned!(
         "librpm9",
-        "4.18.0+dfsg-1+deb12u1",
+        VERSION,
         "669cb59fd024448125adbcd826bdeec84af78b9b45d8060343f77f1d77df5fa2",
         1_720_244
     ),
     pinned!(
         "librpmio9",
-        "4.18.0+dfsg-1+deb12u1",
+        VERSION,
         "024a27171902e3bfd4eac45b963ccefd23b12dad15d2a51966e740fa12888425",
         1_624_880
     ),
     pinned!(
         "librpmbuild9",
-        "4.18.0+dfsg-1+deb12u1",
+        VERSION,
         "897238d24a81d1081bede0a5cfe1882f515a9738d2a318cd82bd3177bf0b7d99",
         1_612_912
     ),
     pinned!(
         "librpmsign9",
-        "4.18.0+dfsg-1+deb12u1",
+        VERSION,
         "ab5104199a7dba63bf32549542946c396fe78b3d0135e04c6719477366f17ffa",
         1_548_784
     ),
