@@ -57,7 +57,7 @@ impl Hosts {
             bed,
             directory,
         };
-        // The release that the servers are said to run, so that they could go back to it.
+        // The release that the servers are said to run, so that they could roll back to it.
         hosts.package("1.0.0", b"old").map_err(failed)?;
         Ok(hosts)
     }

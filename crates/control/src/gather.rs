@@ -29,8 +29,8 @@ const WAY: Duration = Duration::from_secs(15);
 /// What was observed.
 #[derive(Clone, Debug, Default)]
 pub struct Gathered {
-    /// The facts, with an entry for every server; [`Facts::reverted`] is left to who knows the history
-    /// ([`crate::reverted_versions`]).
+    /// The facts, with an entry for every server; [`Facts::rolled_back`] is left to who knows the history
+    /// ([`crate::rolled_back_versions`]).
     pub facts: Facts,
     /// Hosts that could not be reached, with what to do about each.
     pub unreachable: BTreeMap<String, ConnectError>,

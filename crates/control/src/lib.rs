@@ -15,6 +15,6 @@ pub mod progress;
 pub use gather::{Gathered, gather};
 pub use hosts::Hosts;
 pub use progress::Progress;
-pub use recall::{recall, reverted_versions};
+pub use recall::{recall, rolled_back_versions};
 pub use releases::{ReleaseError, ReleaseHost};
 pub use runner::{Artifacts, ControlError, Ended, Handle, Runner, Setup};

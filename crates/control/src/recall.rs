@@ -16,29 +16,29 @@ pub fn recall(store: &Store, run: &str) -> Result<State, StoreError> {
     Ok(replay(State::new(plan, run.to_owned()), events))
 }
 
-/// Versions that runs on a fleet went back from, with the latest run that did. A later run that stayed on a version takes it
+/// Versions that runs on a fleet rolled back from, with the latest run that did. A later run that stayed on a version takes it
 /// off the list.
 ///
 /// # Errors
 /// Where the store cannot be read.
-pub fn reverted_versions(store: &Store, fleet: &str) -> Result<BTreeMap<String, String>, StoreError> {
-    let mut reverted = BTreeMap::new();
+pub fn rolled_back_versions(store: &Store, fleet: &str) -> Result<BTreeMap<String, String>, StoreError> {
+    let mut rolled_back = BTreeMap::new();
     for record in store.runs(Some(fleet))?.into_iter().rev() {
         match &record.outcome {
-            Some(Outcome::Reverted { to, .. }) => {
+            Some(Outcome::RolledBack { to, .. }) => {
                 let plan = store.plan(&record.id)?;
                 let left = plan.hops.iter().find(|hop| hop.from == *to);
                 if let Some(hop) = left {
-                    reverted.insert(hop.to.clone(), record.id);
+                    rolled_back.insert(hop.to.clone(), record.id);
                 }
             }
             Some(Outcome::Upgraded | Outcome::Finalized) => {
                 for hop in &store.plan(&record.id)?.hops {
-                    reverted.remove(&hop.to);
+                    rolled_back.remove(&hop.to);
                 }
             }
             _ => {}
         }
     }
-    Ok(reverted)
+    Ok(rolled_back)
 }

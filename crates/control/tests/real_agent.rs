@@ -369,7 +369,7 @@ fn setup<'a>(rig: &Path, store: &'a Store, hosts: Hosts) -> Setup<'a> {
 }
 
 /// Begins or takes up the run of a rig, and carries it to its end.
-async fn carry(rig: &Path, progress: &mut dyn Progress) -> Ended {
+async fn drive(rig: &Path, progress: &mut dyn Progress) -> Ended {
     let store = Store::open(&rig.join("store.db")).unwrap();
     let hosts = hosts(rig);
     let runner = if store.runs(Some(FLEET)).unwrap().is_empty() {
@@ -382,12 +382,12 @@ async fn carry(rig: &Path, progress: &mut dyn Progress) -> Ended {
     } else {
         Runner::resume(setup(rig, &store, hosts), RUN).unwrap()
     };
-    runner.carry(progress).await.unwrap()
+    runner.drive(progress).await.unwrap()
 }
 
 /// A controller in a process of its own; its failpoint is in its environment.
 fn controller(rig: &Path) -> ExitCode {
-    let ended = block_on(carry(rig, &mut Lines::new(std::io::stderr())));
+    let ended = block_on(drive(rig, &mut Lines::new(std::io::stderr())));
     ExitCode::from(if ended == Ended::Rested(Outcome::Upgraded) {
         0
     } else {
@@ -407,7 +407,7 @@ fn start_controller(rig: &Rig, failpoint: &str, lease_seconds: u64) -> std::proc
 }
 
 fn upgrades(rig: &Rig) {
-    let ended = block_on(carry(rig.path(), &mut Silent));
+    let ended = block_on(drive(rig.path(), &mut Silent));
     assert_eq!(ended, Ended::Rested(Outcome::Upgraded));
     rig.assert_all_on(NEW);
     rig.assert_nothing_runs();
@@ -446,7 +446,7 @@ impl Progress for KillAgent<'_> {
 
 fn agent_killed(rig: &Rig) {
     let mut progress = KillAgent { rig, killed: 0 };
-    let ended = block_on(carry(rig.path(), &mut progress));
+    let ended = block_on(drive(rig.path(), &mut progress));
     assert!(progress.killed > 0, "no agent was there to be killed");
     assert_eq!(ended, Ended::Rested(Outcome::Upgraded));
     rig.assert_all_on(NEW);
@@ -524,9 +524,9 @@ fn controller_lost(rig: &Rig) {
         std::thread::sleep(Duration::from_millis(200));
     }
     rig.assert_all_on(OLD);
-    let ended = block_on(carry(rig.path(), &mut Silent));
+    let ended = block_on(drive(rig.path(), &mut Silent));
     assert!(
-        matches!(&ended, Ended::Rested(Outcome::Reverted { to, .. }) if to == OLD),
+        matches!(&ended, Ended::Rested(Outcome::RolledBack { to, .. }) if to == OLD),
         "{ended:?}"
     );
     rig.assert_all_on(OLD);

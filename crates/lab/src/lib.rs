@@ -5,11 +5,11 @@
 //! Nothing here is used when Upshift upgrades a cluster of its users.
 
 pub mod balancer;
+pub mod cleanup;
 pub mod client;
 pub mod cluster;
 pub mod fetch;
 pub mod http;
-pub mod janitor;
 pub mod load;
 pub mod overlay;
 pub mod package;

@@ -8,8 +8,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::cleanup::Cleanup;
 use crate::fetch::Unavailable;
-use crate::janitor::Janitor;
 use crate::processes::{self, RunError};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -29,7 +29,7 @@ true
 pub struct Overlay {
     base: PathBuf,
     // Last: it is told that all is clean after it is.
-    _janitor: Janitor,
+    _cleanup: Cleanup,
 }
 
 impl Overlay {
@@ -50,7 +50,7 @@ impl Overlay {
         let base = temporary.join(format!("upshift-root-{}-{number}", std::process::id()));
         fs::create_dir(&base).map_err(io)?;
         let overlay = Overlay {
-            _janitor: Janitor::new(UNMOUNT, &base).map_err(io)?,
+            _cleanup: Cleanup::new(UNMOUNT, &base).map_err(io)?,
             base,
         };
         overlay.mount_all().map_err(failed)?;

@@ -284,7 +284,7 @@ pub struct SavePaths {
 }
 
 /// What is put back. Where nothing has been saved under the name, nothing is changed: a guard that fires before its host's files
-/// were copied aside takes the same way back as one that fires later. That the files are what they were is for the proof to show.
+/// were copied aside takes the same rollback as one that fires later. That the files are what they were is for the proof to show.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RestorePaths {
@@ -326,7 +326,7 @@ pub struct GuardRecipe {
     /// How versions compare in the expressions below.
     pub scheme: Scheme,
     /// Names that the expressions may use beside `value`: `node`, `places`, `state_directory`, `from`, `to`, `want` (the
-    /// version to go back to), `run`, `hop`. Filled in when the order is given.
+    /// version to roll back to), `run`, `hop`. Filled in when the order is given.
     #[serde(default)]
     pub scope: serde_json::Map<String, serde_json::Value>,
     /// How long an arming or renewal lasts.
@@ -342,9 +342,10 @@ pub struct GuardRecipe {
     /// The others serve and have caught up, so that this host may be taken down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_until: Option<ProbeCheck>,
-    /// The way back, in order.
-    pub revert: Vec<Action>,
-    /// Looked at before each action of the way back: where it holds, this action and those after it are left out.
+    /// The rollback, in order.
+    #[serde(alias = "revert")]
+    pub rollback: Vec<Action>,
+    /// Looked at before each action of the rollback: where it holds, this action and those after it are left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<ProbeCheck>,
     /// Proof that the old version serves again.
@@ -363,13 +364,14 @@ pub enum GuardStatus {
         /// Time until it fires.
         remaining: Millis,
     },
-    /// It is reverting the host just now.
+    /// It is rolling back the host just now.
     Firing,
-    /// It has reverted the host, and saw the old version serve.
-    Reverted,
+    /// It has rolled back the host, and saw the old version serve.
+    #[serde(alias = "reverted")]
+    RolledBack,
     /// It stood down: the point of no return had been crossed.
     StoodDown,
-    /// It tried to revert the host and could not; the text says why.
+    /// It tried to roll back the host and could not; the text says why.
     Failed {
         /// What went wrong.
         reason: String,

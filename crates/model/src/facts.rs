@@ -13,9 +13,9 @@ pub struct Facts {
     /// Load balancers of the product that could not be reached, with the reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unreachable_balancers: BTreeMap<String, String>,
-    /// Versions that earlier runs on this fleet went back from, with the run that did.
+    /// Versions that earlier runs on this fleet rolled back from, with the run that did.
     #[serde(default)]
-    pub reverted: BTreeMap<String, String>,
+    pub rolled_back: BTreeMap<String, String>,
 }
 
 /// What was observed on one host.

@@ -80,7 +80,7 @@ pub enum ReleaseOutcome {
     /// Nothing was changed.
     Refused,
     /// It was tried and went wrong, and what ran before runs again.
-    Reverted,
+    RolledBack,
     /// It went wrong; the words say how.
     Failed,
 }

@@ -351,7 +351,7 @@ fn emqx_is_upgraded_hot_only_into_the_same_build() {
 }
 
 #[test]
-fn emqx_is_rolled_with_packages_of_what_installed_it_and_with_a_way_back() {
+fn emqx_is_rolled_with_packages_of_what_installed_it_and_with_a_rollback() {
     use Strategy::Rolling;
     let ways = |manager: &str, format: Option<&str>| {
         let emqx = emqx().with("/places/package_manager", json!(manager));

@@ -15,7 +15,7 @@
 //! records/fences                 the newest fencing token of each fleet
 //! records/runs/<run>/            attempts begun and ended; where logs stood when the run began; what load balancers were found in
 //! records/guards/                guards
-//! records/orders.lock            held while an order is performed, or a guard reverts
+//! records/orders.lock            held while an order is performed, or a guard rolls back
 //! records/records.lock           held for a moment while fences and guards are read and written
 //! ```
 

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use upshift_model::action::{Action, Report, Service};
 use upshift_wire::protocol::ExecuteOrder;
 
-use crate::actions::{Errand, perform};
+use crate::actions::{Request, perform};
 use crate::clock;
 use crate::durable::{self, Lock};
 use crate::error::Result;
@@ -109,7 +109,7 @@ fn allowed(action: &Action) -> u64 {
 }
 
 fn perform_order(host: &Host, order: &ExecuteOrder, mark: &str) -> Report {
-    let errand = Errand {
+    let request = Request {
         host,
         run: &order.run,
         hop: order.hop,
@@ -118,7 +118,7 @@ fn perform_order(host: &Host, order: &ExecuteOrder, mark: &str) -> Report {
         mark,
     };
     // A defect in one action must neither end the agent nor leave the attempt without an end.
-    match catch_unwind(AssertUnwindSafe(|| perform(&errand, &order.action))) {
+    match catch_unwind(AssertUnwindSafe(|| perform(&request, &order.action))) {
         Ok(Ok(output)) => Report::Done { output },
         Ok(Err(error)) => error.report(),
         Err(_) => Report::Failed {
@@ -132,7 +132,7 @@ fn perform_order(host: &Host, order: &ExecuteOrder, mark: &str) -> Report {
 pub enum Records {
     /// No: what leads forward is never done twice.
     MustBeKept,
-    /// Yes: the way back is made of actions that can be done twice, and a full disk must not close it.
+    /// Yes: the rollback is made of actions that can be done twice, and a full disk must not close it.
     MayBeLost,
 }
 

@@ -1,7 +1,7 @@
 //! Copying files and directories aside, and putting them back byte for byte.
 //!
 //! A copy is complete when its directory has its name. What is saved under a name stays as it was first saved: saving again
-//! after half an upgrade would otherwise overwrite what there is to go back to.
+//! after half an upgrade would otherwise overwrite what there is to roll back to.
 
 mod copy;
 mod restore;

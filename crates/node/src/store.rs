@@ -3,7 +3,7 @@
 //! Services run through the link `current`. A start that is not part of an installation first points it at the permanent release, so
 //! that what was installed without being made permanent is gone after a restart of the service or the host. [`switch`], which upgrades
 //! use, moves both links at once: a server whose data the new version may have touched must come up on that version again, and what goes
-//! back goes back by the way back of its run, never by chance of a restart.
+//! back rolls back by the rollback of its run, never by chance of a restart.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -37,7 +37,7 @@ fn recipe(world: &World, lease: &str, more: Value) -> Action {
         "scope": {"from": "1.0", "to": "2.0"},
         "lease": lease,
         "stagger": "0s",
-        "revert": [
+        "rollback": [
             {"stop": {"service": service(world), "patience": "10s"}},
             {"switch": {"release": "1.0"}},
             {"start": service(world)},
@@ -75,8 +75,8 @@ fn a_guard_that_nobody_renews_brings_the_old_version_back() {
     upgrade_behind(&mut agent, &world, "2s", json!({}));
     assert!(matches!(agent.guard(), GuardStatus::Armed { .. }));
     agent.kill();
-    eventually("the guard has reverted", || {
-        status(&world) == GuardStatus::Reverted
+    eventually("the guard has rolled back", || {
+        status(&world) == GuardStatus::RolledBack
     });
     let mut agent = world.agent();
     assert_eq!(agent.observe(process(&world))["release"], "1.0");
@@ -91,8 +91,8 @@ fn a_guard_that_nobody_renews_brings_the_old_version_back() {
         Report::GuardFired,
         "forward is refused"
     );
-    assert_eq!(agent.renew(1), Ok(GuardStatus::Reverted));
-    assert_eq!(agent.disarm(1), Ok(GuardStatus::Reverted));
+    assert_eq!(agent.renew(1), Ok(GuardStatus::RolledBack));
+    assert_eq!(agent.disarm(1), Ok(GuardStatus::RolledBack));
     let mut next_hop = order(31, switch("2.0"));
     next_hop.hop = 1;
     assert!(
@@ -113,14 +113,14 @@ fn a_guard_leaves_out_what_is_no_longer_needed() {
     let (world, mut agent) = serving();
     let touch = |name: &str| json!({"command": {"argv": ["touch", world.text(name)]}});
     let more = json!({
-        "revert": [touch("first"), touch("second"), {"stop": {"service": service(&world), "patience": "10s"}}],
+        "rollback": [touch("first"), touch("second"), {"stop": {"service": service(&world), "patience": "10s"}}],
         "until": {"probe": {"file": world.text("first")}, "expect": "value.exists"},
     });
     let before = agent.observe(process(&world))["pid"].clone();
     agent.done(10, recipe(&world, "1s", more));
     agent.kill();
-    eventually("the guard has reverted", || {
-        status(&world) == GuardStatus::Reverted
+    eventually("the guard has rolled back", || {
+        status(&world) == GuardStatus::RolledBack
     });
     assert!(world.path("first").exists() && !world.path("second").exists());
     // What serves was never stopped.
@@ -212,8 +212,8 @@ fn a_host_that_serves_waits_for_the_others() {
         std::thread::sleep(Duration::from_millis(100));
     }
     fs::write(world.path("others-serve"), "").unwrap();
-    eventually("the guard has reverted", || {
-        agent.guard() == GuardStatus::Reverted
+    eventually("the guard has rolled back", || {
+        agent.guard() == GuardStatus::RolledBack
     });
     assert_eq!(agent.observe(process(&world))["release"], "1.0");
 }
@@ -224,7 +224,7 @@ fn a_host_that_runs_the_old_version_is_not_disturbed() {
     let more = json!({
         "serving_if": {"probe": {"process": {"service": service(&world)}}, "expect": "value.running"},
         "wait_until": {"probe": {"file": world.text("never")}, "expect": "value.exists"},
-        "revert": [
+        "rollback": [
             {"stop": {"service": service(&world), "patience": "10s"}},
             {"switch": {"release": "1.0"}},
             {"start": service(&world)},
@@ -233,14 +233,11 @@ fn a_host_that_runs_the_old_version_is_not_disturbed() {
     });
     agent.done(10, recipe(&world, "1s", more));
     let pid = agent.observe(process(&world))["pid"].clone();
-    eventually("the guard has reverted", || {
-        agent.guard() == GuardStatus::Reverted
+    eventually("the guard has rolled back", || {
+        agent.guard() == GuardStatus::RolledBack
     });
     assert_eq!(agent.observe(process(&world))["pid"], pid);
-    assert!(
-        world.path("undrained").exists(),
-        "the rest of the way back is gone"
-    );
+    assert!(world.path("undrained").exists(), "the rest of the rollback runs");
 }
 
 #[test]
@@ -256,8 +253,8 @@ fn a_host_that_does_not_serve_waits_for_nobody() {
     agent.done(20, stop(&world));
     agent.done(21, switch("2.0"));
     agent.done(25, recipe(&world, "1s", wait));
-    eventually("the guard has reverted", || {
-        agent.guard() == GuardStatus::Reverted
+    eventually("the guard has rolled back", || {
+        agent.guard() == GuardStatus::RolledBack
     });
     assert_eq!(agent.observe(process(&world))["release"], "1.0");
 }
@@ -288,7 +285,7 @@ fn a_guard_that_was_killed_is_started_again_by_whoever_comes() {
 }
 
 #[test]
-fn a_guard_that_dies_while_it_reverts_goes_on_when_it_comes_back() {
+fn a_guard_that_dies_while_it_rolls_back_goes_on_when_it_comes_back() {
     for failpoint in ["guard-before-firing=abort", "guard-action=abort"] {
         let (world, mut agent) = serving();
         agent.close();
@@ -300,17 +297,17 @@ fn a_guard_that_dies_while_it_reverts_goes_on_when_it_comes_back() {
         agent.close();
         let mut agent = world.agent();
         agent.hello();
-        eventually("the guard has reverted", || {
-            agent.guard() == GuardStatus::Reverted
+        eventually("the guard has rolled back", || {
+            agent.guard() == GuardStatus::RolledBack
         });
         assert_eq!(agent.observe(process(&world))["release"], "1.0", "{failpoint}");
     }
 }
 
 #[test]
-fn a_revert_that_cannot_be_done_is_reported_and_not_repeated() {
+fn a_rollback_that_cannot_be_done_is_reported_and_not_repeated() {
     let (world, mut agent) = serving();
-    let broken = json!({"revert": [{"switch": {"release": "0.9"}}]});
+    let broken = json!({"rollback": [{"switch": {"release": "0.9"}}]});
     agent.done(10, recipe(&world, "1s", broken));
     eventually("the guard has failed", || {
         matches!(agent.guard(), GuardStatus::Failed { .. })
@@ -330,8 +327,8 @@ fn the_guard_waits_for_an_order_that_is_being_done() {
     let text = format!("sleep 2.5; touch {}", world.text("finished"));
     agent.done(11, support::shell(&text));
     assert!(world.path("finished").exists());
-    eventually("the guard has reverted", || {
-        agent.guard() == GuardStatus::Reverted
+    eventually("the guard has rolled back", || {
+        agent.guard() == GuardStatus::RolledBack
     });
 }
 
@@ -379,7 +376,7 @@ fn a_full_disk_does_not_keep_the_guard_from_its_duty() {
         agent.observe(process(&world))["release"] == "1.0"
     });
     eventually("it says so, without any room", || {
-        agent.guard() == GuardStatus::Reverted
+        agent.guard() == GuardStatus::RolledBack
     });
     drop(agent);
 }
@@ -434,8 +431,8 @@ fn after_a_reboot_the_guard_counts_in_wall_time() {
     );
     record["deadline"]["wall"] = json!(away - 600_000);
     overwrite(&path, &record);
-    eventually("the guard has reverted", || {
-        agent.guard() == GuardStatus::Reverted
+    eventually("the guard has rolled back", || {
+        agent.guard() == GuardStatus::RolledBack
     });
     assert_eq!(agent.observe(process(&world))["release"], "1.0");
 }

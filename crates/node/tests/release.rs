@@ -211,7 +211,7 @@ fn a_full_disk_is_named_and_nothing_is_left_on_it() {
 }
 
 #[test]
-fn on_a_full_disk_the_way_back_is_still_open() {
+fn on_a_full_disk_the_rollback_is_still_open() {
     let world = World::new();
     let Some(small) = Small::new(&world) else { return };
     let mut agent = world.agent();

@@ -217,7 +217,7 @@ fn a_release_that_does_not_run_is_taken_back() {
     agent.put(&broken, &contents).unwrap();
     ask(&mut agent, &world, unpack("3.0", Some(&broken)));
     let answer = ask(&mut agent, &world, to("3.0", true));
-    assert_eq!(answer.outcome, ReleaseOutcome::Reverted, "{answer:?}");
+    assert_eq!(answer.outcome, ReleaseOutcome::RolledBack, "{answer:?}");
     assert_eq!(answer.releases["1.0"], Permanent);
     assert_eq!(runs(&mut agent, &world), "1.0");
 }

@@ -177,7 +177,7 @@ fn check_guard(booted: &Booted, mut agent: Agent) {
     let recipe = |lease: &str| {
         action(json!({"arm_guard": {
             "scheme": "semver", "lease": lease, "stagger": "0s",
-            "revert": [{"start": server}],
+            "rollback": [{"start": server}],
             "proof": [{"probe": {"process": {"service": server}}, "expect": "value.running"}],
         }}))
     };
@@ -206,8 +206,8 @@ fn check_guard(booted: &Booted, mut agent: Agent) {
         !["", "0", &first].contains(&guard().as_str())
     });
     let mut agent = booted.agent();
-    eventually("the guard has reverted", || {
-        agent.guard() == GuardStatus::Reverted
+    eventually("the guard has rolled back", || {
+        agent.guard() == GuardStatus::RolledBack
     });
     assert!(observed_pid(&mut agent, &server).is_u64());
     eventually("nothing of it is left", || units_of_guards(booted).is_empty());

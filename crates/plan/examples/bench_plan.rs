@@ -80,7 +80,7 @@ fn measure(servers: usize) -> Result<Value, Box<dyn Error>> {
                 .hops
                 .iter()
                 .flat_map(|hop| &hop.windows)
-                .flat_map(|window| window.gate.iter().chain(&window.forward).chain(&window.revert))
+                .flat_map(|window| window.gate.iter().chain(&window.forward).chain(&window.rollback))
                 .map(|group| group.steps.len())
                 .sum();
         }

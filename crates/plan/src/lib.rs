@@ -140,7 +140,7 @@ fn warnings_of(legs: &[Leg<'_>], layout: &Layout) -> Vec<String> {
             .is_some_and(|point| point.crossed.observed().is_some());
         if hop.strategy == Strategy::Rebuild && declared {
             warnings.push(format!(
-                "{} to {} is a rebuild: what is written after service is taken up again is lost by going back",
+                "{} to {} is a rebuild: what is written after service is taken up again is lost by rolling back",
                 hop.from, hop.to
             ));
         }

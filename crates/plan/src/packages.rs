@@ -220,7 +220,7 @@ pub(crate) fn strip(survey: &Survey<'_>, artifact: &Artifact) -> u32 {
         .map_or(0, |rule| rule.strip)
 }
 
-/// The packages that every server needs: those of all hops, and, where a revert would need it, that of the running version.
+/// The packages that every server needs: those of all hops, and, where a rollback would need it, that of the running version.
 pub(crate) fn for_path<'a>(
     survey: &Survey<'a>,
     legs: &[Leg<'_>],
@@ -228,7 +228,7 @@ pub(crate) fn for_path<'a>(
 ) -> Vec<Assignment<'a>> {
     let mut assignments = Vec::new();
     if needs_store(survey) {
-        assignments.extend(way_back(survey, legs, refusals));
+        assignments.extend(rollback(survey, legs, refusals));
     }
     assignments.extend(
         legs.iter()
@@ -246,9 +246,9 @@ fn needs_store(survey: &Survey<'_>) -> bool {
     !survey.profile.packages.is_empty() && !survey.profile.verbs.contains_key(&Slot::Switch)
 }
 
-/// The running releases that are not in the store of their host: without them a server could not go back. A server that has the
+/// The running releases that are not in the store of their host: without them a server could not roll back. A server that has the
 /// target already is not touched, and a hot hop leaves the store as it is.
-fn way_back<'a>(survey: &Survey<'a>, legs: &[Leg<'_>], refusals: &mut Refusals) -> Vec<Assignment<'a>> {
+fn rollback<'a>(survey: &Survey<'a>, legs: &[Leg<'_>], refusals: &mut Refusals) -> Vec<Assignment<'a>> {
     let mut absent: BTreeMap<&str, Vec<NodeIndex>> = BTreeMap::new();
     for server in &survey.servers {
         let first = legs.iter().find(|leg| server.version <= leg.from);
@@ -268,7 +268,7 @@ fn way_back<'a>(survey: &Survey<'a>, legs: &[Leg<'_>], refusals: &mut Refusals) 
             refusals.add_host(
                 "no-way-back",
                 survey.servers[index.0 as usize].name,
-                format!("the running release {version} is not in the release store, so the server could not go back to it"),
+                format!("the running release {version} is not in the release store, so the server could not roll back to it"),
                 format!("give the package of {version}, too, with `--packages`: it is unpacked beside the new one"),
             );
         }

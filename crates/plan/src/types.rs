@@ -37,7 +37,7 @@ pub struct Request {
     /// Names of checks that the operator takes upon themselves.
     #[serde(default)]
     pub skip_checks: Vec<String>,
-    /// Whether a version that was reverted before may be tried again.
+    /// Whether a version that was rolled back before may be tried again.
     #[serde(default)]
     pub again: bool,
     /// The explicit yes to crossing points of no return.
@@ -191,7 +191,7 @@ pub struct Recipe {
     /// `to` for templates and expressions.
     pub to: String,
     /// `want` for templates and expressions: the version that shall run when the step's phase is over. It is `to` on the way
-    /// forward and `from` on the way back (`from` and `to` stay those of the hop), so that one verb serves both ways.
+    /// forward and `from` in a rollback (`from` and `to` stay those of the hop), so that one verb serves both ways.
     pub want: String,
     /// The load balancer on whose host it is done, instead of on the step's server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -228,7 +228,7 @@ pub enum StepKind {
     Arm,
     /// A slot of the strategy, on the way forward.
     Do(Slot),
-    /// The same slot, on the way back.
+    /// The same slot, in a rollback.
     Undo(Slot),
 }
 
@@ -270,7 +270,7 @@ pub struct Step {
     pub node: NodeIndex,
     /// What.
     pub recipe: RecipeIndex,
-    /// Done only if one of these steps was begun: those that it undoes on the way back, and those that took the server out of a load
+    /// Done only if one of these steps was begun: those that it undoes in a rollback, and those that took the server out of a load
     /// balancer where it puts it back. Always done where empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undoes: Vec<StepId>,
@@ -316,12 +316,14 @@ pub struct Window {
     pub gate: Vec<Group>,
     /// What is done; the first group arms the guards.
     pub forward: Vec<Group>,
-    /// Before the window is reverted after it had been completed: the cluster can bear it. Skipped where the window itself failed.
-    pub revert_gate: Vec<Group>,
-    /// Arms the guards again where they have been disarmed (a revert after the decision to stay).
+    /// Before the window is rolled back after it had been completed: the cluster can bear it. Skipped where the window itself failed.
+    #[serde(alias = "revert_gate")]
+    pub rollback_gate: Vec<Group>,
+    /// Arms the guards again where they have been disarmed (a rollback after the decision to stay).
     pub rearm: Vec<Group>,
-    /// The way back.
-    pub revert: Vec<Group>,
+    /// The rollback.
+    #[serde(alias = "revert")]
+    pub rollback: Vec<Group>,
     /// The longest it may take.
     pub limit: Millis,
     /// How long the result is watched before the next window.
@@ -346,8 +348,9 @@ pub struct SoakPlan {
 pub struct NoReturnPlan {
     /// What happens.
     pub description: String,
-    /// The way back after it.
-    pub way_back: String,
+    /// The rollback after it.
+    #[serde(alias = "way_back")]
+    pub rollback: String,
     /// Window (position in [`Hop::windows`]) that cannot be begun without crossing it sooner or later.
     pub window: u32,
     /// Shows whether it has been crossed.
@@ -362,7 +365,7 @@ pub struct NoReturnPlan {
 pub enum Crossed {
     /// A look at the servers: `expect` holds once it has. Guards look, too.
     Observed(Box<PlanProof>),
-    /// It counts as crossed once one of these steps was begun. An operator who has been told so may still go back. With no
+    /// It counts as crossed once one of these steps was begun. An operator who has been told so may still roll back. With no
     /// steps nobody can tell, and the hop is taken back like any other.
     Begun(Vec<StepId>),
 }
@@ -384,7 +387,7 @@ pub struct Estimate {
     pub duration: Millis,
     /// Expected disturbed time per server.
     pub disturbed_per_node: Millis,
-    /// The longest that it can take before it is reverted or held.
+    /// The longest that it can take before it is rolled back or held.
     pub at_most: Millis,
     /// Bytes to be sent to each server.
     pub download_per_node: u64,

@@ -1,4 +1,4 @@
-//! Load balancers in front of the servers: what a plan does with them, and what its way back does.
+//! Load balancers in front of the servers: what a plan does with them, and what its rollback does.
 
 use serde_json::json;
 use upshift_model::action::Action;
@@ -82,7 +82,7 @@ fn a_server_is_taken_out_of_every_balancer_and_put_back_as_it_was_found() {
     );
     let back_in = ["server: command", "lb1: AsFound", "lb2: AsFound"];
     assert_eq!(words(&plan, &window(&plan).forward, Slot::Undrain), back_in);
-    assert_eq!(words(&plan, &window(&plan).revert, Slot::Undrain), back_in);
+    assert_eq!(words(&plan, &window(&plan).rollback, Slot::Undrain), back_in);
     let names: Vec<&str> = plan
         .balancers
         .iter()
@@ -132,7 +132,7 @@ fn every_step_at_a_balancer_is_proven_by_what_the_balancer_shows() {
         "{{ node.name }} is not as it was found at lb1",
     )];
     assert_eq!(told(&window.forward, Slot::Undrain), back);
-    assert_eq!(told(&window.revert, Slot::Undrain), back);
+    assert_eq!(told(&window.rollback, Slot::Undrain), back);
     let look = ("look at the server at lb1", "{{ node.name }} is not known at lb1");
     assert_eq!(told(&plan.hops[0].protect, Slot::Protect), [look; 3]);
 }
@@ -158,7 +158,7 @@ fn clients_may_take_as_long_to_leave_as_the_fleet_says_and_no_longer() {
 fn only_what_was_taken_out_of_a_balancer_is_put_back_into_it() {
     let plan = plan_of(&balanced(&["lb1", "lb2"]));
     let window = window(&plan);
-    for groups in [&window.forward, &window.revert] {
+    for groups in [&window.forward, &window.rollback] {
         for (step, recipe) in steps(&plan, groups, Slot::Undrain) {
             let Some(balancer) = &recipe.balancer else {
                 continue;
@@ -189,7 +189,7 @@ fn before_anything_is_changed_every_balancer_is_asked_for_every_server() {
 fn guards_act_on_their_server_alone_unless_it_speaks_to_the_balancer_itself() {
     let armed = |plan: &Plan| {
         let recipes = plan.recipes.iter().filter_map(|recipe| match &recipe.action {
-            Some(Action::ArmGuard(guard)) => Some(guard.revert.clone()),
+            Some(Action::ArmGuard(guard)) => Some(guard.rollback.clone()),
             _ => None,
         });
         let actions: Vec<Action> = recipes.flatten().collect();

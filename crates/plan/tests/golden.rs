@@ -164,7 +164,7 @@ fn packages_are_refused_with_what_to_do() {
     let mut homeless = facts.clone();
     homeless.nodes.get_mut("n00002").unwrap().host.releases.clear();
     insta::assert_snapshot!(
-        "refused_no_way_back",
+        "refused_no_rollback",
         refused(&fleet, &homeless, &testing::request("1.1.0", &[]))
     );
 }
@@ -186,8 +186,8 @@ fn the_cluster_is_refused_with_what_to_do() {
     insta::assert_snapshot!("refused_mixed_versions", refused(&fleet, &mixed, &request));
 
     let mut before = testing::facts(3, "1.0.0");
-    before.reverted.insert("1.1.0".to_owned(), "run-7".to_owned());
-    insta::assert_snapshot!("refused_reverted_before", refused(&fleet, &before, &request));
+    before.rolled_back.insert("1.1.0".to_owned(), "run-7".to_owned());
+    insta::assert_snapshot!("refused_rolled_back_before", refused(&fleet, &before, &request));
 
     let mut with_client = testing::fleet(3);
     let client = Host {

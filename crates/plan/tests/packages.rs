@@ -188,7 +188,7 @@ fn unstored(from: &str, second: &str) -> Facts {
 }
 
 #[test]
-fn a_server_that_has_the_target_already_needs_no_way_back() {
+fn a_server_that_has_the_target_already_needs_no_rollback() {
     let refusals = planned(&unstored("1.0.0", "1.1.0"), &testing::request("1.1.0", &[])).unwrap_err();
     assert_eq!(refusals.len(), 1, "{refusals:#?}");
     assert_eq!(refusals[0].code, "no-way-back");
@@ -196,7 +196,7 @@ fn a_server_that_has_the_target_already_needs_no_way_back() {
 }
 
 #[test]
-fn a_server_that_is_one_hop_ahead_of_the_others_needs_its_way_back_as_well() {
+fn a_server_that_is_one_hop_ahead_of_the_others_needs_its_rollback_as_well() {
     let facts = unstored("1.0.0", "1.1.0");
     let plan = planned(&facts, &testing::request("1.2.0", &["1.0.0", "1.1.0"])).unwrap();
     let of_second: Vec<&str> = sent(&plan)

@@ -1,4 +1,4 @@
-//! What the run decides: to stay, to go back, to hold, or to refuse.
+//! What the run decides: to stay, to roll back, to hold, or to refuse.
 //!
 //! | question | where |
 //! |---|---|
@@ -34,7 +34,7 @@ impl State {
         let open = self
             .windows
             .values()
-            .find(|window| window.closed.is_none() && !window.reverted)?;
+            .find(|window| window.closed.is_none() && !window.rolled_back)?;
         (self.now >= open.deadline).then(|| {
             let took = self.now.minus(open.opened);
             let waiting = self.waiting_for().unwrap_or_default();
@@ -51,19 +51,19 @@ impl State {
         }
     }
 
-    /// What a failure leads to. The one place that decides between going back, holding, and refusing.
+    /// What a failure leads to. The one place that decides between rolling back, holding, and refusing.
     fn verdict_on(&mut self, reason: String) -> Option<Decision> {
         let retry = "when the cause is mended: `upshift resume`".to_owned();
         if self.back.is_some() {
             let mut remedies = vec![retry, "to see what was observed: `upshift why`".to_owned()];
             if self.servers_need_each_other() {
                 remedies.push(
-                    "where no server serves any more, so that nothing can be disturbed: `upshift revert --all-at-once`"
+                    "where no server serves any more, so that nothing can be disturbed: `upshift rollback --all-at-once`"
                         .to_owned(),
                 );
             }
             return Some(Decision::Hold {
-                reason: format!("the way back is stuck: {reason}"),
+                reason: format!("the rollback is stuck: {reason}"),
                 remedies,
             });
         }
@@ -81,7 +81,7 @@ impl State {
             _ => None,
         };
         match (hop, opened, part) {
-            // Between two windows the cluster cannot bear the next one: going back would need the same. Not so where a host goes
+            // Between two windows the cluster cannot bear the next one: rolling back would need the same. Not so where a host goes
             // back by itself: then the others must follow it.
             (Some(_), true, Some(Part::Gate)) if self.guard_trouble().is_none() => {
                 let back = "to take the servers done so far back: `upshift abort`".to_owned();
@@ -91,17 +91,17 @@ impl State {
                 })
             }
             (Some(_), true, Some(Part::Settle)) => {
-                let back = "to go back: `upshift revert`".to_owned();
+                let back = "to roll back: `upshift rollback`".to_owned();
                 Some(Decision::Hold {
                     reason,
                     remedies: vec![retry, back],
                 })
             }
-            (Some(hop), true, _) => Some(Decision::Revert { hop, reason }),
+            (Some(hop), true, _) => Some(Decision::Rollback { hop, reason }),
             (Some(hop), false, _) if hop > 0 => {
                 let version = &self.plan.hops[hop as usize].from;
                 let reason = format!("stopped between two hops, every server on {version}: {reason}");
-                let back = "to go back: `upshift revert`".to_owned();
+                let back = "to roll back: `upshift rollback`".to_owned();
                 Some(Decision::Hold {
                     reason,
                     remedies: vec![retry, back],
@@ -117,10 +117,10 @@ impl State {
 
     /// Whether servers wait for others that are still to be taken back.
     fn servers_need_each_other(&self) -> bool {
-        let left = self.windows.values().filter(|window| !window.reverted).count();
+        let left = self.windows.values().filter(|window| !window.rolled_back).count();
         let waiting = matches!(
             self.item(),
-            Some(Item::Group(at)) if matches!(at.part, Part::RevertGate | Part::Revert)
+            Some(Item::Group(at)) if matches!(at.part, Part::RollbackGate | Part::Rollback)
         );
         waiting && left > 1 && !self.back.as_ref().is_some_and(|back| back.at_once)
     }
@@ -168,7 +168,7 @@ impl State {
         );
         let remedies = vec![
             format!("bring {node} back, then `upshift resume`: what its own records say decides"),
-            "to take every server back: `upshift revert`".to_owned(),
+            "to take every server back: `upshift rollback`".to_owned(),
         ];
         self.record_hold(reason, remedies);
         Turn::Again
@@ -198,7 +198,7 @@ impl State {
             Decision::Stay { hop } => {
                 self.stayed.insert(hop);
             }
-            Decision::Revert { hop, reason } => self.turn_back(hop, reason),
+            Decision::Rollback { hop, reason } => self.turn_back(hop, reason),
             Decision::Hold { reason, remedies } => {
                 // A host that did not report in time may have armed its guard all the same.
                 for (node, guard) in std::mem::take(&mut self.arming) {
@@ -230,7 +230,7 @@ impl State {
                 self.repeat(*at, |_| true);
             }
         }
-        let through = self.reverting_all;
+        let through = self.rolling_back_all;
         self.back = Some(Back {
             hop,
             reason,

@@ -229,7 +229,7 @@ impl State {
             opened: self.now,
             deadline: self.now.plus(limit),
             closed: None,
-            reverted: false,
+            rolled_back: false,
         };
         self.windows.entry((hop, window)).or_insert(state);
         Turn::Next
@@ -238,7 +238,7 @@ impl State {
     fn close_back(&mut self, hop: u32, window: u32, effects: &mut Vec<Effect>) -> Turn {
         let plan = self.plan.clone();
         let nodes = program::nodes_of(&plan, hop, window);
-        // Those that fired did the same work; the way back has proven it once more.
+        // Those that fired did the same work; the rollback has proven it once more.
         self.guards
             .retain(|node, guard| !(guard.fired && nodes.contains(node)));
         match self.disarm(|node, _| nodes.contains(&node), effects) {
@@ -249,7 +249,7 @@ impl State {
             Disarming::Fired(_) => Turn::Again,
             Disarming::Done => {
                 if let Some(state) = self.windows.get_mut(&(hop, window)) {
-                    state.reverted = true;
+                    state.rolled_back = true;
                 }
                 Turn::Next
             }
@@ -276,7 +276,7 @@ impl State {
             return Turn::Again;
         }
         let to = self.plan.hops[hop as usize].from.clone();
-        self.outcome = Some(Outcome::Reverted {
+        self.outcome = Some(Outcome::RolledBack {
             to,
             reason: back.reason,
         });

@@ -81,16 +81,18 @@ pub enum OperatorCommand {
     Pause,
     /// Go on.
     Resume,
-    /// Go back: revert what this hop has changed, and end.
+    /// Roll back: undo what this hop has changed, and end.
     Abort,
-    /// Go back after the run had ended well, before `finalize`.
-    Revert,
-    /// Go back with every server at once, whether the others serve or not: for a cluster that does not serve any more. As
-    /// [`OperatorCommand::Revert`] where the run is not on its way back yet.
-    RevertAllAtOnce,
+    /// Roll back after the run had ended well, before `finalize`.
+    #[serde(alias = "revert")]
+    Rollback,
+    /// Roll back with every server at once, whether the others serve or not: for a cluster that does not serve any more. As
+    /// [`OperatorCommand::Rollback`] where the run is not in its rollback yet.
+    #[serde(alias = "revert_all_at_once")]
+    RollbackAllAtOnce,
     /// The explicit yes to crossing the point of no return of a hop.
     Consent,
-    /// Clean up; afterwards going back needs a snapshot.
+    /// Clean up; afterwards rolling back needs a snapshot.
     Finalize,
 }
 
@@ -103,8 +105,9 @@ pub enum Decision {
         /// Position of the hop.
         hop: u32,
     },
-    /// The hop is reverted.
-    Revert {
+    /// The hop is rolled back.
+    #[serde(alias = "revert")]
+    Rollback {
         /// Position of the hop.
         hop: u32,
         /// Why.
@@ -220,7 +223,7 @@ impl Effect {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// All servers on the new version, proven. `finalize` and `revert` are still possible.
+    /// All servers on the new version, proven. `finalize` and `rollback` are still possible.
     Upgraded,
     /// Every server has the packages, unpacked; nothing that runs was changed.
     Prepared,
@@ -232,7 +235,8 @@ pub enum Outcome {
         reason: String,
     },
     /// All servers back on the version that the failed hop led out of, proven.
-    Reverted {
+    #[serde(alias = "reverted")]
+    RolledBack {
         /// That version.
         to: String,
         /// Why.

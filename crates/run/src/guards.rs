@@ -89,7 +89,7 @@ impl State {
                 guard.until = guard.renew_sent.plus(*remaining);
                 guard.unconfirmed = false;
             }
-            GuardStatus::Firing | GuardStatus::Reverted | GuardStatus::Failed { .. } => {
+            GuardStatus::Firing | GuardStatus::RolledBack | GuardStatus::Failed { .. } => {
                 guard.fired = true;
                 guard.unconfirmed = false;
             }
@@ -112,11 +112,11 @@ impl State {
             let name = &self.plan.node(*node).name;
             if guard.fired {
                 Some(format!(
-                    "the guard of {name} has fired: the host has gone back by itself"
+                    "the guard of {name} has fired: the host has rolled back by itself"
                 ))
             } else if self.now >= guard.until {
                 Some(format!(
-                    "{name} has not answered past its guard's deadline: it goes back by itself"
+                    "{name} has not answered past its guard's deadline: it rolls back by itself"
                 ))
             } else {
                 None

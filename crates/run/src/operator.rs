@@ -1,6 +1,6 @@
-//! What operators say: pause, resume, consent, abort, revert, finalize.
+//! What operators say: pause, resume, consent, abort, rollback, finalize.
 //!
-//! Commands only set what the run shall do next. That a run may go back, and to where, is decided as for failures: the
+//! Commands only set what the run shall do next. That a run may roll back, and to where, is decided as for failures: the
 //! decision is recorded and followed in `decide.rs`.
 
 use crate::event::{Decision, OperatorCommand, Outcome};
@@ -20,19 +20,19 @@ impl State {
                 self.go_on();
             }
             OperatorCommand::Abort => {
-                self.give_up(format!("{who} asked to go back"), false);
+                self.give_up(format!("{who} asked to roll back"), false);
             }
-            OperatorCommand::Revert => {
-                self.reverting_all = true;
-                self.give_up(format!("{who} asked to go back"), false);
+            OperatorCommand::Rollback => {
+                self.rolling_back_all = true;
+                self.give_up(format!("{who} asked to roll back"), false);
             }
-            // Where the way back that spares the servers was not tried yet, it comes first.
-            OperatorCommand::RevertAllAtOnce if self.back.is_none() => {
-                self.operator(who, &OperatorCommand::Revert);
+            // Where the rollback that spares the servers was not tried yet, it comes first.
+            OperatorCommand::RollbackAllAtOnce if self.back.is_none() => {
+                self.operator(who, &OperatorCommand::Rollback);
             }
-            OperatorCommand::RevertAllAtOnce => {
-                self.reverting_all = true;
-                self.give_up(format!("{who} asked to go back, all servers at once"), true);
+            OperatorCommand::RollbackAllAtOnce => {
+                self.rolling_back_all = true;
+                self.give_up(format!("{who} asked to roll back, all servers at once"), true);
             }
             OperatorCommand::Finalize => self.finalize(),
         }
@@ -90,7 +90,7 @@ impl State {
         }
     }
 
-    /// An operator asks to go back, with all servers at once or one after the other.
+    /// An operator asks to roll back, with all servers at once or one after the other.
     fn give_up(&mut self, reason: String, at_once: bool) {
         let over = matches!(
             self.outcome,
@@ -98,14 +98,14 @@ impl State {
                 Outcome::Finalized
                     | Outcome::Prepared
                     | Outcome::Refused { .. }
-                    | Outcome::Reverted { .. }
+                    | Outcome::RolledBack { .. }
                     | Outcome::Superseded { .. }
             )
         );
         if over || self.back.is_some() && self.hold.is_none() {
             return;
         }
-        let Some(hop) = self.hop_to_revert() else {
+        let Some(hop) = self.hop_to_rollback() else {
             self.outcome = Some(Outcome::Refused { reason });
             return;
         };
@@ -115,16 +115,16 @@ impl State {
         self.outcome = None;
         self.hold = None;
         self.at_once = at_once;
-        self.recording = Some(Decision::Revert { hop, reason });
+        self.recording = Some(Decision::Rollback { hop, reason });
         self.unsent_record = true;
     }
 
     /// The last hop in which something was changed.
-    pub(crate) fn hop_to_revert(&self) -> Option<u32> {
+    pub(crate) fn hop_to_rollback(&self) -> Option<u32> {
         self.windows
             .iter()
             .rev()
-            .find(|(_, window)| !window.reverted)
+            .find(|(_, window)| !window.rolled_back)
             .map(|((hop, _), _)| *hop)
     }
 }

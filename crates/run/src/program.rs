@@ -52,9 +52,9 @@ pub(crate) enum Part {
     Protect,
     Gate,
     Forward,
-    RevertGate,
+    RollbackGate,
     Rearm,
-    Revert,
+    Rollback,
     Stay,
     Settle,
     Finalize,
@@ -63,14 +63,14 @@ pub(crate) enum Part {
 impl Part {
     /// Whether orders of this part lead back.
     pub(crate) fn leads_back(self) -> bool {
-        matches!(self, Part::RevertGate | Part::Revert)
+        matches!(self, Part::RollbackGate | Part::Rollback)
     }
 
     /// Whether the part belongs to a window, whose servers it is about.
     pub(crate) fn has_window(self) -> bool {
         matches!(
             self,
-            Part::Gate | Part::Forward | Part::RevertGate | Part::Rearm | Part::Revert
+            Part::Gate | Part::Forward | Part::RollbackGate | Part::Rearm | Part::Rollback
         )
     }
 }
@@ -86,9 +86,9 @@ fn groups_of(plan: &Plan, part: Part, hop: u32, window: u32) -> &[Group] {
         Part::Settle => &the_hop().settle,
         Part::Gate => &the_window().gate,
         Part::Forward => &the_window().forward,
-        Part::RevertGate => &the_window().revert_gate,
+        Part::RollbackGate => &the_window().rollback_gate,
         Part::Rearm => &the_window().rearm,
-        Part::Revert => &the_window().revert,
+        Part::Rollback => &the_window().rollback,
     }
 }
 
@@ -176,9 +176,9 @@ pub(crate) fn index(plan: &Plan) -> Index {
             for part in [
                 Part::Gate,
                 Part::Forward,
-                Part::RevertGate,
+                Part::RollbackGate,
                 Part::Rearm,
-                Part::Revert,
+                Part::Rollback,
             ] {
                 push(&mut items, plan, part, hop, window);
             }
@@ -213,18 +213,18 @@ pub(crate) fn finalize(plan: &Plan) -> Vec<Item> {
     items
 }
 
-/// Arms the guards of every window of a hop that was opened and is not reverted yet, where they do not stand.
+/// Arms the guards of every window of a hop that was opened and is not rolled back yet, where they do not stand.
 pub(crate) fn rearm(state: &State, hop: u32) -> Vec<Item> {
     let mut items = Vec::new();
     for (&(_, window), _) in state
         .windows
         .range((hop, 0)..=(hop, u32::MAX))
-        .filter(|(_, window)| !window.reverted)
+        .filter(|(_, window)| !window.rolled_back)
     {
         let the_window = window_of(&state.plan, hop, window);
         // Where nothing was begun that has to be taken back, nothing needs a guard: the guard may be what could not be armed.
         let begun = the_window
-            .revert
+            .rollback
             .iter()
             .flat_map(|group| &group.steps)
             .flat_map(|step| &step.undoes)
@@ -237,7 +237,7 @@ pub(crate) fn rearm(state: &State, hop: u32) -> Vec<Item> {
     items
 }
 
-/// The way back for a hop: the window that failed first, since its servers are down anyway; then the completed ones,
+/// The rollback for a hop: the window that failed first, since its servers are down anyway; then the completed ones,
 /// newest first, each once the cluster can bear it, or all of them at once.
 pub(crate) fn back(state: &State, hop: u32, at_once: bool) -> Vec<Item> {
     let mut items = vec![Item::Crossed { hop }];
@@ -245,7 +245,7 @@ pub(crate) fn back(state: &State, hop: u32, at_once: bool) -> Vec<Item> {
     let opened: Vec<(u32, bool)> = state
         .windows
         .range((hop, 0)..=(hop, u32::MAX))
-        .filter(|(_, window)| !window.reverted)
+        .filter(|(_, window)| !window.rolled_back)
         .map(|(&(_, window), window_state)| (window, window_state.closed.is_some()))
         .collect();
     let failed = opened.iter().rev().filter(|(_, closed)| !closed);
@@ -255,19 +255,19 @@ pub(crate) fn back(state: &State, hop: u32, at_once: bool) -> Vec<Item> {
         // A server may need the others before it serves: all of them run the old version first.
         let windows: Vec<u32> = failed.chain(completed).map(|(window, _)| *window).collect();
         for &window in &windows {
-            push_revert_gate(&mut items, plan, hop, window, false);
+            push_rollback_gate(&mut items, plan, hop, window, false);
             let started = started_after(plan, hop, window);
-            items.extend(groups(Part::Revert, hop, window, 0..started));
+            items.extend(groups(Part::Rollback, hop, window, 0..started));
         }
         for &window in &windows {
-            let rest = started_after(plan, hop, window)..window_of(plan, hop, window).revert.len() as u32;
-            items.extend(groups(Part::Revert, hop, window, rest));
+            let rest = started_after(plan, hop, window)..window_of(plan, hop, window).rollback.len() as u32;
+            items.extend(groups(Part::Rollback, hop, window, rest));
             items.push(Item::CloseBack { hop, window });
         }
     } else {
         for &(window, closed) in failed.chain(completed) {
-            push_revert_gate(&mut items, plan, hop, window, closed);
-            push(&mut items, plan, Part::Revert, hop, window);
+            push_rollback_gate(&mut items, plan, hop, window, closed);
+            push(&mut items, plan, Part::Rollback, hop, window);
             items.push(Item::CloseBack { hop, window });
         }
     }
@@ -275,25 +275,25 @@ pub(crate) fn back(state: &State, hop: u32, at_once: bool) -> Vec<Item> {
     items
 }
 
-/// After how many groups of its way back the window's servers have been started; all of them where none starts a server.
+/// After how many groups of its rollback the window's servers have been started; all of them where none starts a server.
 fn started_after(plan: &Plan, hop: u32, window: u32) -> u32 {
-    let groups = &window_of(plan, hop, window).revert;
+    let groups = &window_of(plan, hop, window).rollback;
     let starts = |step: &Step| plan.recipe(step.recipe).kind == StepKind::Undo(Slot::Start);
     let last = groups.iter().rposition(|group| group.steps.iter().any(starts));
     last.map_or(groups.len(), |last| last + 1) as u32
 }
 
-/// What must hold before a window's servers are taken down for the way back. Where the window has failed they are mostly down,
+/// What must hold before a window's servers are taken down for the rollback. Where the window has failed they are mostly down,
 /// and nothing is waited for but what the plan asks of a server that serves all the same.
-fn push_revert_gate(items: &mut Vec<Item>, plan: &Plan, hop: u32, window: u32, closed: bool) {
-    for (index, group) in window_of(plan, hop, window).revert_gate.iter().enumerate() {
+fn push_rollback_gate(items: &mut Vec<Item>, plan: &Plan, hop: u32, window: u32, closed: bool) {
+    for (index, group) in window_of(plan, hop, window).rollback_gate.iter().enumerate() {
         let conditional = group
             .steps
             .iter()
             .all(|step| plan.recipe(step.recipe).only_if.is_some());
         if closed || conditional {
             let index = index as u32;
-            items.extend(groups(Part::RevertGate, hop, window, index..index + 1));
+            items.extend(groups(Part::RollbackGate, hop, window, index..index + 1));
         }
     }
 }

@@ -180,7 +180,7 @@ impl State {
                 "to go on to {} once the cause is mended: `upshift resume`",
                 the_hop.to
             ),
-            no_return.way_back.clone(),
+            no_return.rollback.clone(),
         ];
         self.record(Decision::Hold { reason, remedies }, effects);
     }

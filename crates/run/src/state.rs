@@ -26,7 +26,7 @@ pub struct State {
     pub(crate) at: usize,
     /// Items that are done before the program goes on.
     pub(crate) detour: Vec<Item>,
-    /// The way back, while one is taken.
+    /// The rollback, while one is taken.
     pub(crate) back: Option<Back>,
     pub(crate) steps: BTreeMap<StepId, StepState>,
     /// Steps that are neither done nor failed.
@@ -51,9 +51,9 @@ pub struct State {
     pub(crate) finalizing: bool,
     /// The hop whose guards are being confirmed before the decision.
     pub(crate) confirming: Option<u32>,
-    /// The way back leads through all hops, as far as they can be reverted.
-    pub(crate) reverting_all: bool,
-    /// The way back that is decided next takes every server at once: an operator has said that nothing serves any more.
+    /// The rollback leads through all hops, as far as they can be rolled back.
+    pub(crate) rolling_back_all: bool,
+    /// The rollback that is decided next takes every server at once: an operator has said that nothing serves any more.
     pub(crate) at_once: bool,
     /// `recording` has not been asked for yet.
     pub(crate) unsent_record: bool,
@@ -70,14 +70,14 @@ pub(crate) struct Controller {
     pub(crate) token: u64,
 }
 
-/// The way back.
+/// The rollback.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Back {
     pub(crate) hop: u32,
     pub(crate) reason: String,
     pub(crate) items: Vec<Item>,
     pub(crate) at: usize,
-    /// Whether earlier hops are reverted, too, as far as they can be.
+    /// Whether earlier hops are rolled back, too, as far as they can be.
     pub(crate) through: bool,
     /// Whether no server waits for the others to serve.
     pub(crate) at_once: bool,
@@ -126,7 +126,7 @@ pub(crate) enum Stage {
         held: u32,
         round: Round,
         /// The order was interrupted: one look decides whether it is given again.
-        glance: bool,
+        quick: bool,
     },
     /// Done: every proof was observed.
     Proven,
@@ -180,13 +180,13 @@ pub(crate) struct WindowState {
     pub(crate) opened: Millis,
     pub(crate) deadline: Millis,
     pub(crate) closed: Option<Millis>,
-    pub(crate) reverted: bool,
+    pub(crate) rolled_back: bool,
 }
 
 impl WindowState {
     /// Whether the way through it was gone to its end and not taken back.
     pub(crate) fn is_done(&self) -> bool {
-        self.closed.is_some() && !self.reverted
+        self.closed.is_some() && !self.rolled_back
     }
 }
 
@@ -247,7 +247,7 @@ impl State {
             outcome: None,
             finalizing: false,
             confirming: None,
-            reverting_all: false,
+            rolling_back_all: false,
             at_once: false,
             unsent_record: false,
             past_return: false,
@@ -275,7 +275,7 @@ impl State {
         self.outcome.as_ref()
     }
 
-    /// Whether a way back is being taken, or was.
+    /// Whether a rollback is being taken, or was.
     pub fn going_back(&self) -> bool {
         self.back.is_some()
     }

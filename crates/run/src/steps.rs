@@ -154,7 +154,7 @@ impl State {
         self.steps.insert(view.step.id, step);
     }
 
-    /// A way back may have to wait until the host's own guard has done it.
+    /// A rollback may have to wait until the host's own guard has done it.
     fn deadline_of(&self, view: &StepView<'_>) -> Millis {
         let own = self.now.plus(view.recipe.within);
         match self.guards.get(&view.step.node) {
@@ -201,7 +201,7 @@ impl State {
                 }
                 Err(reason) => step.waiting = reason,
             }
-        } else if verdict.no > 0 || silent_before_going_back(step, view, &verdict) {
+        } else if verdict.no > 0 || silent_before_rolling_back(step, view, &verdict) {
             step.settle(Stage::Skipped, self.now);
         } else {
             step.waiting = verdict.waiting;
@@ -287,7 +287,7 @@ impl State {
                 proof,
                 held,
                 round,
-                glance,
+                quick,
             } = &mut step.stage
             else {
                 return;
@@ -296,7 +296,7 @@ impl State {
                 self.prove(step, view);
                 return;
             };
-            let (index, mut held_now, glancing, mut looked) = (*proof, *held, *glance, std::mem::take(round));
+            let (index, mut held_now, quickly, mut looked) = (*proof, *held, *quick, std::mem::take(round));
             let question = question(view, the_proof, &step.bindings, &step.output);
             let verdict = self.look(&mut looked, Asker::Step(view.step.id), &question, effects);
             let Some(verdict) = verdict else {
@@ -304,13 +304,13 @@ impl State {
                     proof: index,
                     held: held_now,
                     round: looked,
-                    glance: glancing,
+                    quick: quickly,
                 };
                 return;
             };
             if !verdict.holds {
                 step.waiting = verdict.waiting;
-                if glancing && view.recipe.action.is_some() {
+                if quickly && view.recipe.action.is_some() {
                     return self.after_interruption(step, view, effects);
                 }
                 self.note_progress(step, view, verdict.progress);
@@ -318,7 +318,7 @@ impl State {
                     proof: index,
                     held: 0,
                     round: looked,
-                    glance: false,
+                    quick: false,
                 };
                 return;
             }
@@ -328,14 +328,14 @@ impl State {
                     proof: index + 1,
                     held: 0,
                     round: Round::default(),
-                    glance: glancing,
+                    quick: quickly,
                 };
             } else {
                 step.stage = Stage::Proving {
                     proof: index,
                     held: held_now,
                     round: looked,
-                    glance: glancing,
+                    quick: quickly,
                 };
                 return;
             }
@@ -520,20 +520,20 @@ pub(crate) fn find_in<'a>(plan: &'a Plan, index: &Index, id: StepId) -> Option<(
     Some((step, plan.recipe(step.recipe)))
 }
 
-fn proving(glance: bool) -> Stage {
+fn proving(quick: bool) -> Stage {
     Stage::Proving {
         proof: 0,
         held: 0,
         round: Round::default(),
-        glance,
+        quick,
     }
 }
 
 /// Before a server is brought back it is asked whether it serves, and only one that does must wait for the others. A server
 /// on whose host nobody answers, again and again, does not serve; one look alone may have been a blip.
-fn silent_before_going_back(step: &mut StepState, view: &StepView<'_>, verdict: &Verdict) -> bool {
+fn silent_before_rolling_back(step: &mut StepState, view: &StepView<'_>, verdict: &Verdict) -> bool {
     const LOOKS: u32 = 5;
-    if view.at.part != Part::RevertGate || verdict.cannot == 0 {
+    if view.at.part != Part::RollbackGate || verdict.cannot == 0 {
         step.silent = 0;
         return false;
     }

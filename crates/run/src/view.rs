@@ -26,7 +26,7 @@ pub struct View {
     pub elapsed: Millis,
     /// What the run is doing, in a few words: `window 2 of 3 (3.4.23 → 3.5.16)`.
     pub phase: String,
-    /// Whether it goes back.
+    /// Whether it rolls back.
     pub going_back: bool,
     /// Whether a pause was asked for, and whether it has been reached.
     pub pause: Pause,
@@ -122,7 +122,7 @@ pub struct StepTime {
     pub ended: Option<Millis>,
     /// How many attempts.
     pub attempts: u32,
-    /// How many connections others had to the server when it was stopped on the way back: they were disconnected.
+    /// How many connections others had to the server when it was stopped in a rollback: they were disconnected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disconnected: Option<u64>,
 }
@@ -229,7 +229,7 @@ impl State {
         let Some(item) = self.item() else {
             return "ending".to_owned();
         };
-        let back = if self.back.is_some() { "going back: " } else { "" };
+        let back = if self.back.is_some() { "rolling back: " } else { "" };
         let versions = item.hop().map(|hop| {
             let hop = &self.plan.hops[hop as usize];
             format!(" ({} → {})", hop.from, hop.to)
@@ -249,8 +249,8 @@ impl State {
             Item::Group(at) => match at.part {
                 Part::Prepare => "preparing".to_owned(),
                 Part::Protect => "protecting".to_owned(),
-                Part::Gate | Part::RevertGate => format!("before {}", window(at.hop, at.window)),
-                Part::Forward | Part::Revert => window(at.hop, at.window),
+                Part::Gate | Part::RollbackGate => format!("before {}", window(at.hop, at.window)),
+                Part::Forward | Part::Rollback => window(at.hop, at.window),
                 Part::Rearm => "arming guards again".to_owned(),
                 Part::Stay => "making it permanent".to_owned(),
                 Part::Settle => "settling".to_owned(),
@@ -364,7 +364,9 @@ impl State {
         };
         match &self.outcome {
             Some(
-                Outcome::Held { reason, .. } | Outcome::Refused { reason } | Outcome::Reverted { reason, .. },
+                Outcome::Held { reason, .. }
+                | Outcome::Refused { reason }
+                | Outcome::RolledBack { reason, .. },
             ) => {
                 let since = self
                     .hold
@@ -396,7 +398,7 @@ impl State {
                 if let Some(back) = &self.back {
                     say(
                         None,
-                        format!("going back, because {}", back.reason),
+                        format!("rolling back, because {}", back.reason),
                         Millis::ZERO,
                         None,
                     );
@@ -465,7 +467,7 @@ fn outcome_phase(outcome: &Outcome) -> &'static str {
         Outcome::Prepared => "prepared",
         Outcome::Finalized => "finalized",
         Outcome::Refused { .. } => "refused",
-        Outcome::Reverted { .. } => "reverted",
+        Outcome::RolledBack { .. } => "rolled back",
         Outcome::Held { .. } => "held",
         Outcome::Superseded { .. } => "taken over by another controller",
     }

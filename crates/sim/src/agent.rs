@@ -42,11 +42,11 @@ impl World {
     /// Lets a token in, or names the greater one that has been seen.
     fn admit(&mut self, host: usize, token: u64) -> Result<(), u64> {
         let seen = self.hosts[host].disk.token;
-        if token < seen && !self.sabotage.ignore_fencing {
+        if token < seen && !self.planted.ignore_fencing {
             return Err(seen);
         }
         self.hosts[host].disk.token = seen.max(token);
-        self.books.token_admitted(host, token);
+        self.record.token_admitted(host, token);
         Ok(())
     }
 
@@ -114,7 +114,7 @@ impl World {
         }
         let key = (run.clone(), order.step.0, order.attempt);
         self.hosts[host].disk.records.insert(key, Record::Started);
-        self.books.execution_begins(host, &order);
+        self.record.execution_begins(host, &order);
         self.check_readiness(&order);
         self.tell(host, || {
             format!(
@@ -143,8 +143,8 @@ impl World {
         let key = (run.to_owned(), order.step.0, order.attempt);
         let disk = &mut self.hosts[host].disk;
         match disk.records.get(&key) {
-            Some(Record::Finished(report)) if !self.sabotage.run_twice => return Some(report.clone()),
-            Some(Record::Started) if !self.sabotage.run_twice => {
+            Some(Record::Finished(report)) if !self.planted.run_twice => return Some(report.clone()),
+            Some(Record::Started) if !self.planted.run_twice => {
                 disk.records.insert(key, Record::Finished(Report::Interrupted));
                 return Some(Report::Interrupted);
             }
@@ -152,7 +152,7 @@ impl World {
         }
         let newest = disk.sequence.entry(run.to_owned()).or_default();
         let this = (order.token, order.sequence);
-        let obeys_anything = self.sabotage.ignore_fencing || self.sabotage.run_twice;
+        let obeys_anything = self.planted.ignore_fencing || self.planted.run_twice;
         if this < *newest && !obeys_anything {
             return Some(Report::Fenced { token: disk.token });
         }

@@ -232,7 +232,7 @@ impl World {
                 }
             }
             self.tell(leader, || {
-                format!("raises the cluster version to {raised}: no way back to older releases")
+                format!("raises the cluster version to {raised}: no rollback to older releases")
             });
         }
     }
@@ -248,22 +248,22 @@ impl World {
             .filter(|&host| !self.hosts[host].disk.full && self.count(host) == goal)
             .collect();
         let reachable = group.iter().any(|host| !self.balancer.drained.contains(host));
-        let ready = if self.sabotage.careless_commits {
+        let ready = if self.planted.careless_commits {
             vec![leader]
         } else {
             ready
         };
-        let enough = ready.len() >= self.majority() || self.sabotage.careless_commits;
+        let enough = ready.len() >= self.majority() || self.planted.careless_commits;
         if !enough || !reachable {
             return;
         }
-        let write = self.books.next_write;
-        self.books.next_write += 1;
+        let write = self.record.next_write;
+        self.record.next_write += 1;
         for host in ready {
             if let Some(data) = self.data_mut(host) {
                 data.entries.push(write);
             }
         }
-        self.books.acknowledged.push(write);
+        self.record.acknowledged.push(write);
     }
 }

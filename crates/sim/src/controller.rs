@@ -110,7 +110,7 @@ impl World {
                 }
                 if let Effect::Record(decision) = &effect {
                     self.tell_decision(controller, decision);
-                    if !self.sabotage.forgets(decision) {
+                    if !self.planted.forgets(decision) {
                         pending.push_back(EventKind::Decided(decision.clone()));
                     }
                 }
@@ -170,7 +170,7 @@ impl World {
             .push(event.clone());
         let me = &mut self.controllers[controller];
         let state = me.state.take()?;
-        let lost = self.sabotage.forget_in_replay && matches!(event.kind, EventKind::Reported { .. });
+        let lost = self.planted.forget_in_replay && matches!(event.kind, EventKind::Reported { .. });
         if let Some(replayed) = me.replayed.take_if(|_| !lost) {
             let (replayed, _) = upshift_run::step(replayed, reread(&event));
             me.replayed = Some(replayed);
@@ -237,17 +237,17 @@ impl World {
         }
     }
 
-    /// What a hop must put back where it is reverted.
+    /// What a hop must put back where it is rolled back.
     fn note_configs(&mut self, hop: u32) {
         let text = |host: &crate::host::Host| host.disk.text(CONFIG_FILE).unwrap_or("").to_owned();
         let configs = self.hosts.iter().map(text).collect();
-        self.books.configs.entry(hop).or_insert(configs);
+        self.record.configs.entry(hop).or_insert(configs);
     }
 
     /// A step begins or ends here: a place for a fault.
     pub fn note_boundary(&mut self, node: NodeIndex) {
         let journal = self.journal.len().saturating_sub(1);
-        self.books.boundaries.insert(Boundary {
+        self.record.boundaries.insert(Boundary {
             journal,
             host: node.0 as usize,
         });
@@ -262,7 +262,7 @@ impl World {
             .tell(self.now, &name, || format!("rests: {}", outcome_words(&outcome)));
         self.controllers[controller].resting = Some(outcome.clone());
         self.controllers[controller].unanswered.clear();
-        let said = if self.sabotage.claim_success {
+        let said = if self.planted.claim_success {
             Outcome::Upgraded
         } else {
             outcome
@@ -361,7 +361,7 @@ impl World {
         let name = self.controllers[controller].name.clone();
         let text = match decision {
             Decision::Stay { hop } => format!("decides: hop {} stays on the new version", hop + 1),
-            Decision::Revert { hop, reason } => format!("decides: hop {} goes back: {reason}", hop + 1),
+            Decision::Rollback { hop, reason } => format!("decides: hop {} rolls back: {reason}", hop + 1),
             Decision::Hold { reason, .. } => format!("decides: an operator must decide: {reason}"),
         };
         self.trace.tell(self.now, &name, || text);
@@ -390,7 +390,7 @@ pub fn outcome_words(outcome: &Outcome) -> String {
         Outcome::Finalized => "finalized".to_owned(),
         Outcome::Prepared => "prepared".to_owned(),
         Outcome::Refused { reason } => format!("refused, nothing was changed: {reason}"),
-        Outcome::Reverted { to, reason } => format!("reverted to {to}: {reason}"),
+        Outcome::RolledBack { to, reason } => format!("rolled back to {to}: {reason}"),
         Outcome::Held { reason, remedies } => format!("held: {reason} [{}]", remedies.join("; ")),
         Outcome::Superseded { token } => format!("superseded by the controller with token {token}"),
     }

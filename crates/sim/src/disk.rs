@@ -46,9 +46,9 @@ pub enum GuardPhase {
     Armed,
     /// Its deadline has passed; it waits until the host may be taken down.
     Waiting,
-    /// Doing the way back.
+    /// Doing the rollback.
     Firing,
-    /// The way back is done; its proof is being waited for.
+    /// The rollback is done; its proof is being waited for.
     Proving,
     /// Over, with what it says of itself.
     Over(GuardStatus),
@@ -83,7 +83,7 @@ impl GuardRecord {
             GuardPhase::Over(status) => {
                 matches!(
                     status,
-                    GuardStatus::Reverted | GuardStatus::Failed { .. } | GuardStatus::Firing
+                    GuardStatus::RolledBack | GuardStatus::Failed { .. } | GuardStatus::Firing
                 )
             }
         }

@@ -163,9 +163,12 @@ impl Case {
     fn allows(&self, summary: &Summary) -> bool {
         let outcome = summary.outcome.as_ref();
         let upgraded = matches!(outcome, Some(Outcome::Upgraded));
-        let back = matches!(outcome, Some(Outcome::Reverted { .. } | Outcome::Refused { .. }));
+        let back = matches!(
+            outcome,
+            Some(Outcome::RolledBack { .. } | Outcome::Refused { .. })
+        );
         let held = matches!(outcome, Some(Outcome::Held { .. }));
-        // Past the point of no return nothing goes back by itself, whatever the fault.
+        // Past the point of no return nothing rolls back by itself, whatever the fault.
         let past_return =
             matches!(outcome, Some(Outcome::Held { reason, .. }) if reason.contains("point of no return"));
         match self.kind {

@@ -214,9 +214,9 @@ impl World {
                 self.cluster.leaderless_since = self.now;
             }
             Fault::ClockJumps(host, by) => self.hosts[*host].clock_ahead += by,
-            Fault::SnapshotSpoilt => self.books.spoil_snapshot = true,
-            Fault::RestoreShort => self.books.short_restore = true,
-            Fault::LeaderStays => self.books.leader_stays = true,
+            Fault::SnapshotSpoilt => self.record.spoil_snapshot = true,
+            Fault::RestoreShort => self.record.short_restore = true,
+            Fault::LeaderStays => self.record.leader_stays = true,
             Fault::ConfigCustomised(host) => edit_by_hand(self, *host),
             Fault::ConversionTakes(time) => self.cluster.conversion = *time,
             Fault::Operator(command) => self.operator_speaks(command),
@@ -355,7 +355,7 @@ fn for_time(time: u64) -> String {
 pub fn edit_by_hand(world: &mut World, host: usize) {
     if let Some(text) = world.hosts[host].disk.text(CONFIG_FILE).map(str::to_owned) {
         let edited = format!("{text}extra = 1\n");
-        world.books.configs.entry(0).or_default()[host].clone_from(&edited);
+        world.record.configs.entry(0).or_default()[host].clone_from(&edited);
         world.hosts[host]
             .disk
             .files

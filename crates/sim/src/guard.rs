@@ -10,9 +10,9 @@ use crate::ops::ops_of;
 use crate::work::{Ended, transient};
 use crate::world::World;
 
-/// How long the guard waits for its proof before it tries its way back again, in milliseconds.
+/// How long the guard waits for its proof before it tries its rollback again, in milliseconds.
 const PROOF_PATIENCE: u64 = 180_000;
-/// How often the guard tries its way back.
+/// How often the guard tries its rollback.
 const ATTEMPTS: u32 = 3;
 
 impl World {
@@ -82,7 +82,7 @@ impl World {
 
     /// The guard's process looks whether it is time.
     pub fn guard_looks(&mut self, host: usize) {
-        let awake = self.hosts[host].guard_runs && !self.sabotage.guards_sleep;
+        let awake = self.hosts[host].guard_runs && !self.planted.guards_sleep;
         if !self.hosts[host].up || !awake || self.hosts[host].disk.guards.is_empty() {
             return;
         }
@@ -117,7 +117,7 @@ impl World {
         expired.then_some(GuardPhase::Waiting)
     }
 
-    /// The deadline has passed: stand down past the point of no return; otherwise go back once the host may be taken down.
+    /// The deadline has passed: stand down past the point of no return; otherwise roll back once the host may be taken down.
     fn waiting(&mut self, host: usize, key: &GuardKey) -> Option<GuardPhase> {
         let recipe = self.hosts[host].disk.guards.get(key)?.recipe.clone();
         if recipe
@@ -143,7 +143,7 @@ impl World {
         Some(GuardPhase::Firing)
     }
 
-    /// Whether the old version serves already: nothing had been changed yet, or a controller was on its way back.
+    /// Whether the old version serves already: nothing had been changed yet, or a controller was in its rollback.
     fn is_back(&mut self, host: usize, run: &str, recipe: &GuardRecipe) -> bool {
         !recipe.proof.is_empty()
             && recipe
@@ -159,7 +159,7 @@ impl World {
             .iter()
             .all(|check| self.check(host, &key.0, &recipe, check))
         {
-            return Some(GuardPhase::Over(GuardStatus::Reverted));
+            return Some(GuardPhase::Over(GuardStatus::RolledBack));
         }
         if self.now < self.hosts[host].guard_proves_since + PROOF_PATIENCE {
             return None;
@@ -187,7 +187,7 @@ impl World {
         expr::holds(&check.expect, &scope).unwrap_or(false)
     }
 
-    /// Begins the guard's next action, where it is on its way back. Whether it did.
+    /// Begins the guard's next action, where it is in its rollback. Whether it did.
     pub fn guard_works(&mut self, host: usize) -> bool {
         let machine = &self.hosts[host];
         if !machine.guard_runs {
@@ -210,7 +210,7 @@ impl World {
             return false;
         }
         let machine = &self.hosts[host];
-        match recipe.revert.get(machine.guard_action).cloned() {
+        match recipe.rollback.get(machine.guard_action).cloned() {
             Some(Action::Stop(_)) if machine.guard_stays_up => {
                 self.hosts[host].guard_action += 1;
                 self.guard_works(host)
@@ -268,10 +268,10 @@ impl World {
 fn phase_words(phase: &GuardPhase) -> String {
     match phase {
         GuardPhase::Armed => "armed".to_owned(),
-        GuardPhase::Waiting => "nobody renewed the lease: goes back".to_owned(),
+        GuardPhase::Waiting => "nobody renewed the lease: rolls back".to_owned(),
         GuardPhase::Firing => "takes the host back".to_owned(),
         GuardPhase::Proving => "waits until the old version serves".to_owned(),
-        GuardPhase::Over(GuardStatus::Reverted) => "the old version serves".to_owned(),
+        GuardPhase::Over(GuardStatus::RolledBack) => "the old version serves".to_owned(),
         GuardPhase::Over(GuardStatus::StoodDown) => "stands down: past the point of no return".to_owned(),
         GuardPhase::Over(GuardStatus::Failed { reason }) => format!("gives up: {reason}"),
         GuardPhase::Over(_) => "is over".to_owned(),

@@ -100,11 +100,11 @@ pub struct Host {
     pub guard_runs: bool,
     /// When the guard began to wait for its proof.
     pub guard_proves_since: u64,
-    /// Which action of its way back the guard does next.
+    /// Which action of its rollback the guard does next.
     pub guard_action: usize,
     /// Whether the guard found the old version serving already: then it stops nothing.
     pub guard_stays_up: bool,
-    /// How often the guard has begun its way back.
+    /// How often the guard has begun its rollback.
     pub guard_attempts: u32,
     /// Whether the server starts with the host.
     pub starts_with_host: bool,

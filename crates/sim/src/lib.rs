@@ -1,7 +1,6 @@
 //! A simulated fleet under the real engine: deterministic, seeded, with faults at every step.
 
 pub mod agent;
-pub mod books;
 pub mod cli;
 pub mod cluster;
 pub mod controller;
@@ -15,11 +14,12 @@ pub mod host;
 pub mod network;
 pub mod observe;
 pub mod ops;
+pub mod planted;
 pub mod product;
 pub mod promises;
 pub mod random;
+pub mod record;
 pub mod rng;
-pub mod sabotage;
 pub mod scenario;
 pub mod server;
 pub mod tool;

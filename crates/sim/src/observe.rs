@@ -32,7 +32,7 @@ impl World {
             Probe::Releases => {
                 let disk = &self.hosts[host].disk;
                 let mut releases = disk.releases.clone();
-                if self.sabotage.unpack_nothing {
+                if self.planted.unpack_nothing {
                     let targets = self
                         .plan
                         .hops
@@ -68,7 +68,7 @@ impl World {
 
     fn process_facts(&self, host: usize) -> Value {
         let machine = &self.hosts[host];
-        if self.sabotage.read_the_link {
+        if self.planted.read_the_link {
             let current = &machine.disk.current;
             return json!({"running": true, "pid": 1, "exe": null, "release": current, "uptime_ms": 1, "version": current});
         }

@@ -8,10 +8,10 @@ use upshift_model::profile::Slot;
 use upshift_plan::{StepId, StepKind};
 use upshift_run::{Decision, Direction, EventKind, Order, Outcome};
 
-use crate::books::Truth;
 use crate::disk::{File, GuardPhase};
 use crate::host::Worker;
 use crate::product;
+use crate::record::Truth;
 use crate::world::World;
 
 /// A broken promise.
@@ -46,7 +46,7 @@ impl World {
 
     /// After every event.
     pub fn check_promises(&mut self) {
-        for (promise, what) in std::mem::take(&mut self.books.broken) {
+        for (promise, what) in std::mem::take(&mut self.record.broken) {
             self.violated(promise, what);
         }
         if let Some(what) = self.promise_3_no_acknowledged_write_is_lost() {
@@ -74,7 +74,7 @@ impl World {
     /// Writes down what is true of a host.
     pub fn note_truth(&mut self, host: usize) {
         let truth = self.truth(host);
-        self.books.note(self.now, host, truth);
+        self.record.note(self.now, host, truth);
     }
 
     /// **1. Nothing changes before everything is ready.** Every check passed, every node prepared, every snapshot proven.
@@ -125,7 +125,7 @@ impl World {
         let recipe = self.plan.recipe(*recipe);
         let want = recipe.want.as_str();
         let disk = &self.hosts[host].disk;
-        let was = |holds: &dyn Fn(&Truth) -> bool| self.books.was(host, holds);
+        let was = |holds: &dyn Fn(&Truth) -> bool| self.record.was(host, holds);
         let run_of = |truth: &Truth| truth.loaded.as_deref() == Some(want);
         let slot = match recipe.kind {
             StepKind::Distribute => {
@@ -147,7 +147,7 @@ impl World {
             Slot::Start => was(&|truth| truth.executable.as_deref() == Some(want)),
             Slot::Uninstall => was(&|truth| truth.current == want || run_of(truth)),
             Slot::Install | Slot::Rejoin | Slot::Recover => was(&|truth| run_of(truth)),
-            Slot::Verify => (0..self.hosts.len()).all(|host| self.books.was(host, run_of)),
+            Slot::Verify => (0..self.hosts.len()).all(|host| self.record.was(host, run_of)),
             Slot::Save => match recipe.kind {
                 StepKind::Do(_) => disk.saved.values().any(|saved| saved.finished),
                 _ => true,
@@ -179,7 +179,7 @@ impl World {
         let missing = self
             .data(leader)?
             .entries
-            .first_missing(&self.books.acknowledged)?;
+            .first_missing(&self.record.acknowledged)?;
         Some(format!(
             "{} leads without the acknowledged write {missing}",
             self.hosts[leader].name
@@ -197,7 +197,7 @@ impl World {
                 let to = self.plan.hops.last().map_or("", |hop| hop.to.as_str());
                 self.all_on(to).or_else(|| self.cluster_serves())
             }
-            Some(Outcome::Reverted { to, .. }) => {
+            Some(Outcome::RolledBack { to, .. }) => {
                 let hop = self.plan.hops.iter().position(|hop| hop.from == *to).unwrap_or(0) as u32;
                 self.all_on(to)
                     .or_else(|| self.config_is_that_of(hop))
@@ -263,7 +263,7 @@ impl World {
     }
 
     fn config_is_that_of(&self, hop: u32) -> Option<String> {
-        let configs = self.books.configs.get(&hop)?;
+        let configs = self.record.configs.get(&hop)?;
         self.hosts.iter().zip(configs).find_map(|(host, config)| {
             let same = host.disk.text(product::CONFIG_FILE) == Some(config);
             (!same).then(|| format!("the configuration of {} is not what it was", host.name))
@@ -293,7 +293,7 @@ impl World {
             .any(|event| matches!(event.kind, EventKind::Decided(Decision::Stay { .. })))
             && self
                 .guards()
-                .any(|phase| *phase == GuardPhase::Over(GuardStatus::Reverted))
+                .any(|phase| *phase == GuardPhase::Over(GuardStatus::RolledBack))
     }
 
     fn a_guard_failed(&self) -> bool {
@@ -377,7 +377,7 @@ impl World {
         let everywhere = |version: &str| {
             let other = (0..self.hosts.len()).find(|&host| {
                 !self
-                    .books
+                    .record
                     .was(host, |truth| truth.loaded.as_deref() == Some(version))
                     || self.hosts[host].disk.current != version
             })?;
@@ -392,7 +392,7 @@ impl World {
         };
         match outcome {
             Outcome::Upgraded => everywhere(self.plan.hops.last()?.to.as_str()),
-            Outcome::Reverted { to, .. } => everywhere(to),
+            Outcome::RolledBack { to, .. } => everywhere(to),
             Outcome::Held { reason, remedies } => (reason.is_empty() || remedies.is_empty())
                 .then(|| "held without a reason or a remedy".to_owned()),
             Outcome::Refused { reason } => reason.is_empty().then(|| "refused without a reason".to_owned()),

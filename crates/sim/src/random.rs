@@ -168,7 +168,7 @@ fn inject(row: &str, scenario: &mut Scenario, rng: &mut Rng) {
             );
         }
         "F13" | "F17" => {
-            // The version after the point of no return goes bad late: nothing may go back over it.
+            // The version after the point of no return goes bad late: nothing may roll back over it.
             let late = rng.between(200, 470) as usize;
             add(When::Journal(late), Fault::ServerDies(host, None));
             add(
@@ -209,7 +209,7 @@ fn inject(row: &str, scenario: &mut Scenario, rng: &mut Rng) {
     if rng.percent(6) {
         // An operator who changes their mind, or who is content, after the run.
         let word = rng
-            .pick(&[OperatorCommand::Revert, OperatorCommand::Finalize])
+            .pick(&[OperatorCommand::Rollback, OperatorCommand::Finalize])
             .clone();
         add(When::At(rng.between(150_000, 500_000)), Fault::Operator(word));
     }

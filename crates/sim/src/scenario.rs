@@ -9,8 +9,8 @@ use upshift_run::Outcome;
 
 use crate::disk::GuardPhase;
 use crate::fault::{Fault, When};
+use crate::planted::PlantedFaults;
 use crate::promises::Violation;
-use crate::sabotage::Sabotage;
 use crate::trace::Level;
 use crate::world::{Happening, World};
 
@@ -30,7 +30,7 @@ pub struct Scenario {
     /// What goes wrong.
     pub faults: Vec<(When, Fault)>,
     /// Bugs planted on purpose.
-    pub sabotage: Sabotage,
+    pub planted: PlantedFaults,
     /// Whether every event is replayed from its text, too.
     pub check_replay: bool,
 }
@@ -86,7 +86,7 @@ impl Scenario {
             to: to.to_owned(),
             consent: true,
             faults: Vec::new(),
-            sabotage: Sabotage::default(),
+            planted: PlantedFaults::default(),
             check_replay: true,
         }
     }
@@ -136,7 +136,7 @@ impl Scenario {
         let plan = upshift_plan::plan(profile, &fleet.name, &fleet, &facts, &request)
             .unwrap_or_else(|refusals| panic!("no plan from {} to {}: {refusals:#?}", self.from, self.to));
         world.set_plan(plan);
-        world.sabotage = self.sabotage.clone();
+        world.planted = self.planted.clone();
         world.check_replay = self.check_replay;
         for (when, fault) in &self.faults {
             world.plan_fault(*when, fault.clone());
@@ -171,7 +171,7 @@ impl Scenario {
             outcome,
             in_doubt: world.in_doubt(),
             version: agree.then_some(first),
-            boundaries: world.books.boundaries.iter().copied().collect(),
+            boundaries: world.record.boundaries.iter().copied().collect(),
             events: world.events,
             journal: world.journal.len(),
             time: world.now,
@@ -215,9 +215,9 @@ impl World {
                 let parts = [
                     &window.gate,
                     &window.forward,
-                    &window.revert_gate,
+                    &window.rollback_gate,
                     &window.rearm,
-                    &window.revert,
+                    &window.rollback,
                 ];
                 parts.into_iter().for_each(|groups| note(groups, position));
             }

@@ -48,7 +48,7 @@ impl World {
             ["members"] => self.members(host),
             ["data-version"] => self.data_version(host),
             ["balancer", name] => {
-                let drained = !self.sabotage.sticky_drain
+                let drained = !self.planted.sticky_drain
                     && self
                         .host_named(name)
                         .is_some_and(|host| self.balancer.drained.contains(&host));
@@ -135,7 +135,7 @@ impl World {
             serving += u32::from(serves);
             members.insert(self.hosts[other].name.clone(), json!({"serving": serves}));
         }
-        if self.sabotage.blind_gate {
+        if self.planted.blind_gate {
             return printed(json!({"members": members, "serving": self.hosts.len(), "others_down": 0}));
         }
         let others_down = self.hosts.len() as u32 - serving - u32::from(!self.serves(host));
@@ -167,7 +167,7 @@ impl World {
         };
         if drained {
             self.balancer.drained.insert(host);
-        } else if !self.sabotage.sticky_drain {
+        } else if !self.planted.sticky_drain {
             self.balancer.drained.remove(&host);
         }
         printed(Value::Null)
@@ -196,7 +196,7 @@ impl World {
         }
         let next = (0..self.hosts.len()).find(|&other| other != host && self.serves(other));
         match next {
-            Some(next) if !self.books.leader_stays => {
+            Some(next) if !self.record.leader_stays => {
                 self.cluster.leader = Some(next);
                 self.tell(next, || "leads".to_owned());
                 printed(Value::Null)
@@ -216,7 +216,7 @@ impl World {
         let Some(data) = self.data(host).cloned() else {
             return exits(1, "no data directory");
         };
-        let intact = !std::mem::take(&mut self.books.spoil_snapshot);
+        let intact = !std::mem::take(&mut self.record.spoil_snapshot);
         self.hosts[host]
             .disk
             .files
@@ -246,7 +246,7 @@ impl World {
         if self.hosts[host].disk.full {
             return exits(1, "no space left on device");
         }
-        let short = std::mem::take(&mut self.books.short_restore);
+        let short = std::mem::take(&mut self.record.short_restore);
         let disk = &mut self.hosts[host].disk;
         let Some(File::Snapshot(snapshot)) = disk.files.get(path).cloned() else {
             return exits(1, format!("{path}: no such snapshot"));

@@ -124,7 +124,7 @@ impl World {
     }
 
     fn perform_on_disk(&mut self, host: usize, run: &str, op: &Op) -> Ended {
-        let lose_release = self.sabotage.unpack_nothing;
+        let lose_release = self.planted.unpack_nothing;
         let disk = &mut self.hosts[host].disk;
         match op {
             Op::AddRelease(_) if lose_release => {}

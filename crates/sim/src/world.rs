@@ -6,17 +6,17 @@ use std::sync::Arc;
 use upshift_plan::{NodeIndex, Plan, RecipeIndex, StepId};
 use upshift_run::{AskId, Event};
 
-use crate::books::Books;
 use crate::controller::Controller;
 use crate::data::{DataDirectory, Entries};
 use crate::disk::{Disk, File};
 use crate::fault::{Fault, When};
 use crate::host::Host;
 use crate::network::{Answer, Network, Question};
+use crate::planted::PlantedFaults;
 use crate::product::{self, Behaviours};
 use crate::promises::Violation;
+use crate::record::Record;
 use crate::rng::Rng;
-use crate::sabotage::Sabotage;
 use crate::trace::{Level, Trace};
 
 /// Time between two looks at the servers, in milliseconds.
@@ -133,9 +133,9 @@ pub struct World {
     /// Name of the run.
     pub run: String,
     /// Bookkeeping for the promises.
-    pub books: Books,
+    pub record: Record,
     /// Bugs planted on purpose.
-    pub sabotage: Sabotage,
+    pub planted: PlantedFaults,
     /// Faults that wait for their moment.
     pub faults: Vec<(When, Fault)>,
     /// Promises that were broken.
@@ -179,8 +179,8 @@ impl World {
             token: 0,
             plan: Arc::new(no_plan()),
             run: "run-1".to_owned(),
-            books: Books::new(configs),
-            sabotage: Sabotage::default(),
+            record: Record::new(configs),
+            planted: PlantedFaults::default(),
             faults: Vec::new(),
             violations: Vec::new(),
             events: 0,

@@ -2,21 +2,21 @@
 
 use upshift_model::profile::Strategy;
 use upshift_sim::fault::{Fault, Moment, When};
+use upshift_sim::planted::PlantedFaults;
 use upshift_sim::product::Behaviour;
-use upshift_sim::sabotage::Sabotage;
 use upshift_sim::scenario::Scenario;
 use upshift_sim::trace::Level;
 
-fn broken(scenario: Scenario, sabotage: Sabotage) -> Vec<u8> {
-    let (promises, trace) = promises_broken(scenario, sabotage);
+fn broken(scenario: Scenario, planted: PlantedFaults) -> Vec<u8> {
+    let (promises, trace) = promises_broken(scenario, planted);
     assert!(!promises.is_empty(), "the bug was not noticed:\n{trace}");
     promises
 }
 
-fn promises_broken(mut scenario: Scenario, sabotage: Sabotage) -> (Vec<u8>, String) {
+fn promises_broken(mut scenario: Scenario, planted: PlantedFaults) -> (Vec<u8>, String) {
     let sound = scenario.run(Level::Silent);
     assert_eq!(sound.violations, [], "without the bug every promise is kept");
-    scenario.sabotage = sabotage;
+    scenario.planted = planted;
     let summary = scenario.run(Level::Story);
     let promises = summary.violations.iter().map(|violation| violation.promise);
     (promises.collect(), summary.trace.to_string())
@@ -24,10 +24,10 @@ fn promises_broken(mut scenario: Scenario, sabotage: Sabotage) -> (Vec<u8>, Stri
 
 /// Whether a promise is seen broken where the fault strikes at one of these moments: which one it must be depends on how long
 /// steps take.
-fn broken_at_some_moment(scenario: &Scenario, fault: &Fault, sabotage: &Sabotage, promise: u8) -> bool {
+fn broken_at_some_moment(scenario: &Scenario, fault: &Fault, planted: &PlantedFaults, promise: u8) -> bool {
     (15_000..20_000).step_by(100).any(|moment| {
         let scenario = scenario.clone().with(When::At(moment), fault.clone());
-        promises_broken(scenario, sabotage.clone()).0.contains(&promise)
+        promises_broken(scenario, planted.clone()).0.contains(&promise)
     })
 }
 
@@ -37,118 +37,118 @@ fn rolling() -> Scenario {
 
 #[test]
 fn promise_1_notices_a_release_that_was_not_unpacked() {
-    let sabotage = Sabotage {
+    let planted = PlantedFaults {
         unpack_nothing: true,
-        ..Sabotage::default()
+        ..PlantedFaults::default()
     };
-    assert!(broken(rolling(), sabotage).contains(&1));
+    assert!(broken(rolling(), planted).contains(&1));
 }
 
 #[test]
 fn promise_2_notices_a_version_read_from_the_link() {
     let lie = rolling().with(When::At(17_900), Fault::VerbLies(1));
-    let sabotage = Sabotage {
+    let planted = PlantedFaults {
         read_the_link: true,
-        ..Sabotage::default()
+        ..PlantedFaults::default()
     };
-    assert!(broken(lie, sabotage).contains(&2));
+    assert!(broken(lie, planted).contains(&2));
 }
 
 #[test]
 fn promise_3_notices_a_lost_write() {
-    let sabotage = Sabotage {
+    let planted = PlantedFaults {
         careless_commits: true,
-        ..Sabotage::default()
+        ..PlantedFaults::default()
     };
     let scenario = rolling().with(When::At(12_000), Fault::ServerDies(0, Some(5_000)));
-    assert!(broken(scenario, sabotage).contains(&3));
+    assert!(broken(scenario, planted).contains(&3));
 }
 
 #[test]
 fn promise_4_notices_an_action_done_twice() {
-    let sabotage = Sabotage {
+    let planted = PlantedFaults {
         run_twice: true,
-        ..Sabotage::default()
+        ..PlantedFaults::default()
     };
     let scenario = rolling().with(When::Journal(0), Fault::Noise(0, 30, 0));
-    assert!(broken(scenario, sabotage).contains(&4));
+    assert!(broken(scenario, planted).contains(&4));
 }
 
 #[test]
 fn promise_4_notices_a_record_that_the_journal_loses() {
-    let sabotage = Sabotage {
+    let planted = PlantedFaults {
         forget_in_replay: true,
-        ..Sabotage::default()
+        ..PlantedFaults::default()
     };
-    assert!(broken(rolling(), sabotage).contains(&4));
+    assert!(broken(rolling(), planted).contains(&4));
 }
 
 #[test]
 fn promise_5_notices_a_host_that_obeys_an_old_controller() {
-    let sabotage = Sabotage {
+    let planted = PlantedFaults {
         ignore_fencing: true,
-        ..Sabotage::default()
+        ..PlantedFaults::default()
     };
     let fork = Fault::SecondController { fork: true };
-    assert!(broken_at_some_moment(&rolling(), &fork, &sabotage, 5));
+    assert!(broken_at_some_moment(&rolling(), &fork, &planted, 5));
 }
 
 #[test]
 fn promise_6_notices_a_gate_that_sees_nothing() {
-    let sabotage = Sabotage {
+    let planted = PlantedFaults {
         blind_gate: true,
-        ..Sabotage::default()
+        ..PlantedFaults::default()
     };
     let scenario = Scenario {
         servers: 5,
         ..rolling()
     }
     .with(When::At(16_200), Fault::ServerDies(4, None));
-    assert!(broken(scenario, sabotage).contains(&6));
+    assert!(broken(scenario, planted).contains(&6));
 }
 
 #[test]
 fn promise_7_notices_a_false_success() {
-    let sabotage = Sabotage {
+    let planted = PlantedFaults {
         claim_success: true,
-        ..Sabotage::default()
+        ..PlantedFaults::default()
     };
     let bad = Fault::Misbehaves(Some(2), "1.1.1".to_owned(), Behaviour::NeverHealthy);
-    assert!(broken(rolling().with(When::Journal(0), bad), sabotage).contains(&7));
+    assert!(broken(rolling().with(When::Journal(0), bad), planted).contains(&7));
 }
 
 #[test]
-fn promise_7_notices_a_revert_that_is_dropped() {
-    let sabotage = Sabotage {
-        forget_reverts: true,
-        ..Sabotage::default()
+fn promise_7_notices_a_rollback_that_is_dropped() {
+    let planted = PlantedFaults {
+        forget_rollbacks: true,
+        ..PlantedFaults::default()
     };
     let bad = Fault::Misbehaves(Some(2), "1.1.1".to_owned(), Behaviour::NeverHealthy);
-    assert!(broken(rolling().with(When::Journal(0), bad), sabotage).contains(&7));
+    assert!(broken(rolling().with(When::Journal(0), bad), planted).contains(&7));
 }
 
 #[test]
 fn promise_8_notices_a_server_left_drained() {
     let lie = rolling();
-    let sabotage = Sabotage {
+    let planted = PlantedFaults {
         sticky_drain: true,
-        ..Sabotage::default()
+        ..PlantedFaults::default()
     };
-    let broken = broken(lie, sabotage);
+    let broken = broken(lie, planted);
     assert!(broken.contains(&8) || broken.contains(&2), "{broken:?}");
 }
 
 #[test]
 fn guards_that_sleep_are_noticed() {
-    let sabotage = Sabotage {
+    let planted = PlantedFaults {
         guards_sleep: true,
-        ..Sabotage::default()
+        ..PlantedFaults::default()
     };
     let gone = Fault::ControllerKilled(Moment::AfterPerforming, None);
     assert!(broken_at_some_moment(
         &Scenario::of(Strategy::Switch),
         &gone,
-        &sabotage,
+        &planted,
         3
     ));
 }

@@ -92,7 +92,7 @@ fn two_controllers() {
 
 #[test]
 fn point_of_no_return_with_consent() {
-    // The new version turns out bad after the point of no return: nothing goes back over it.
+    // The new version turns out bad after the point of no return: nothing rolls back over it.
     let late = bad(Some(0), "1.1.0", Behaviour::CrashesAfter(15_000));
     let story = story(&Scenario::between("1.0.0", "1.1.0").with(START, late));
     assert!(story.contains("point of no return"));

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use anyhow::Context;
-use upshift_control::{Gathered, Hosts, gather, reverted_versions};
+use upshift_control::{Gathered, Hosts, gather, rolled_back_versions};
 use upshift_model::fleet::Fleet;
 use upshift_store::Store;
 use upshift_wire::binary::AgentBinary;
@@ -40,12 +40,12 @@ pub fn hosts(fleet: &Fleet, group: &str, sharing: Option<&Sharing>) -> Result<Ho
     Ok(Hosts::servers(fleet, group, &binary, sharing))
 }
 
-/// Observes all servers. What earlier runs went back from is taken from the store, where there is one.
+/// Observes all servers. What earlier runs rolled back from is taken from the store, where there is one.
 pub async fn observe(setting: &Setting, hosts: &Hosts, store: Option<&Store>) -> Result<Gathered, Failure> {
     let mut gathered = gather(hosts, &setting.fleet, &setting.profile, &|_, _| {}).await;
     if let Some(store) = store {
-        gathered.facts.reverted =
-            reverted_versions(store, &setting.fleet.name).map_err(|error| runs::failure(error, &[]))?;
+        gathered.facts.rolled_back =
+            rolled_back_versions(store, &setting.fleet.name).map_err(|error| runs::failure(error, &[]))?;
     }
     Ok(gathered)
 }

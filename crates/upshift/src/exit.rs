@@ -15,7 +15,7 @@ pub enum Exit {
     /// Nothing was changed.
     Refused = 3,
     /// Failed; the old version serves.
-    Reverted = 4,
+    RolledBack = 4,
     /// An operator must decide.
     Held = 5,
 }
@@ -28,7 +28,7 @@ impl Exit {
             Exit::Unexpected => "unexpected",
             Exit::Usage => "usage",
             Exit::Refused => "refused",
-            Exit::Reverted => "reverted",
+            Exit::RolledBack => "rolled back",
             Exit::Held => "held",
         }
     }

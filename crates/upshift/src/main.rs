@@ -2,10 +2,10 @@
 
 mod args;
 mod ask;
-mod carry;
 mod cluster;
 mod commands;
 mod demo;
+mod drive;
 mod exit;
 mod files;
 mod fleets;

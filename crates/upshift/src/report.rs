@@ -23,7 +23,7 @@ pub struct Report {
     pub from: String,
     /// Version that it led to.
     pub to: String,
-    /// `upgraded`, `reverted`, `held`, …, or `running`.
+    /// `upgraded`, `rolled back`, `held`, …, or `running`.
     pub outcome: String,
     /// Why, where it is not the outcome that was asked for.
     pub reason: Option<String>,
@@ -50,7 +50,7 @@ pub struct HostReport {
     pub own_ms: u64,
     /// How many steps were begun on it.
     pub steps: usize,
-    /// How many connections of clients, and of other servers, going back has closed.
+    /// How many connections of clients, and of other servers, rolling back has closed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub disconnected: u64,
 }
@@ -225,7 +225,7 @@ pub fn ending(outcome: Option<&Outcome>) -> (&'static str, Option<String>, Vec<S
         Some(Outcome::Prepared) => ("prepared", None, Vec::new()),
         Some(Outcome::Finalized) => ("finalized", None, Vec::new()),
         Some(Outcome::Refused { reason }) => ("refused", Some(reason.clone()), Vec::new()),
-        Some(Outcome::Reverted { reason, .. }) => ("reverted", Some(reason.clone()), Vec::new()),
+        Some(Outcome::RolledBack { reason, .. }) => ("rolled back", Some(reason.clone()), Vec::new()),
         Some(Outcome::Held { reason, remedies }) => ("held", Some(reason.clone()), remedies.clone()),
         Some(Outcome::Superseded { token }) => (
             "superseded",
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_back_counts_for_itself() {
+    fn the_rollback_counts_for_itself() {
         let steps = [
             step(StepKind::Do(Slot::Stop), 100, 150),
             step(StepKind::Do(Slot::Start), 160, 300),

@@ -159,11 +159,11 @@ impl Agent {
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
-        Agent::with_farewell(reader, writer, std::future::ready)
+        Agent::with_shutdown(reader, writer, std::future::ready)
     }
 
-    /// As [`Agent::new`]; `farewell` turns the reason for which the connection ended into words that say more.
-    pub(crate) fn with_farewell<R, W, F, T>(reader: R, writer: W, farewell: F) -> Self
+    /// As [`Agent::new`]; `shutdown` turns the reason for which the connection ended into words that say more.
+    pub(crate) fn with_shutdown<R, W, F, T>(reader: R, writer: W, shutdown: F) -> Self
     where
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
@@ -176,7 +176,7 @@ impl Agent {
         });
         let (outgoing, frames) = mpsc::channel(32);
         tokio::spawn(write_all(writer, frames, Arc::clone(&pending)));
-        let reader = tokio::spawn(read_all(reader, Arc::clone(&pending), farewell)).abort_handle();
+        let reader = tokio::spawn(read_all(reader, Arc::clone(&pending), shutdown)).abort_handle();
         Agent {
             shared: Arc::new(Shared {
                 outgoing,
@@ -291,7 +291,7 @@ async fn write_all<W: AsyncWrite + Unpin>(
     let _already_gone = writer.shutdown().await;
 }
 
-async fn read_all<R, F, T>(reader: R, pending: Arc<Pending>, farewell: F)
+async fn read_all<R, F, T>(reader: R, pending: Arc<Pending>, shutdown: F)
 where
     R: AsyncRead + Unpin,
     F: FnOnce(String) -> T,
@@ -306,7 +306,7 @@ where
             Err(error) => break error.to_string(),
         }
     };
-    pending.end(farewell(reason).await);
+    pending.end(shutdown(reason).await);
 }
 
 #[cfg(test)]

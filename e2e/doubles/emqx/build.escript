@@ -18,7 +18,7 @@ releases() ->
         "4.4.20" => #{from => ["4.4.15"], back => ["4.4.15"], define => 'CODE_CHANGE_FAILS'},
         %% It goes bad a while after it was installed.
         "4.4.21" => #{from => ["4.4.15"], back => ["4.4.15"], define => 'BAD_LATER'},
-        %% There is no way back to 4.4.15 but a restart.
+        %% There is no rollback to 4.4.15 but a restart.
         "4.4.22" => #{from => ["4.4.15"], back => []},
         %% As 4.4.22, and bad after a while.
         "4.4.23" => #{from => ["4.4.15"], back => [], define => 'DEAF_LATER'},

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
+use upshift_lab::cleanup::Cleanup;
 use upshift_lab::fetch::{OTP, Unavailable};
-use upshift_lab::janitor::Janitor;
 use upshift_lab::processes;
 
 use super::{Node, copy_packages, package};
@@ -21,7 +21,7 @@ pub struct Cluster {
     /// The operator.
     pub upshift: Upshift,
     directory: PathBuf,
-    _janitor: Janitor,
+    _cleanup: Cleanup,
     // Last, so that processes have ended when their files are removed.
     _temporary: tempfile::TempDir,
 }
@@ -61,7 +61,7 @@ impl Cluster {
         let running = package(&directory.join("installed"), version)?;
         fs::create_dir_all(&packages).map_err(io)?;
         copy_packages(&packages, others)?;
-        let janitor = Janitor::of_directory(&directory).map_err(io)?;
+        let cleanup = Cleanup::of_directory(&directory).map_err(io)?;
         // Commands find their node's process by its name, so nodes of tests that run at the same time must differ in it.
         let network = match installation {
             Installation::Directory => [0, 0],
@@ -89,7 +89,7 @@ impl Cluster {
                 environment: vec![("NO_COLOR".to_owned(), "1".to_owned())],
             },
             directory,
-            _janitor: janitor,
+            _cleanup: cleanup,
             _temporary: temporary,
         };
         cluster.start_all();

@@ -9,7 +9,7 @@ use upshift_lab::processes;
 
 pub const TRIALS: &[Case] = &[
     ("the_double_answers_what_is_asked_every_day", everyday),
-    ("the_double_installs_hot_and_goes_back", installs),
+    ("the_double_installs_hot_and_rolls_back", installs),
     ("the_double_keeps_a_cluster_and_its_data", keeps_data),
 ];
 

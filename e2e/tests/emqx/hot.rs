@@ -9,13 +9,13 @@ use upshift_lab::processes;
 
 pub const TRIALS: &[Case] = &[
     ("a_good_release_is_installed_and_every_client_stays", good),
-    ("a_code_change_that_fails_is_reverted", code_change_fails),
+    ("a_code_change_that_fails_is_rolled_back", code_change_fails),
     (
         "a_release_that_goes_bad_later_is_taken_back_without_losing_a_client",
         bad_later,
     ),
     (
-        "without_a_way_back_in_the_package_nodes_are_restarted_and_it_is_said",
+        "without_a_rollback_in_the_package_nodes_are_restarted_and_it_is_said",
         restarted,
     ),
     ("a_process_in_old_code_is_in_the_way", soft_purge),
@@ -202,14 +202,14 @@ fn restarted() -> Outcome {
     let plan = cluster.upshift.run(&["plan", "--to", "4.4.23"]).expect(0);
     says(
         &plan,
-        &["going back takes a restart, which disconnects the 11 clients of this node"],
+        &["rolling back takes a restart, which disconnects the 11 clients of this node"],
     );
     let ran = upgrade(&cluster, "4.4.23", "4m").expect(4);
     println!("{}", cluster.replace(&ran.text()));
     says(
         &ran,
         &[
-            "going back has closed",
+            "rolling back has closed",
             "connections of clients and of other servers",
         ],
     );

@@ -226,7 +226,7 @@ fn rolls(manager: Manager) -> Outcome {
     let refused = stage.upshift.run(&["plan", "--to", NEW]).expect(3);
     assert!(
         refused.text().contains("upshift adopt"),
-        "there is no way back yet: {}",
+        "there is no rollback yet: {}",
         refused.text()
     );
     stage.upshift.run(&["adopt"]).expect(0);
@@ -247,7 +247,7 @@ fn rolls(manager: Manager) -> Outcome {
     let owner = acl.metadata().expect("it is there");
     assert_eq!((owner.uid(), owner.gid()), (1234, 4321));
 
-    stage.upshift.run(&["revert", "--yes"]).expect(0);
+    stage.upshift.run(&["rollback", "--yes"]).expect(0);
     expect_installed(&stage, OLD);
     assert_eq!(kept(&stage), before);
     Ok(())

@@ -18,7 +18,7 @@ pub const TRIALS: &[Case] = &[
         rolls,
     ),
     (
-        "a_rolling_upgrade_that_raises_alarms_goes_back_with_data_and_configuration",
+        "a_rolling_upgrade_that_raises_alarms_rolls_back_with_data_and_configuration",
         goes_back,
     ),
     (

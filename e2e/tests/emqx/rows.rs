@@ -173,7 +173,7 @@ fn missing_files() -> Outcome {
     Ok(())
 }
 
-/// Upshift goes back: nothing has changed but that the release is unpacked, and it removes that.
+/// Upshift rolls back: nothing has changed but that the release is unpacked, and it removes that.
 fn old_code() -> Outcome {
     let cluster = one_node()?;
     let node = &cluster.nodes[0];

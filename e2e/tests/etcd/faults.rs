@@ -15,7 +15,7 @@ pub const TRIALS: &[Case] = &[
         killed_now_and_then,
     ),
     (
-        "members_go_back_by_themselves_when_the_controller_never_returns",
+        "members_roll_back_by_themselves_when_the_controller_never_returns",
         never_returns,
     ),
 ];

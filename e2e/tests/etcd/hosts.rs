@@ -197,7 +197,7 @@ fn cut_links() -> Outcome {
         "window 3",
         "soaking",
     ] {
-        let reached = |told: &String| told.starts_with(phase) || told.starts_with("going back");
+        let reached = |told: &String| told.starts_with(phase) || told.starts_with("rolling back");
         assert!(cut.iter().any(reached), "{phase}: {cut:?}");
     }
     expect_equal_hashes(fixture);

@@ -16,9 +16,9 @@ use upshift_lab::processes;
 
 pub const TRIALS: &[Case] = &[
     ("two_hops_from_3_3_to_3_5_under_load_lose_nothing", two_hops),
-    ("a_bad_release_on_the_second_member_is_reverted", bad_second),
+    ("a_bad_release_on_the_second_member_is_rolled_back", bad_second),
     (
-        "after_the_cluster_version_has_risen_there_is_no_simple_way_back",
+        "after_the_cluster_version_has_risen_there_is_no_simple_rollback",
         no_return,
     ),
     (
@@ -180,7 +180,7 @@ fn no_return() -> Outcome {
     let risen = || fixture.cluster.cluster_versions() == vec![Some("3.5.0".to_owned()); 3];
     assert!(processes::poll(Duration::from_secs(20), risen));
 
-    let ran = fixture.upshift.run(&["revert", "--yes"]);
+    let ran = fixture.upshift.run(&["rollback", "--yes"]);
     assert!(matches!(ran.status.code(), Some(3 | 5)), "{}", ran.text());
     assert!(ran.text().contains("snapshot"), "{}", ran.text());
     fixture.expect_all("3.5.16");

@@ -11,7 +11,10 @@ use super::stage::{Stage, to};
 
 pub const TRIALS: &[Case] = &[
     ("servers_out_of_service_stay_so", stay_so),
-    ("after_a_revert_servers_are_as_they_were_found", after_a_revert),
+    (
+        "after_a_rollback_servers_are_as_they_were_found",
+        after_a_rollback,
+    ),
     (
         "a_controller_killed_while_a_server_is_drained_leaves_nothing_behind",
         killed,
@@ -44,7 +47,7 @@ fn stay_so() -> Outcome {
     Ok(())
 }
 
-fn after_a_revert() -> Outcome {
+fn after_a_rollback() -> Outcome {
     let stage = Stage::new()?;
     stage.fixture.add_release("1.0.1", |manifest| {
         manifest.misbehaviour.never_healthy = true;

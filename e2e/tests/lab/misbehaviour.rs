@@ -1,4 +1,4 @@
-//! Releases that are no good: found out, and reverted.
+//! Releases that are no good: found out, and rolled back.
 
 use upshift_e2e::fixture::Fixture;
 use upshift_e2e::harness::{Case, Outcome};
@@ -8,15 +8,15 @@ use upshift_lab::server::Manifest;
 use super::basics::{go, to};
 
 pub const TRIALS: &[Case] = &[
-    ("a_release_that_is_never_healthy_is_reverted", never_healthy),
-    ("a_release_that_crashes_later_is_reverted", crashes_later),
+    ("a_release_that_is_never_healthy_is_rolled_back", never_healthy),
+    ("a_release_that_crashes_later_is_rolled_back", crashes_later),
     (
         "all_members_that_crash_while_they_are_watched_are_taken_back_at_once",
         all_crash,
     ),
-    ("a_release_that_refuses_to_start_is_reverted", refuses),
-    ("a_release_that_loses_data_is_reverted", loses_data),
-    ("a_release_that_lies_about_its_version_is_reverted", lies),
+    ("a_release_that_refuses_to_start_is_rolled_back", refuses),
+    ("a_release_that_loses_data_is_rolled_back", loses_data),
+    ("a_release_that_lies_about_its_version_is_rolled_back", lies),
     ("a_release_that_recovers_slowly_is_waited_for", slow),
     ("a_server_that_ignores_the_request_to_end_is_killed", ignores_term),
     ("a_second_hop_that_fails_puts_the_configuration_back", second_hop),
@@ -24,13 +24,13 @@ pub const TRIALS: &[Case] = &[
 
 /// Upgrades a loaded cluster of 1.0.0 to a release that is no good; everything must be as it was.
 #[track_caller]
-fn reverted(change: impl FnOnce(&mut Manifest)) -> Outcome {
-    reverted_with(&[], change)
+fn rolled_back(change: impl FnOnce(&mut Manifest)) -> Outcome {
+    rolled_back_with(&[], change)
 }
 
-/// [`reverted`] with further arguments.
+/// [`rolled back`] with further arguments.
 #[track_caller]
-fn reverted_with(arguments: &[&str], change: impl FnOnce(&mut Manifest)) -> Outcome {
+fn rolled_back_with(arguments: &[&str], change: impl FnOnce(&mut Manifest)) -> Outcome {
     let fixture = Fixture::lab();
     fixture.add_release("1.0.1", change);
     let before = fixture.cluster.configurations().expect("configurations");
@@ -72,7 +72,7 @@ fn all_crash() -> Outcome {
     ];
     let held = fixture.upshift.run(&words).expect(5);
     assert!(
-        held.text().contains("`upshift revert --all-at-once`"),
+        held.text().contains("`upshift rollback --all-at-once`"),
         "{}",
         held.text()
     );
@@ -80,7 +80,7 @@ fn all_crash() -> Outcome {
 
     let back = fixture
         .upshift
-        .run(&["revert", "--all-at-once", "--yes"])
+        .run(&["rollback", "--all-at-once", "--yes"])
         .expect(0);
 
     back.keep("lab-all-at-once");
@@ -93,26 +93,26 @@ fn all_crash() -> Outcome {
 }
 
 fn never_healthy() -> Outcome {
-    reverted(|manifest| manifest.misbehaviour.never_healthy = true)
+    rolled_back(|manifest| manifest.misbehaviour.never_healthy = true)
 }
 
 fn crashes_later() -> Outcome {
     // Watched for longer than it takes to crash, the first server shows it.
-    reverted_with(&["--soak-between", "3s"], |manifest| {
+    rolled_back_with(&["--soak-between", "3s"], |manifest| {
         manifest.misbehaviour.crash_after_ms = Some(1000);
     })
 }
 
 fn refuses() -> Outcome {
-    reverted(|manifest| manifest.misbehaviour.refuses_to_start = true)
+    rolled_back(|manifest| manifest.misbehaviour.refuses_to_start = true)
 }
 
 fn loses_data() -> Outcome {
-    reverted(|manifest| manifest.misbehaviour.lose_data = true)
+    rolled_back(|manifest| manifest.misbehaviour.lose_data = true)
 }
 
 fn lies() -> Outcome {
-    reverted(|manifest| "1.0.7".clone_into(&mut manifest.version))
+    rolled_back(|manifest| "1.0.7".clone_into(&mut manifest.version))
 }
 
 fn slow() -> Outcome {

@@ -1,4 +1,4 @@
-//! What operators do around an upgrade: look, pause, resume, go back, clean up.
+//! What operators do around an upgrade: look, pause, resume, roll back, clean up.
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
@@ -18,7 +18,7 @@ pub const TRIALS: &[Case] = &[
     ("yes_alone_crosses_no_point_of_no_return", yes_alone),
     ("a_good_upgrade_is_taken_back_when_asked", taken_back),
     ("a_paused_run_goes_on_when_asked", paused),
-    ("an_aborted_run_goes_back", aborted),
+    ("an_aborted_run_rolls_back", aborted),
     ("a_run_that_was_left_is_resumed", left),
     ("a_plan_is_kept_and_executed", kept_plan),
     ("servers_installed_without_upshift_are_adopted", adopted),
@@ -99,7 +99,7 @@ fn looking() -> Outcome {
     for member in fixture.cluster.members() {
         assert!(!member.state_directory.join("store/releases/1.0.0").exists());
     }
-    says(&run(upshift, &["revert", "--yes"], 3), &["finalized"]);
+    says(&run(upshift, &["rollback", "--yes"], 3), &["finalized"]);
     fixture.expect_all("1.0.1");
     fixture.expect_nothing_left();
     Ok(())
@@ -128,16 +128,19 @@ fn taken_back() -> Outcome {
     let before = fixture.cluster.configurations().expect("configurations");
     fixture.upshift.run(&to("1.0.1")).expect(0);
     fixture.expect_all("1.0.1");
-    says(&run(&fixture.upshift, &["revert"], 3), &["--yes"]);
+    says(&run(&fixture.upshift, &["rollback"], 3), &["--yes"]);
     says(
-        &run(&fixture.upshift, &["revert", "--all-at-once", "--yes"], 3),
-        &["is not held on its way back", "Nothing was changed"],
+        &run(&fixture.upshift, &["rollback", "--all-at-once", "--yes"], 3),
+        &["is not held in its rollback", "Nothing was changed"],
     );
     fixture.expect_all("1.0.1");
-    says(&run(&fixture.upshift, &["revert", "--yes"], 0), &["reverted"]);
+    says(
+        &run(&fixture.upshift, &["rollback", "--yes"], 0),
+        &["rolled back"],
+    );
     fixture.expect_all("1.0.0");
     assert_eq!(fixture.cluster.configurations().expect("configurations"), before);
-    says(&run(&fixture.upshift, &["history"], 0), &["reverted"]);
+    says(&run(&fixture.upshift, &["history"], 0), &["rolled back"]);
     says(&fixture.upshift.run(&to("1.0.1")).expect(3), &["--again"]);
     fixture.expect_nothing_left();
     Ok(())
@@ -193,7 +196,7 @@ fn aborted() -> Outcome {
     run(upshift, &["abort", "--yes"], 0);
     let ran = upgrade.finish(LONG);
     println!("{}", ran.text());
-    says(&ran, &["asked to go back"]);
+    says(&ran, &["asked to roll back"]);
     ran.expect(4);
     fixture.expect_all("1.0.0");
     fixture.expect_nothing_left();
@@ -320,7 +323,7 @@ fn adopted() -> Outcome {
     says(&run(upshift, &["adopt"], 0), &["nothing was changed"]);
     fixture.upshift.run(&to("1.0.1")).expect(0);
     fixture.expect_all("1.0.1");
-    says(&run(upshift, &["revert", "--yes"], 0), &["reverted"]);
+    says(&run(upshift, &["rollback", "--yes"], 0), &["rolled back"]);
     fixture.expect_all("1.0.0");
     Ok(())
 }

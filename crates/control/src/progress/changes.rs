@@ -16,7 +16,7 @@ pub enum Change {
         /// Which.
         phase: String,
     },
-    /// The run goes back.
+    /// The run rolls back.
     GoingBack {
         /// Why.
         reason: String,
@@ -95,7 +95,7 @@ impl Changes {
         let is_new = |same: fn(&View, &View) -> bool| last.as_ref().is_none_or(|last| !same(last, view));
         if view.going_back && is_new(|a, b| a.going_back == b.going_back) {
             changes.push(Change::GoingBack {
-                reason: reason_to_go_back(view),
+                reason: reason_to_roll_back(view),
             });
         }
         if is_new(|a, b| a.phase == b.phase) && view.outcome.is_none() {
@@ -120,11 +120,11 @@ impl Changes {
     }
 }
 
-fn reason_to_go_back(view: &View) -> String {
+fn reason_to_roll_back(view: &View) -> String {
     let found = view
         .why
         .iter()
-        .find_map(|why| why.what.strip_prefix("going back, because "));
+        .find_map(|why| why.what.strip_prefix("rolling back, because "));
     found.unwrap_or("it was asked for").to_owned()
 }
 

@@ -52,7 +52,7 @@ impl<W: Write + Send> Progress for Lines<W> {
 pub(crate) fn sentence(change: &Change) -> Option<String> {
     Some(match change {
         Change::Phase { phase } => format!("== {phase}"),
-        Change::GoingBack { reason } => format!("== going back: {reason}"),
+        Change::GoingBack { reason } => format!("== rolling back: {reason}"),
         Change::InDoubt { in_doubt: true } => "== in doubt: guards are being disarmed".to_owned(),
         Change::InDoubt { in_doubt: false } => "== no longer in doubt: every guard is disarmed".to_owned(),
         Change::Began { host, title, .. } => format!("{host}: {title} …"),
@@ -80,7 +80,7 @@ pub fn outcome_sentence(outcome: &Outcome) -> String {
         }
         Outcome::Finalized => "finalized".to_owned(),
         Outcome::Refused { reason } => format!("refused, nothing was changed: {reason}"),
-        Outcome::Reverted { to, reason } => format!("reverted, every server is back on {to}: {reason}"),
+        Outcome::RolledBack { to, reason } => format!("rolled back, every server is back on {to}: {reason}"),
         Outcome::Held { reason, .. } => format!("held, an operator must decide: {reason}"),
         Outcome::Superseded { token } => format!("another controller carries the run on (token {token})"),
     }

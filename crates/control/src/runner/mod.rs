@@ -85,7 +85,7 @@ impl Artifacts {
 pub struct Setup<'a> {
     /// Where its journal is.
     pub store: &'a Store,
-    /// The lease on its fleet, which stays with the runner until [`Runner::carry`] returns.
+    /// The lease on its fleet, which stays with the runner until [`Runner::drive`] returns.
     pub lease: Lease,
     /// The way to its hosts.
     pub hosts: Hosts,
@@ -185,7 +185,7 @@ impl Runner<'_> {
     ///
     /// # Errors
     /// Where the store fails: then the run is left as a crash would leave it.
-    pub async fn carry(mut self, progress: &mut dyn Progress) -> Result<Ended, ControlError> {
+    pub async fn drive(mut self, progress: &mut dyn Progress) -> Result<Ended, ControlError> {
         let ended = match self.loop_until_end(progress).await {
             // Whoever has taken the fleet over carries the run on.
             Err(ControlError::Store(StoreError::Superseded { token, .. })) => {

@@ -13,8 +13,8 @@ use std::time::Duration;
 pub use clients::{Clients, ClientsReport};
 pub use view::{View, ViewReport};
 
+use crate::cleanup::Cleanup;
 use crate::fetch::Haproxy;
-use crate::janitor::Janitor;
 use crate::{ports, processes};
 
 /// Name of the backend.
@@ -29,7 +29,7 @@ pub struct Balancer {
     /// Port of the runtime socket on 127.0.0.1, for those who do not reach the Unix socket.
     pub runtime_port: u16,
     // Last: it is told that all is clean after it is.
-    _janitor: Janitor,
+    _cleanup: Cleanup,
 }
 
 impl Balancer {
@@ -40,7 +40,7 @@ impl Balancer {
     /// Where files cannot be written, or HAProxy does not come up.
     pub fn start(haproxy: &Haproxy, directory: &Path, servers: &[(String, String)]) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
-        let _janitor = Janitor::of_directory(directory)?;
+        let _cleanup = Cleanup::of_directory(directory)?;
         let free = ports::free(2)?;
         let (port, runtime_port) = (free[0], free[1]);
         let socket = directory.join("admin.sock");
@@ -83,7 +83,7 @@ impl Balancer {
             directory: directory.to_owned(),
             port,
             runtime_port,
-            _janitor,
+            _cleanup,
         };
         let all_up = || {
             balancer

@@ -14,9 +14,9 @@ use serde_json::Value;
 pub use layout::Place;
 pub use member::Member;
 
+use crate::cleanup::Cleanup;
 use crate::client::Client;
 use crate::http;
-use crate::janitor::Janitor;
 use crate::package::Package;
 use crate::processes;
 
@@ -65,7 +65,7 @@ pub struct Cluster {
     members: Vec<Member>,
     fleet_file: PathBuf,
     // Last: it is told that all is clean after it is.
-    _janitor: Janitor,
+    _cleanup: Cleanup,
 }
 
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
@@ -83,7 +83,7 @@ impl Cluster {
     ) -> Result<Self, ClusterError> {
         fs::create_dir_all(directory)?;
         let directory = directory.canonicalize()?;
-        let _janitor = Janitor::of_directory(&directory)?;
+        let _cleanup = Cleanup::of_directory(&directory)?;
         let members = layout::members(product, &directory, places)?;
         let fleet_file = directory.join("fleet.yaml");
         let mut cluster = Cluster {
@@ -91,7 +91,7 @@ impl Cluster {
             directory,
             members,
             fleet_file,
-            _janitor,
+            _cleanup,
         };
         fs::write(&cluster.fleet_file, cluster.fleet_text("lab"))?;
         for position in 0..cluster.members.len() {

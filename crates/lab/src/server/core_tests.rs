@@ -142,7 +142,7 @@ fn a_restarted_member_recovers_before_it_serves() {
 }
 
 #[test]
-fn the_cluster_version_rises_when_all_are_new_and_then_nobody_goes_back() {
+fn the_cluster_version_rises_when_all_are_new_and_then_nobody_rolls_back() {
     let mut lab = Lab::new("1.0.0");
     assert!(lab.elect("a", &["b"]));
     lab.carry("a", &["b", "c"]);

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::cleanup::Cleanup;
 use crate::cluster::Place;
 use crate::fetch::{Cache, HostTool, Say, Unavailable, host_tool};
-use crate::janitor::Janitor;
 use crate::processes::{self, RunError};
 
 use network::Network;
@@ -29,7 +29,7 @@ pub struct Testbed {
     sshd: PathBuf,
     user: Option<User>,
     mounts: Vec<PathBuf>,
-    _janitor: Janitor,
+    _cleanup: Cleanup,
 }
 
 /// One host.
@@ -79,8 +79,8 @@ impl Testbed {
             .chain(["jump".to_owned()])
             .collect();
         let (network, hosts) = Network::new(&names).map_err(|error| failed(error.to_string()))?;
-        let _janitor =
-            Janitor::new(TAKE_DOWN, Path::new(&network.tag())).map_err(|error| failed(error.to_string()))?;
+        let _cleanup =
+            Cleanup::new(TAKE_DOWN, Path::new(&network.tag())).map_err(|error| failed(error.to_string()))?;
         let bed = Testbed {
             directory,
             network,
@@ -88,7 +88,7 @@ impl Testbed {
             sshd,
             user: None,
             mounts: Vec::new(),
-            _janitor,
+            _cleanup,
         };
         bed.prepare().map_err(failed)?;
         Ok(bed)

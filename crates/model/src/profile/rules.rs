@@ -43,7 +43,7 @@ fn one() -> u32 {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Places that are saved before the switch and put back byte for byte by a revert.
+    /// Places that are saved before the switch and put back byte for byte by a rollback.
     #[serde(default)]
     pub carry: Vec<String>,
     /// Changes made for the new version.
@@ -117,8 +117,8 @@ fn default_lasting() -> Millis {
 pub struct NoReturn {
     /// What happens, in the operator's words.
     pub description: String,
-    /// The way back after it.
-    pub way_back: String,
+    /// The rollback after it.
+    pub rollback: String,
     /// Hops that have it, by the version they lead to; all where absent. Hops whose versions differ only in patch level
     /// never have one unless `patch` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -138,13 +138,13 @@ pub struct NoReturn {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WindowRules {
-    /// The longest that a window may disturb service before it is reverted.
+    /// The longest that a window may disturb service before it is rolled back.
     #[serde(default = "default_limit")]
     pub limit: Millis,
-    /// How long a guard waits for a renewal before it reverts its host.
+    /// How long a guard waits for a renewal before it rolls its host back.
     #[serde(default = "default_lease")]
     pub lease: Millis,
-    /// Time that one host needs to revert itself; guards fire this far apart.
+    /// Time that one host needs to roll itself back; guards fire this far apart.
     #[serde(default = "default_slot")]
     pub slot: Millis,
     /// How long a service may take to end when asked; then it is killed.

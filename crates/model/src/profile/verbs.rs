@@ -17,7 +17,7 @@ pub enum Slot {
     Prepare,
     /// Before each hop's windows: take and prove snapshots.
     Protect,
-    /// Before each window, and before a completed window is reverted: the cluster can bear the loss of these servers.
+    /// Before each window, and before a completed window is rolled back: the cluster can bear the loss of these servers.
     Gate,
     /// Take the server out of service.
     Drain,
@@ -62,11 +62,11 @@ pub enum Slot {
     Undrain,
     /// Between two hops: background work of the last hop has ended.
     Settle,
-    /// Revert of `hot`: install the old release, or restart into the permanent one.
+    /// Rollback of `hot`: install the old release, or restart into the permanent one.
     Uninstall,
-    /// Revert of `rebuild`: point back at the old data directory.
+    /// Rollback of `rebuild`: point back at the old data directory.
     OldData,
-    /// The separate, explicit step after which going back needs a snapshot.
+    /// The separate, explicit step after which rolling back needs a snapshot.
     Finalize,
 }
 

@@ -25,7 +25,7 @@ use crate::{packages, saved, store};
 
 /// For whom an action is done.
 #[derive(Clone, Debug)]
-pub struct Errand<'a> {
+pub struct Request<'a> {
     /// The host.
     pub host: &'a Host,
     /// The run.
@@ -44,35 +44,35 @@ pub struct Errand<'a> {
 ///
 /// # Errors
 /// Where it was not done.
-pub fn perform(errand: &Errand<'_>, action: &Action) -> Result<Value> {
+pub fn perform(request: &Request<'_>, action: &Action) -> Result<Value> {
     failpoint::hit("action-begin");
-    let layout = &errand.host.layout;
+    let layout = &request.host.layout;
     let done = match action {
-        Action::Distribute(artifact) => distribute(errand, artifact),
+        Action::Distribute(artifact) => distribute(request, artifact),
         Action::Unpack(order) => unpack::unpack(layout, order),
         Action::Switch(order) => store::switch(layout, &order.release),
         Action::CopyPackage(order) => copy_package::copy(layout, order),
-        Action::Install(order) => installation::install(layout, order, errand.mark),
-        Action::Stop(order) => service::stop(layout, order, errand.mark),
-        Action::Start(order) => service::start(layout, order, errand.mark),
-        Action::Save(order) => saved::save(layout, errand.run, order),
-        Action::Restore(order) => saved::restore(layout, errand.run, &order.name),
+        Action::Install(order) => installation::install(layout, order, request.mark),
+        Action::Stop(order) => service::stop(layout, order, request.mark),
+        Action::Start(order) => service::start(layout, order, request.mark),
+        Action::Save(order) => saved::save(layout, request.run, order),
+        Action::Restore(order) => saved::restore(layout, request.run, &order.name),
         Action::EditConfig(order) => edit_config::check(order).and_then(|()| edit_config::edit(order)),
         Action::Relink(order) => relink::relink(order),
-        Action::Command(order) => perform_command(order, errand.mark, Keep::Memory),
-        Action::Haproxy(order) => haproxy::order(layout, errand.run, order),
+        Action::Command(order) => perform_command(order, request.mark, Keep::Memory),
+        Action::Haproxy(order) => haproxy::order(layout, request.run, order),
         Action::Http(order) => http::order(order),
         Action::RemoveRelease(version) => store::remove(layout, version),
-        Action::RemoveSaved(name) => saved::remove(layout, errand.run, name),
-        Action::ArmGuard(recipe) => guard::arm(errand, recipe),
-        Action::DisarmGuard => guard::disarm_on_order(errand).map(|status| json!(status)),
+        Action::RemoveSaved(name) => saved::remove(layout, request.run, name),
+        Action::ArmGuard(recipe) => guard::arm(request, recipe),
+        Action::DisarmGuard => guard::disarm_on_order(request).map(|status| json!(status)),
     };
     failpoint::hit("action-end");
     done
 }
 
-fn distribute(errand: &Errand<'_>, artifact: &Artifact) -> Result<Value> {
-    match packages::verify(&errand.host.layout, artifact)? {
+fn distribute(request: &Request<'_>, artifact: &Artifact) -> Result<Value> {
+    match packages::verify(&request.host.layout, artifact)? {
         true => Ok(json!({ "sha256": artifact.sha256, "size": artifact.size })),
         false => Err(unpack::not_sent(artifact)),
     }

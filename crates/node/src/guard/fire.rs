@@ -7,7 +7,7 @@ use upshift_model::expr::{self, Scope};
 use upshift_model::probe::ProbeCheck;
 
 use super::record::{Record, State};
-use crate::actions::{Errand, perform};
+use crate::actions::{Request, perform};
 use crate::durable::Lock;
 use crate::error::{self, NodeError, Result};
 use crate::failpoint;
@@ -24,7 +24,7 @@ const UNCERTAIN: Duration = Duration::from_secs(30);
 /// The least time that the old version gets to show that it serves.
 const PROOF: Duration = Duration::from_secs(120);
 
-/// Reverts the host, or stands down; how it ended.
+/// Rolls back the host, or stands down; how it ended.
 pub fn fire(host: &Host, record: &Record) -> State {
     say(&format!(
         "run {}, hop {}: nobody has renewed the guard; it fires",
@@ -39,7 +39,7 @@ pub fn fire(host: &Host, record: &Record) -> State {
 
 fn attempt(host: &Host, record: &Record) -> Result<State> {
     let Some(recipe) = &record.recipe else {
-        return Err(NodeError::refused("a guard that was never armed has no way back"));
+        return Err(NodeError::refused("a guard that was never armed has no rollback"));
     };
     let observer = Observer { host, record, recipe };
     wait_for_turn(&observer, recipe);
@@ -56,7 +56,7 @@ fn attempt(host: &Host, record: &Record) -> Result<State> {
             record.key.run,
             record.key.hop
         );
-        let errand = Errand {
+        let request = Request {
             host,
             run: &record.key.run,
             hop: record.key.hop,
@@ -64,26 +64,26 @@ fn attempt(host: &Host, record: &Record) -> Result<State> {
             place: record.armed,
             mark: &mark,
         };
-        // The rest of the way back is still gone: it takes up service again, and changes nothing that is as it was.
+        // The rest of the rollback still runs: it brings the server back into service, and changes nothing that is as it was.
         let stays_up = is_back(&observer, recipe);
-        for action in &recipe.revert {
+        for action in &recipe.rollback {
             failpoint::hit("guard-action");
             if is_there(&observer, recipe) {
-                say("the old version runs: the rest of the way back is not gone");
+                say("the old version runs: the remaining steps of the rollback are left out");
                 break;
             }
             if stays_up && matches!(action, Action::Stop(_)) {
                 say("the old version serves: it is not stopped");
                 continue;
             }
-            insist(&errand, action)?;
+            insist(&request, action)?;
         }
     }
     prove(&observer, recipe)?;
-    Ok(State::Reverted)
+    Ok(State::RolledBack)
 }
 
-/// Whether the old version serves already: nothing had been changed yet, or a controller was on its way back.
+/// Whether the old version serves already: nothing had been changed yet, or a controller was in its rollback.
 fn is_back(observer: &Observer<'_>, recipe: &GuardRecipe) -> bool {
     !recipe.proof.is_empty() && recipe.proof.iter().all(|check| observer.holds(check) == Ok(true))
 }
@@ -138,11 +138,11 @@ fn crossed(observer: &Observer<'_>, recipe: &GuardRecipe) -> bool {
     }
 }
 
-fn insist(errand: &Errand<'_>, action: &Action) -> Result<()> {
+fn insist(request: &Request<'_>, action: &Action) -> Result<()> {
     let mut attempt = 1;
     loop {
         say(&format!("{} (attempt {attempt})", action.word()));
-        match perform(errand, action) {
+        match perform(request, action) {
             Ok(_) => return Ok(()),
             Err(NodeError::Transient(reason)) if attempt < ATTEMPTS => say(&reason),
             Err(error) => {
@@ -154,7 +154,7 @@ fn insist(errand: &Errand<'_>, action: &Action) -> Result<()> {
     }
 }
 
-/// Whether the way back has come to its end early; see [`GuardRecipe::until`].
+/// Whether the rollback has come to its end early; see [`GuardRecipe::until`].
 fn is_there(observer: &Observer<'_>, recipe: &GuardRecipe) -> bool {
     recipe
         .until
@@ -175,7 +175,7 @@ fn prove(observer: &Observer<'_>, recipe: &GuardRecipe) -> Result<()> {
             if Instant::now() > deadline {
                 let seen = seen.err().unwrap_or_else(|| "it does not hold".to_owned());
                 return Err(NodeError::refused(format!(
-                    "the way back was gone, but `{}` was not seen within {}s: {seen}",
+                    "the rollback ran, but `{}` did not hold within {} s: {seen}",
                     check.expect,
                     patience.as_secs()
                 )));

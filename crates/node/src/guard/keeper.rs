@@ -98,7 +98,7 @@ pub fn keep(host: &Host, run: &str, hop: u32) -> Result<()> {
                 }
             }
             State::Firing => conclude(host, &record)?,
-            State::Reverted | State::StoodDown | State::Failed { .. } | State::Disarmed => {
+            State::RolledBack | State::StoodDown | State::Failed { .. } | State::Disarmed => {
                 return unit::remove(layout, &key);
             }
         }

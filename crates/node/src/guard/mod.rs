@@ -13,7 +13,7 @@ use upshift_model::Millis;
 use upshift_model::action::{Action, GuardRecipe, GuardStatus};
 use upshift_wire::protocol::GuardCall;
 
-use crate::actions::Errand;
+use crate::actions::Request;
 use crate::durable::Lock;
 use crate::error::{NodeError, Result};
 use crate::layout::Layout;
@@ -23,35 +23,35 @@ pub use keeper::keep;
 use record::{Deadline, Key, Record, State};
 
 /// Arms the guard of a hop, or arms it again with a new deadline and recipe.
-pub fn arm(errand: &Errand<'_>, recipe: &GuardRecipe) -> Result<serde_json::Value> {
-    let layout = &errand.host.layout;
+pub fn arm(request: &Request<'_>, recipe: &GuardRecipe) -> Result<serde_json::Value> {
+    let layout = &request.host.layout;
     if recipe
-        .revert
+        .rollback
         .iter()
         .any(|action| matches!(action, Action::ArmGuard(_) | Action::DisarmGuard))
     {
         return Err(NodeError::refused("a guard cannot arm or disarm guards"));
     }
     let key = Key {
-        run: errand.run.to_owned(),
-        hop: errand.hop,
+        run: request.run.to_owned(),
+        hop: request.hop,
     };
     let deadline = Deadline::after(recipe.lease.plus(recipe.stagger));
     record::change(layout, &key, |before| {
         if before.is_some_and(|before| before.state == State::Firing) {
-            return Err(NodeError::refused("the guard is reverting this host just now"));
+            return Err(NodeError::refused("the guard is rolling this host back just now"));
         }
         let disarmed = before.and_then(|before| before.disarmed);
-        if before.is_some_and(|before| before.disarmed_since(errand.place).is_some()) {
+        if before.is_some_and(|before| before.disarmed_since(request.place).is_some()) {
             return Err(NodeError::Transient(
                 "the guard has been disarmed since this order was given".to_owned(),
             ));
         }
         Ok(Some(Record {
             key: key.clone(),
-            fleet: errand.fleet.to_owned(),
+            fleet: request.fleet.to_owned(),
             recipe: Some(recipe.clone()),
-            armed: errand.place,
+            armed: request.place,
             disarmed,
             deadline: deadline.clone(),
             state: State::Armed,
@@ -120,12 +120,12 @@ pub fn disarm_for(layout: &Layout, call: &GuardCall, sequence: u64) -> Result<Gu
 }
 
 /// Disarms the guard of an order's hop.
-pub fn disarm_on_order(errand: &Errand<'_>) -> Result<GuardStatus> {
+pub fn disarm_on_order(request: &Request<'_>) -> Result<GuardStatus> {
     let key = Key {
-        run: errand.run.to_owned(),
-        hop: errand.hop,
+        run: request.run.to_owned(),
+        hop: request.hop,
     };
-    disarm(&errand.host.layout, &key, errand.fleet, errand.place)
+    disarm(&request.host.layout, &key, request.fleet, request.place)
 }
 
 /// Disarms a guard that stands, unless a newer order has armed it; what it says of itself then. One that fires cannot be
@@ -198,7 +198,7 @@ fn status_of(record: Option<&Record>) -> GuardStatus {
             remaining: record.deadline.remaining(),
         },
         State::Firing => GuardStatus::Firing,
-        State::Reverted => GuardStatus::Reverted,
+        State::RolledBack => GuardStatus::RolledBack,
         State::StoodDown => GuardStatus::StoodDown,
         State::Failed { reason } => GuardStatus::Failed {
             reason: reason.clone(),

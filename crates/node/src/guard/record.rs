@@ -77,13 +77,13 @@ impl Record {
 pub enum State {
     /// It waits for its deadline.
     Armed,
-    /// It reverts the host.
+    /// It rolls back the host.
     Firing,
-    /// It has reverted the host, and seen the proof.
-    Reverted,
+    /// It has rolled back the host, and seen the proof.
+    RolledBack,
     /// The point of no return had been crossed: it has changed nothing.
     StoodDown,
-    /// It could not revert the host.
+    /// It could not roll back the host.
     Failed {
         /// Why.
         reason: String,

@@ -79,7 +79,7 @@ fn text(layout: &Layout, key: &Key, program: &Path) -> String {
     let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
     // Services that the guard starts again must not end with it, hence KillMode.
     format!(
-        "[Unit]\nDescription=Upshift: reverts this host if run {} is lost\n\n\
+        "[Unit]\nDescription=Upshift: rolls this host back if run {} is lost\n\n\
          [Service]\nType=exec\nExecStart={}\nRestart=on-failure\nRestartSec=1\nKillMode=process\n\n\
          [Install]\nWantedBy=multi-user.target\n",
         key.run,

@@ -96,7 +96,7 @@ fn said(command: &Command) -> Result<(ReleaseOutcome, Vec<String>)> {
     let outcome = match finished.ended {
         Ended::Status(0) => ReleaseOutcome::Done,
         Ended::Status(1..=3) => ReleaseOutcome::Refused,
-        Ended::Status(4) => ReleaseOutcome::Reverted,
+        Ended::Status(4) => ReleaseOutcome::RolledBack,
         Ended::Status(_) | Ended::TimedOut | Ended::Flooded => ReleaseOutcome::Failed,
     };
     let lines = lines.map(str::to_owned).filter(|line| !line.is_empty());

@@ -169,7 +169,7 @@ fn install(
         if let Err(error) = run_from_now_on(layout, order, version) {
             lines.push(format!("ERROR: {error}"));
             let outcome = match go_back(layout, order) {
-                Ok(()) => ReleaseOutcome::Reverted,
+                Ok(()) => ReleaseOutcome::RolledBack,
                 Err(error) => {
                     lines.push(format!("ERROR: {error}"));
                     ReleaseOutcome::Failed

@@ -20,7 +20,7 @@ use crate::layout::{Layout, make_directory};
 /// Puts back what was saved under a name, and compares the result with what was saved. Where nothing was saved, nothing is changed.
 pub fn restore(layout: &Layout, run: &str, name: &str) -> Result<Value> {
     let saved = layout.saved(run, name)?;
-    // A guard that fires before anything was copied aside takes the same way back as one that fires later.
+    // A guard that fires before anything was copied aside takes the same rollback as one that fires later.
     let Some(manifest) = read(&saved)? else {
         return Ok(json!({"restored": false}));
     };

@@ -96,10 +96,10 @@ fn request(survey: &Survey<'_>, legs: &[Leg<'_>], refusals: &mut Refusals) {
         return;
     }
     for leg in legs {
-        if let Some(run) = survey.facts.reverted.get(leg.to.as_str()) {
+        if let Some(run) = survey.facts.rolled_back.get(leg.to.as_str()) {
             refusals.add(
-                "reverted-before",
-                format!("the run {run} reached {} and went back from it", leg.to),
+                "rolled-back-before",
+                format!("the run {run} reached {} and rolled back from it", leg.to),
                 format!("find out why with `upshift show {run}`; to try it again, say `--again`"),
             );
         }

@@ -263,7 +263,7 @@ fn escaped(key: &str) -> String {
         .collect()
 }
 
-/// On the way back a server may be down, and then there is nothing to take out of service.
+/// In a rollback a server may be down, and then there is nothing to take out of service.
 fn only_where_running(verbs: &Verbs<'_, '_>, recipes: &mut [(On, Recipe)]) {
     for (_, recipe) in recipes.iter_mut().filter(|(_, recipe)| recipe.balancer.is_none()) {
         let probe = process_probe(verbs.survey.profile);
@@ -273,7 +273,7 @@ fn only_where_running(verbs: &Verbs<'_, '_>, recipes: &mut [(On, Recipe)]) {
     }
 }
 
-/// The way back of a `hot` hop whose profile has no `uninstall`: since the new release was not made permanent, a restart runs
+/// The rollback of a `hot` hop whose profile has no `uninstall`: since the new release was not made permanent, a restart runs
 /// the old one.
 fn restart(verbs: &mut Verbs<'_, '_>) -> [(On, Recipe); 2] {
     let title = &verbs.survey.profile.title;

@@ -1,4 +1,4 @@
-//! The separate, explicit last step: what was kept for going back is removed.
+//! The separate, explicit last step: what was kept for rolling back is removed.
 
 use upshift_model::action::Action;
 use upshift_model::probe::Probe;

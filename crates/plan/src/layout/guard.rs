@@ -1,6 +1,6 @@
 //! The guard: what a server does by itself when no controller renews its lease.
 //!
-//! It is armed before a window disturbs anything, and takes the same way back as a revert, as far as one server can do it alone:
+//! It is armed before a window disturbs anything, and takes the same steps as a rollback, as far as one server can do it alone:
 //! without looking at other servers, and without the steps that depend on an observation.
 
 use upshift_model::Millis;
@@ -13,8 +13,8 @@ use super::verbs::{Verbs, Way};
 use super::window::Arming;
 use crate::types::{NoReturnPlan, NodeIndex, PlanProof, Recipe, StepKind};
 
-/// The recipes that arm the guards of a hop. `slots` is the way back that a server takes alone; with `one_by_one` a server
-/// that serves waits until the others serve, too, before it goes back.
+/// The recipes that arm the guards of a hop. `slots` is the rollback that a server takes alone; with `one_by_one` a server
+/// that serves waits until the others serve, too, before it rolls back.
 pub(super) fn arming(
     verbs: &mut Verbs<'_, '_>,
     slots: &[Slot],
@@ -27,7 +27,7 @@ pub(super) fn arming(
     let (own, for_all) = (actions(verbs, slots, false), actions(verbs, slots, true));
     let waits = if one_by_one { waits(verbs) } else { None };
     let proof = proof(verbs);
-    let mut recipe = |revert: Vec<Action>| {
+    let mut recipe = |rollback: Vec<Action>| {
         let (serving_if, wait_until) = waits.clone().unzip();
         let guard = GuardRecipe {
             scheme: verbs.survey.scheme(),
@@ -42,7 +42,7 @@ pub(super) fn arming(
             stand_down_if: no_return.and_then(|point| point.crossed.observed()).map(check),
             serving_if,
             wait_until,
-            revert,
+            rollback,
             until: until.clone(),
             proof: proof.clone(),
         };
@@ -56,7 +56,7 @@ pub(super) fn arming(
                 armed,
                 "the guard does not stand yet",
             )],
-            // The names in the guard are about the way back.
+            // The names in the guard are about the rollback.
             ..verbs.blank(Way::Back, Slot::Gate, "arm the guard".to_owned())
         };
         verbs.builder.recipe(recipe)
@@ -68,7 +68,7 @@ pub(super) fn arming(
     }
 }
 
-/// The actions of the way back that need no observation; with `once` also those that are done once for the whole cluster.
+/// The actions of the rollback that need no observation; with `once` also those that are done once for the whole cluster.
 fn actions(verbs: &mut Verbs<'_, '_>, slots: &[Slot], once: bool) -> Vec<Action> {
     let mut actions = Vec::new();
     let hot = verbs.leg.edge.strategy == Strategy::Hot;
@@ -76,7 +76,7 @@ fn actions(verbs: &mut Verbs<'_, '_>, slots: &[Slot], once: bool) -> Vec<Action>
         for line in verbs.lines(Way::Back, *slot) {
             let recipe = &verbs.builder.recipes[line.recipe.0 as usize];
             let alone = line.on == On::Each || (once && line.on == On::One);
-            // A hot hop's way back ends where the old version runs, so that conditions of its own are not needed.
+            // A hot hop's rollback ends where the old version runs, so that conditions of its own are not needed.
             let takes = stands_alone(recipe) || (hot && recipe.bindings.is_empty());
             if alone && takes {
                 actions.extend(recipe.action.clone());
@@ -95,7 +95,7 @@ fn runs_old(verbs: &mut Verbs<'_, '_>) -> ProbeCheck {
     }
 }
 
-/// The proofs of the way back that a server can see at itself.
+/// The proofs of the rollback that a server can see at itself.
 fn proof(verbs: &mut Verbs<'_, '_>) -> Vec<ProbeCheck> {
     let mut checks = Vec::new();
     for slot in [Slot::Start, Slot::Rejoin] {
@@ -116,7 +116,7 @@ fn waits(verbs: &mut Verbs<'_, '_>) -> Option<(ProbeCheck, ProbeCheck)> {
     Some((check(&serving), check(&others)))
 }
 
-/// How a server knows that it serves, on either version; `want` would name only the one to go back to.
+/// How a server knows that it serves, on either version; `want` would name only the one to roll back to.
 pub(super) fn serving(verbs: &mut Verbs<'_, '_>) -> Option<PlanProof> {
     let serving = first_seen_alone(verbs, &[Slot::Rejoin, Slot::Recover])?;
     let expect = format!(

@@ -181,7 +181,7 @@ fn no_return(verbs: &mut Verbs<'_, '_>) -> Option<NoReturnPlan> {
     crossed.name = rule.probe.clone();
     Some(NoReturnPlan {
         description: rule.description.clone(),
-        way_back: rule.way_back.clone(),
+        rollback: rule.rollback.clone(),
         window: 0,
         crossed: Crossed::Observed(Box::new(crossed)),
         source: rule.source.clone(),
@@ -194,10 +194,10 @@ fn left_behind(verbs: &Verbs<'_, '_>, resumed: Vec<StepId>) -> NoReturnPlan {
     let (from, to) = (&verbs.leg.from, &verbs.leg.to);
     NoReturnPlan {
         description: format!(
-            "once service is taken up again on {to}, what is written is in the new data directories only; going back to {from} \
+            "once service is taken up again on {to}, what is written is in the new data directories only; rolling back to {from} \
              loses those writes"
         ),
-        way_back: format!(
+        rollback: format!(
             "`upshift abort` points the servers at the data of {from} again, without what was written since"
         ),
         window: 0,

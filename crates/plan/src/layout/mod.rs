@@ -1,7 +1,7 @@
 //! Laying a path out as groups of steps, one file per strategy.
 //!
 //! What all strategies share is in [`verbs`] (which recipes fill a slot), [`defaults`] (the recipes where a profile has none) and
-//! [`window`] (one window, with the way back of every step in it); [`together`] is the window over all servers that `switch` and `rebuild` have.
+//! [`window`] (one window, with the rollback of every step in it); [`together`] is the window over all servers that `switch` and `rebuild` have.
 
 mod balancers;
 mod defaults;
@@ -42,7 +42,7 @@ pub(crate) struct Leg<'a> {
 pub(crate) struct Builder {
     pub recipes: Vec<Recipe>,
     next: u32,
-    /// Gates on the way back, with the recipe that asks only a server that serves.
+    /// Gates in a rollback, with the recipe that asks only a server that serves.
     asking_what_serves: BTreeMap<RecipeIndex, RecipeIndex>,
 }
 

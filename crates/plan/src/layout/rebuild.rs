@@ -1,5 +1,5 @@
 //! `rebuild`: as `switch`, into new and empty data directories, restored from a snapshot. The old directories stay untouched, and
-//! going back is to point at them again.
+//! rolling back is to point at them again.
 
 use upshift_model::profile::Slot;
 
@@ -70,7 +70,7 @@ fn require(verbs: &mut Verbs<'_, '_>) {
             &[Slot::Restore, Slot::Load],
         ),
         (
-            "the way back to the old data directory (`old_data`)",
+            "the rollback to the old data directory (`old_data`)",
             &[Slot::OldData],
         ),
     ];

@@ -23,7 +23,7 @@ const FORWARD: [Slot; 11] = [
     Slot::Undrain,
 ];
 
-/// What a server does to go back alone.
+/// What a server does to roll back alone.
 const ALONE: [Slot; 5] = [
     Slot::Stop,
     Slot::Switch,
@@ -57,7 +57,7 @@ pub(super) fn lay_out(
         .unwrap_or(verbs.survey.profile.soak.between);
     let last = batches.len().saturating_sub(1);
     for (position, nodes) in batches.into_iter().enumerate() {
-        // The last upgraded goes back first, when the ones before it still serve on the new version.
+        // The last upgraded rolls back first, when the ones before it still serve on the new version.
         let offset = slot.times((last - position) as u64);
         result.offsets.extend(nodes.iter().map(|node| (*node, offset)));
         let other = other_than(verbs, &nodes, order);

@@ -14,7 +14,7 @@ use crate::types::{NoReturnPlan, NodeIndex};
 pub(super) struct Slots {
     pub forward: &'static [Slot],
     pub back: &'static [Slot],
-    /// What a server does to go back alone. All guards fire together: no server can wait for another that is down, too.
+    /// What a server does to roll back alone. All guards fire together: no server can wait for another that is down, too.
     pub alone: &'static [Slot],
 }
 
@@ -47,7 +47,7 @@ pub(super) fn lay_out(
     }
 }
 
-/// What of the way forward makes a slot of the way back necessary. `in_service` is the slot that takes up service.
+/// What of the way forward makes a slot of the rollback necessary. `in_service` is the slot that takes up service.
 fn triggers(slot: Slot, in_service: Slot) -> Vec<Slot> {
     match slot {
         Slot::Pause => vec![in_service],

@@ -1,4 +1,4 @@
-//! Which recipes fill a slot, on the way forward and on the way back.
+//! Which recipes fill a slot, on the way forward and in a rollback.
 
 use std::collections::BTreeMap;
 
@@ -119,7 +119,7 @@ impl<'a, 'b> Verbs<'a, 'b> {
     }
 
     fn of_profile(&mut self, way: Way, slot: Slot) -> Vec<(On, Recipe)> {
-        // The way back of a configuration is to put back what was saved; see `defaults`.
+        // The rollback of a configuration is to put back what was saved; see `defaults`.
         if way == Way::Back && matches!(slot, Slot::MigrateConfig | Slot::Save | Slot::BackUp) {
             return Vec::new();
         }

@@ -1,6 +1,6 @@
-//! One window: what is done in it, and the way back of every step.
+//! One window: what is done in it, and the rollback of every step.
 //!
-//! A step of the way back says which steps of the way forward make it necessary ([`crate::Step::undoes`]): a server that never
+//! A step of the rollback says which steps of the way forward make it necessary ([`crate::Step::undoes`]): a server that never
 //! stopped is not started again, and one that was never drained is not touched at all.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,9 +64,9 @@ pub(super) struct WindowLayout<'w, 'a, 'b> {
     /// Steps of the way forward, by slot and server; those done once for the cluster have no server.
     begun: BTreeMap<(Slot, Option<NodeIndex>), Vec<StepId>>,
     forward: Vec<Group>,
-    revert: Vec<Group>,
+    rollback: Vec<Group>,
     gate: Vec<Group>,
-    revert_gate: Vec<Group>,
+    rollback_gate: Vec<Group>,
     rearm: Vec<Group>,
 }
 
@@ -80,7 +80,7 @@ impl<'w, 'a, 'b> WindowLayout<'w, 'a, 'b> {
         arming: Arming,
     ) -> Self {
         let begun = BTreeMap::new();
-        let (forward, revert, gate, revert_gate, rearm) = Default::default();
+        let (forward, rollback, gate, rollback_gate, rearm) = Default::default();
         let mut window = WindowLayout {
             verbs,
             nodes,
@@ -88,9 +88,9 @@ impl<'w, 'a, 'b> WindowLayout<'w, 'a, 'b> {
             other,
             begun,
             forward,
-            revert,
+            rollback,
             gate,
-            revert_gate,
+            rollback_gate,
             rearm,
         };
         let nodes = window.nodes.clone();
@@ -124,7 +124,7 @@ impl<'w, 'a, 'b> WindowLayout<'w, 'a, 'b> {
         let Some(serving) = super::guard::serving(self.verbs) else {
             return;
         };
-        for step in self.revert_gate.iter_mut().flat_map(|group| &mut group.steps) {
+        for step in self.rollback_gate.iter_mut().flat_map(|group| &mut group.steps) {
             if step.node != node {
                 continue;
             }
@@ -177,10 +177,10 @@ impl<'w, 'a, 'b> WindowLayout<'w, 'a, 'b> {
         }
     }
 
-    /// From here on the way back is laid out: first the gate and the guards of a revert after the decision to stay.
+    /// From here on the rollback is laid out: first the gate and the guards of a rollback after the decision to stay.
     pub fn turn(&mut self, arming: Arming) {
         let nodes = self.nodes.clone();
-        self.revert_gate = self.gate_on(Way::Back, &nodes);
+        self.rollback_gate = self.gate_on(Way::Back, &nodes);
         if let [node] = nodes[..] {
             self.ask_only_what_serves(node);
         }
@@ -196,17 +196,17 @@ impl<'w, 'a, 'b> WindowLayout<'w, 'a, 'b> {
             .is_some_and(|((found, _), _)| *found == slot)
     }
 
-    /// The way back of a slot on all servers of the window, needed where one of `triggers` was begun.
+    /// The rollback of a slot on all servers of the window, needed where one of `triggers` was begun.
     pub fn back(&mut self, slot: Slot, triggers: &[Slot]) {
         let nodes = self.nodes.clone();
         self.back_on(slot, triggers, &nodes);
     }
 
-    /// The way back of a slot on some servers of the window.
+    /// The rollback of a slot on some servers of the window.
     pub fn back_on(&mut self, slot: Slot, triggers: &[Slot], nodes: &[NodeIndex]) {
         for line in self.verbs.lines(Way::Back, slot) {
             let group = self.back_line(line, triggers, nodes);
-            self.revert.push(group);
+            self.rollback.push(group);
         }
     }
 
@@ -291,9 +291,9 @@ impl<'w, 'a, 'b> WindowLayout<'w, 'a, 'b> {
             nodes: self.nodes,
             gate: self.gate,
             forward: without_empty(self.forward),
-            revert_gate: self.revert_gate,
+            rollback_gate: self.rollback_gate,
             rearm: self.rearm,
-            revert: without_empty(self.revert),
+            rollback: without_empty(self.rollback),
             limit: timing.limit.unwrap_or(rules.limit),
             soak,
             lease: timing.lease.unwrap_or(rules.lease),

@@ -45,7 +45,7 @@ pub fn markdown(plan: &Plan) -> String {
     }
     lines.extend([String::new(), "## Finalize".to_owned(), String::new()]);
     lines.extend([
-        "When you say so. From then on going back needs a snapshot.".to_owned(),
+        "When you say so. From then on rolling back needs a snapshot.".to_owned(),
         String::new(),
     ]);
     lines.extend(sheet.finalize.iter().map(|note| format!("- {}", escaped(note))));

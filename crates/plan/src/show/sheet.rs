@@ -162,7 +162,7 @@ fn hop_sheet(plan: &Plan, detail: Detail, position: usize, hop: &Hop) -> HopShee
         sections.extend([
             section("Before each window", first, &window.gate),
             section("In each window", first, &window.forward),
-            section("Going back", first, &window.revert),
+            section("Rolling back", first, &window.rollback),
         ]);
     }
     sections.extend([
@@ -182,11 +182,11 @@ fn hop_sheet(plan: &Plan, detail: Detail, position: usize, hop: &Hop) -> HopShee
 fn no_return(hop: &Hop) -> Option<String> {
     let point = hop.no_return.as_ref()?;
     Some(format!(
-        "{}. From window {} on it cannot be kept from happening: an explicit yes is asked for before. Going back \
+        "{}. From window {} on it cannot be kept from happening: an explicit yes is asked for before. Rolling back \
          afterwards: {}",
         capital(&point.description),
         point.window + 1,
-        point.way_back
+        point.rollback
     ))
 }
 
@@ -395,7 +395,7 @@ fn back(plan: &Plan, window: &Window, recipe: &Recipe) -> String {
         other => other,
     };
     let mut titles: Vec<String> = Vec::new();
-    for step in window.revert.iter().flat_map(|group| &group.steps) {
+    for step in window.rollback.iter().flat_map(|group| &group.steps) {
         let undo = plan.recipe(step.recipe);
         let title = in_words(&undo.title, undo);
         if undo.kind == StepKind::Undo(counterpart) && !titles.contains(&title) {
@@ -418,7 +418,7 @@ fn outside(recipe: &Recipe) -> String {
         StepKind::Distribute | StepKind::Unpack => "not in use until switched",
         StepKind::Arm => "disarmed at the end",
         StepKind::Do(Slot::Protect) => "kept",
-        StepKind::Do(Slot::MakePermanent) => "made permanent: going back installs the old release again",
+        StepKind::Do(Slot::MakePermanent) => "made permanent: rolling back installs the old release again",
         StepKind::Do(_) => "runs beside what serves",
     };
     words.to_owned()

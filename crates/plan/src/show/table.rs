@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::sheet::{Detail, Row, Sheet};
 use crate::types::Plan;
 
-/// Columns of the text: what, where, proof, way back, time.
+/// Columns of the text: what, where, proof, rollback, time.
 const WIDTHS: [usize; 5] = [30, 14, 42, 24, 5];
 
 /// The plan as text, with lines of at most 125 characters.
@@ -43,7 +43,7 @@ pub fn table(plan: &Plan, detail: Detail) -> String {
     line(&mut out, "");
     line(
         &mut out,
-        "Finalize, when you say so; from then on going back needs a snapshot",
+        "Finalize, when you say so; from then on rolling back needs a snapshot",
     );
     for note in &sheet.finalize {
         line(&mut out, &format!("    {note}"));

@@ -52,9 +52,9 @@ pub fn groups(plan: &Plan) -> Vec<&Group> {
             for part in [
                 &window.gate,
                 &window.forward,
-                &window.revert_gate,
+                &window.rollback_gate,
                 &window.rearm,
-                &window.revert,
+                &window.rollback,
             ] {
                 all.extend(part);
             }

@@ -114,7 +114,7 @@ fn a_profile_whose_verbs_are_missing_has_not_decided_on_the_store() {
 }
 
 #[test]
-fn on_the_way_back_only_a_server_that_runs_is_drained() {
+fn on_the_rollback_only_a_server_that_runs_is_drained() {
     let plan = planned("1.0.0", "1.1.0");
     let condition = |kind| {
         let drain = recipes(&plan, kind, Slot::Drain);

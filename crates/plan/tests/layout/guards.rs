@@ -33,7 +33,7 @@ fn guards_of_a_rolling_hop_fire_one_after_the_other_last_upgraded_first() {
     assert_eq!(stagger, [60, 30, 0]);
     for guard in &guards {
         assert_eq!(
-            words(&guard.revert),
+            words(&guard.rollback),
             ["stop", "switch", "restore", "start", "command"]
         );
         assert_eq!(guard.lease, Millis::seconds(60));
@@ -50,7 +50,7 @@ fn guards_of_a_rolling_hop_fire_one_after_the_other_last_upgraded_first() {
 
 #[test]
 fn guards_of_one_window_fire_together_and_one_takes_up_service_again() {
-    for (plan, way_back) in [
+    for (plan, rollback) in [
         (
             planned("1.1.0", "2.0.0"),
             ["stop", "switch", "restore", "start"].to_vec(),
@@ -64,11 +64,11 @@ fn guards_of_one_window_fire_together_and_one_takes_up_service_again() {
         for step in &plan.hops[0].windows[0].forward[0].steps {
             let guard = armed(&plan, 0, step);
             assert_eq!((guard.stagger, &guard.wait_until), (Millis::ZERO, &None));
-            let mut expected = way_back.clone();
+            let mut expected = rollback.clone();
             if step.node == first {
                 expected.push("command");
             }
-            assert_eq!(words(&guard.revert), expected);
+            assert_eq!(words(&guard.rollback), expected);
         }
     }
 }
@@ -81,8 +81,8 @@ fn guards_of_a_hot_hop_install_the_old_release() {
     let stagger: Vec<u64> = guards.iter().map(|guard| guard.stagger.0 / 1000).collect();
     assert_eq!(stagger, [60, 30, 0]);
     for guard in guards {
-        let Action::Command(command) = &guard.revert[0] else {
-            panic!("{:?}", guard.revert)
+        let Action::Command(command) = &guard.rollback[0] else {
+            panic!("{:?}", guard.rollback)
         };
         assert_eq!(command.argv, ["ledgerctl", "install", "1.0.0"]);
     }
@@ -94,8 +94,8 @@ fn a_hot_release_without_uninstall_is_left_by_a_restart() {
     profile.verbs.remove(&Slot::Uninstall);
     let request = testing::request("1.0.1", &[]);
     let plan = plan_of(&profile, &testing::facts(3, "1.0.0"), &request).unwrap();
-    let revert = &plan.hops[0].windows[0].revert;
-    let titles: Vec<&str> = revert
+    let rollback = &plan.hops[0].windows[0].rollback;
+    let titles: Vec<&str> = rollback
         .iter()
         .map(|group| recipe(&plan, &group.steps[0]).title.as_str())
         .collect();
@@ -106,9 +106,9 @@ fn a_hot_release_without_uninstall_is_left_by_a_restart() {
             "start Ledger 1.0.0 again"
         ]
     );
-    assert_eq!(revert.len(), 3 * 2 + 1);
+    assert_eq!(rollback.len(), 3 * 2 + 1);
     let guard = armed(&plan, 0, &plan.hops[0].windows[0].forward[0].steps[0]);
-    assert_eq!(words(&guard.revert), ["stop", "start"]);
+    assert_eq!(words(&guard.rollback), ["stop", "start"]);
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_guard_uses_nothing_that_must_be_observed_first() {
         let guard = armed(&plan, 0, &plan.hops[0].windows[0].forward[0].steps[0]);
         assert!(!serde_json::to_string(&guard).unwrap().contains("conditional"));
         assert_eq!(
-            words(&guard.revert),
+            words(&guard.rollback),
             ["stop", "switch", "restore", "start", "command"]
         );
         assert!(guard.serving_if.is_some() && guard.wait_until.is_some());

@@ -53,7 +53,7 @@ fn what_a_host_has_already_needs_no_disk_and_no_sending() {
 }
 
 #[test]
-fn the_running_release_is_unpacked_where_a_revert_would_miss_it() {
+fn the_running_release_is_unpacked_where_a_rollback_would_miss_it() {
     let mut facts = testing::facts(3, "1.0.0");
     facts.nodes.get_mut("n00002").unwrap().host.releases.clear();
     let request = testing::request("1.1.0", &["1.0.0"]);

@@ -159,12 +159,12 @@ fn clocks_that_disagree_are_worth_a_warning() {
 }
 
 #[test]
-fn a_version_that_was_reverted_is_tried_again_only_when_asked() {
+fn a_version_that_was_rolled_back_is_tried_again_only_when_asked() {
     let mut facts = testing::facts(3, "1.0.0");
-    facts.reverted.insert("1.1.0".to_owned(), "run-7".to_owned());
+    facts.rolled_back.insert("1.1.0".to_owned(), "run-7".to_owned());
     let mut request = testing::request("1.1.0", &[]);
     let attempt = |request: &Request| plan_of(&testing::profile(), &facts, request);
-    assert_eq!(attempt(&request).unwrap_err()[0].code, "reverted-before");
+    assert_eq!(attempt(&request).unwrap_err()[0].code, "rolled-back-before");
     request.again = true;
     assert!(attempt(&request).is_ok());
 }

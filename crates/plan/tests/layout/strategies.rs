@@ -1,4 +1,4 @@
-//! Each strategy: its slots in order, and the way back of each.
+//! Each strategy: its slots in order, and the rollback of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +30,7 @@ fn each_strategy_has_its_slots_in_order() {
     let [hot, rolling, switch, rebuild] = all();
     let window = |plan: &Plan| plan.hops[0].windows[0].clone();
     let forward = |plan: &Plan| slots(plan, &window(plan).forward);
-    let back = |plan: &Plan| slots(plan, &window(plan).revert);
+    let back = |plan: &Plan| slots(plan, &window(plan).rollback);
     assert_eq!(hot.hops[0].strategy, Strategy::Hot);
     assert_eq!(forward(&hot), [Gate, Install, Install, Install, Verify]);
     assert_eq!(back(&hot), [Uninstall, Uninstall, Uninstall, Verify]);
@@ -100,12 +100,12 @@ fn each_strategy_has_its_slots_in_order() {
 }
 
 #[test]
-fn every_step_that_changes_something_has_its_way_back() {
+fn every_step_that_changes_something_has_its_rollback() {
     /// What needs none: guards are disarmed, any server may lead, copies are removed by finalize.
     const NONE_NEEDED: [Slot; 4] = [Slot::HandOver, Slot::Save, Slot::BackUp, Slot::FinalSnapshot];
     for plan in all() {
         for window in plan.hops.iter().flat_map(|hop| &hop.windows) {
-            let undone: BTreeSet<StepId> = steps(&window.revert)
+            let undone: BTreeSet<StepId> = steps(&window.rollback)
                 .flat_map(|step| &step.undoes)
                 .copied()
                 .collect();
@@ -121,12 +121,12 @@ fn every_step_that_changes_something_has_its_way_back() {
 }
 
 #[test]
-fn every_step_on_the_way_back_says_what_makes_it_necessary() {
+fn every_step_on_the_rollback_says_what_makes_it_necessary() {
     for plan in all() {
         for window in plan.hops.iter().flat_map(|hop| &hop.windows) {
             let forward: BTreeMap<StepId, &Step> =
                 steps(&window.forward).map(|step| (step.id, step)).collect();
-            for step in steps(&window.revert) {
+            for step in steps(&window.rollback) {
                 assert!(!step.undoes.is_empty());
                 for undone in &step.undoes {
                     assert!(forward.contains_key(undone), "a step of another window is undone");
@@ -134,7 +134,12 @@ fn every_step_on_the_way_back_says_what_makes_it_necessary() {
                     assert!(!arm && *undone < step.id);
                 }
             }
-            let others = [&window.gate, &window.forward, &window.revert_gate, &window.rearm];
+            let others = [
+                &window.gate,
+                &window.forward,
+                &window.rollback_gate,
+                &window.rearm,
+            ];
             assert!(
                 others
                     .iter()
@@ -144,10 +149,10 @@ fn every_step_on_the_way_back_says_what_makes_it_necessary() {
     }
 }
 
-/// The slots whose steps make a way back necessary, for a slot of the way back on one server of the window.
+/// The slots whose steps make a rollback necessary, for a slot of the rollback on one server of the window.
 fn undone_slots(plan: &Plan, window: &Window, slot: Slot) -> BTreeSet<Slot> {
     let forward: BTreeMap<StepId, &Step> = steps(&window.forward).map(|step| (step.id, step)).collect();
-    steps(&window.revert)
+    steps(&window.rollback)
         .filter(|step| recipe(plan, step).kind == StepKind::Undo(slot))
         .flat_map(|step| &step.undoes)
         .map(|id| match recipe(plan, forward[id]).kind {
@@ -182,11 +187,11 @@ fn a_server_that_never_stopped_is_not_started_again() {
 }
 
 #[test]
-fn the_way_back_leads_to_the_old_version() {
+fn the_rollback_leads_to_the_old_version() {
     for plan in all() {
         let (from, to) = (plan.hops[0].from.clone(), plan.hops[0].to.clone());
         for window in plan.hops.iter().flat_map(|hop| &hop.windows) {
-            for step in steps(&window.revert).chain(steps(&window.revert_gate)) {
+            for step in steps(&window.rollback).chain(steps(&window.rollback_gate)) {
                 let recipe = recipe(&plan, step);
                 assert!(matches!(recipe.kind, StepKind::Undo(_)));
                 assert_eq!((&recipe.from, &recipe.to, &recipe.want), (&from, &to, &from));

@@ -7,13 +7,13 @@ use upshift_model::profile::{At, Slot};
 use upshift_plan::StepKind;
 use upshift_run::{OperatorCommand, Outcome};
 
-use crate::puppet::{BACK, Builder, FORWARD, Puppet, held, proof, reverted, seconds, without};
+use crate::puppet::{BACK, Builder, FORWARD, Puppet, held, proof, rolled_back, seconds, without};
 
 #[test]
-fn a_bad_second_host_is_reverted_first_then_the_first_one_and_the_third_is_never_touched() {
+fn a_bad_second_host_is_rolled_back_first_then_the_first_one_and_the_third_is_never_touched() {
     let mut puppet = without(Builder::rolling(), "recovered@h2");
     puppet.start().run();
-    let reason = reverted(&puppet);
+    let reason = rolled_back(&puppet);
     assert!(
         reason.contains("h2") && reason.contains("waiting for recovered"),
         "{reason}"
@@ -44,7 +44,7 @@ fn only_what_was_begun_is_undone() {
         })
     });
     puppet.start().run();
-    reverted(&puppet);
+    rolled_back(&puppet);
     assert_eq!(
         puppet.orders_to("h1"),
         ["unpack", "arm guard", "drain", "undrain"]
@@ -61,7 +61,7 @@ fn a_server_that_nobody_answers_for_is_brought_back_without_waiting_for_the_othe
     let windows = &mut plan.plan.hops[0].windows;
     for step in windows
         .iter_mut()
-        .flat_map(|window| &mut window.revert_gate)
+        .flat_map(|window| &mut window.rollback_gate)
         .flat_map(|group| &mut group.steps)
     {
         step.recipe = gate;
@@ -75,14 +75,14 @@ fn a_server_that_nobody_answers_for_is_brought_back_without_waiting_for_the_othe
         })
     });
     puppet.start().run();
-    assert!(reverted(&puppet).contains("h2"));
+    assert!(rolled_back(&puppet).contains("h2"));
     assert_eq!(puppet.orders_to("h1"), [&FORWARD[..], &BACK[..]].concat());
     let looks = puppet.asked.iter().filter(|(probe, _)| probe == "serves@h1");
     assert_eq!(looks.count(), 5, "one look alone may have been a blip");
 }
 
 #[test]
-fn a_lasting_fault_while_soaking_reverts_and_a_blip_does_not() {
+fn a_lasting_fault_while_soaking_rolls_back_and_a_blip_does_not() {
     for (length, good) in [(3, true), (30, false)] {
         let mut puppet = Puppet::new(Builder::rolling().plan);
         puppet.on_probe = Box::new(move |probe, now| {
@@ -93,7 +93,7 @@ fn a_lasting_fault_while_soaking_reverts_and_a_blip_does_not() {
         if good {
             assert_eq!(puppet.outcome(), Outcome::Upgraded);
         } else {
-            let reason = reverted(&puppet);
+            let reason = rolled_back(&puppet);
             assert!(reason.contains("while watching: waiting for watched"), "{reason}");
             let rearmed = puppet
                 .orders_to("h1")
@@ -106,7 +106,7 @@ fn a_lasting_fault_while_soaking_reverts_and_a_blip_does_not() {
 }
 
 #[test]
-fn a_window_that_is_open_too_long_is_reverted() {
+fn a_window_that_is_open_too_long_is_rolled_back() {
     let mut plan = Builder::rolling();
     plan.recipe_mut("recover").within = seconds(1000);
     let mut puppet = without(plan, "recovered@h1");
@@ -114,7 +114,7 @@ fn a_window_that_is_open_too_long_is_reverted() {
     assert!(puppet.state.going_back() && puppet.state.outcome().is_none());
     assert_eq!((puppet.now, puppet.state.now()), (seconds(300), seconds(300)));
     puppet.run();
-    let reason = reverted(&puppet);
+    let reason = rolled_back(&puppet);
     assert!(
         reason.contains("open for 300.0 s, longer than it may be")
             && reason.contains("waiting for recovered"),
@@ -123,7 +123,7 @@ fn a_window_that_is_open_too_long_is_reverted() {
 }
 
 #[test]
-fn a_way_back_that_is_stuck_holds_and_never_loops() {
+fn a_rollback_that_is_stuck_holds_and_never_loops() {
     let mut puppet = Puppet::new(Builder::rolling().plan);
     puppet.on_probe = Box::new(|probe, _| {
         Some(Ok(
@@ -133,7 +133,7 @@ fn a_way_back_that_is_stuck_holds_and_never_loops() {
     puppet.start().run();
     let reason = held(&puppet);
     assert!(
-        reason.contains("the way back is stuck") && reason.contains("h2"),
+        reason.contains("the rollback is stuck") && reason.contains("h2"),
         "{reason}"
     );
     let tries = puppet
@@ -144,7 +144,7 @@ fn a_way_back_that_is_stuck_holds_and_never_loops() {
     assert_eq!(tries, 1);
     puppet.on_probe = Box::new(|_, _| Some(Ok(json!({"ok": true}))));
     puppet.operator(OperatorCommand::Resume).run();
-    reverted(&puppet);
+    rolled_back(&puppet);
     assert!(puppet.orders_to("h1").ends_with(&BACK));
 }
 
@@ -170,12 +170,12 @@ fn a_cluster_that_serves_nobody_any_more_is_taken_back_at_once_when_an_operator_
     assert!(
         remedies
             .iter()
-            .any(|remedy| remedy.contains("`upshift revert --all-at-once`")),
+            .any(|remedy| remedy.contains("`upshift rollback --all-at-once`")),
         "{remedies:?}"
     );
     let before = puppet.orders.len();
-    puppet.operator(OperatorCommand::RevertAllAtOnce).run();
-    reverted(&puppet);
+    puppet.operator(OperatorCommand::RollbackAllAtOnce).run();
+    rolled_back(&puppet);
     let orders: Vec<(&str, &str)> = puppet.orders[before..]
         .iter()
         .filter(|(_, title, _)| BACK.contains(&title.as_str()))
@@ -189,7 +189,7 @@ fn a_cluster_that_serves_nobody_any_more_is_taken_back_at_once_when_an_operator_
 }
 
 #[test]
-fn who_waits_for_nobody_is_not_told_to_go_back_at_once() {
+fn who_waits_for_nobody_is_not_told_to_roll_back_at_once() {
     // One server alone is left to be taken back.
     let mut plan = Builder::rolling();
     plan.plan.hops[0].windows.truncate(1);
@@ -210,7 +210,7 @@ fn who_waits_for_nobody_is_not_told_to_go_back_at_once() {
     // What is stuck although it waits for nobody is not mended by asking for it once more.
     let mut puppet = all_fail_while_watched();
     puppet.on_probe = Box::new(|probe, _| Some(Ok(json!({"ok": probe != "switch back@h2"}))));
-    puppet.operator(OperatorCommand::RevertAllAtOnce).run();
+    puppet.operator(OperatorCommand::RollbackAllAtOnce).run();
     let Outcome::Held { remedies, .. } = puppet.outcome() else {
         panic!("{:?}", puppet.outcome());
     };
@@ -221,7 +221,7 @@ fn who_waits_for_nobody_is_not_told_to_go_back_at_once() {
 }
 
 #[test]
-fn all_at_once_is_for_a_way_back_that_is_stuck() {
+fn all_at_once_is_for_a_rollback_that_is_stuck() {
     let switches = |puppet: &Puppet| -> Vec<(String, String)> {
         let orders = puppet.orders.iter();
         orders
@@ -242,15 +242,15 @@ fn all_at_once_is_for_a_way_back_that_is_stuck() {
     let mut puppet = Puppet::new(plan());
     puppet.start().run();
     assert_eq!(puppet.outcome(), Outcome::Upgraded);
-    puppet.operator(OperatorCommand::RevertAllAtOnce).run();
-    reverted(&puppet);
+    puppet.operator(OperatorCommand::RollbackAllAtOnce).run();
+    rolled_back(&puppet);
     one_by_one(&puppet);
-    // Said while the way back goes on by itself, it changes nothing, and is not kept for later.
+    // Said while the rollback goes on by itself, it changes nothing, and is not kept for later.
     let mut puppet = Puppet::new(plan());
     puppet.start().run();
-    puppet.operator(OperatorCommand::Revert);
+    puppet.operator(OperatorCommand::Rollback);
     puppet.until(|puppet| switches(puppet).len() == 1);
-    puppet.operator(OperatorCommand::RevertAllAtOnce).run();
-    reverted(&puppet);
+    puppet.operator(OperatorCommand::RollbackAllAtOnce).run();
+    rolled_back(&puppet);
     one_by_one(&puppet);
 }

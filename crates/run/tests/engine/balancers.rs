@@ -34,7 +34,7 @@ fn what_is_done_on_a_load_balancer_is_ordered_and_observed_there() {
 
 #[test]
 fn a_wait_that_the_run_may_go_on_without_ends_with_its_time() {
-    for (otherwise, outcome) in [(Otherwise::GoOn, "upgraded"), (Otherwise::Fail, "reverted")] {
+    for (otherwise, outcome) in [(Otherwise::GoOn, "upgraded"), (Otherwise::Fail, "rolled back")] {
         let mut builder = Builder::rolling();
         let drain = builder.recipe_mut("drain");
         drain.action = None;
@@ -57,8 +57,8 @@ fn a_wait_that_the_run_may_go_on_without_ends_with_its_time() {
                     waits.clone().count() == 3 && waits.clone().all(|time| time.stage == "went on without")
                 );
             }
-            Outcome::Reverted { reason, .. } => {
-                assert_eq!(outcome, "reverted");
+            Outcome::RolledBack { reason, .. } => {
+                assert_eq!(outcome, "rolled back");
                 assert!(reason.contains("everybody has left"), "{reason}");
             }
             other => panic!("{other:?}"),

@@ -4,7 +4,7 @@ use serde_json::Value;
 use upshift_model::action::{GuardStatus, Report};
 use upshift_run::{EventKind, Outcome};
 
-use crate::puppet::{Builder, FORWARD, Puppet, reverted, seconds};
+use crate::puppet::{Builder, FORWARD, Puppet, rolled_back, seconds};
 
 #[test]
 fn a_controller_that_dies_anywhere_is_resumed_without_doing_anything_twice() {
@@ -116,7 +116,7 @@ fn a_new_controller_asks_the_guards_before_it_goes_on() {
             .all(|(_, title, _)| title == "drain"),
         "nothing new before the guards answer"
     );
-    puppet.on_guard = Box::new(|_, _| Some(GuardStatus::Reverted));
+    puppet.on_guard = Box::new(|_, _| Some(GuardStatus::RolledBack));
     puppet.run();
-    reverted(&puppet);
+    rolled_back(&puppet);
 }

@@ -4,7 +4,7 @@ use upshift_model::action::Report;
 use upshift_plan::NodeIndex;
 use upshift_run::{Decision, Direction, OperatorCommand, Outcome};
 
-use crate::puppet::{Builder, FORWARD, Puppet, reverted, seconds, without};
+use crate::puppet::{Builder, FORWARD, Puppet, rolled_back, seconds, without};
 
 #[test]
 fn a_good_run_goes_host_by_host_and_disarms_every_guard_after_the_decision() {
@@ -36,7 +36,7 @@ fn a_good_run_goes_host_by_host_and_disarms_every_guard_after_the_decision() {
 fn sequences_grow_and_orders_say_where_they_lead() {
     let mut puppet = without(Builder::rolling(), "recovered@h2");
     puppet.start().run();
-    reverted(&puppet);
+    rolled_back(&puppet);
     assert!(puppet.sent.is_sorted_by(|a, b| a.sequence < b.sequence));
     let back = puppet
         .sent
@@ -112,7 +112,7 @@ fn preparing_alone_touches_nothing_that_runs() {
     assert_eq!(
         puppet.outcome(),
         Outcome::Prepared,
-        "there is nothing to go back from"
+        "there is nothing to roll back from"
     );
 }
 

@@ -5,7 +5,7 @@ use upshift_model::action::{GuardStatus, Report};
 use upshift_plan::NodeIndex;
 use upshift_run::OperatorCommand;
 
-use crate::puppet::{BACK, Builder, Puppet, held, reverted, seconds, without};
+use crate::puppet::{BACK, Builder, Puppet, held, rolled_back, seconds, without};
 
 #[test]
 fn guards_are_renewed_three_times_a_lease() {
@@ -19,7 +19,7 @@ fn a_guard_that_fired_takes_the_whole_hop_back() {
     let mut puppet = without(Builder::rolling(), "recovered@h2");
     puppet.on_guard = Box::new(|host, _| {
         Some(if host == "h1" {
-            GuardStatus::Reverted
+            GuardStatus::RolledBack
         } else {
             GuardStatus::Armed {
                 remaining: seconds(90),
@@ -27,13 +27,13 @@ fn a_guard_that_fired_takes_the_whole_hop_back() {
         })
     });
     puppet.start().run();
-    assert!(reverted(&puppet).contains("guard of h1 has fired"));
+    assert!(rolled_back(&puppet).contains("guard of h1 has fired"));
     assert!(puppet.orders_to("h1").ends_with(&BACK) && puppet.orders_to("h2").ends_with(&BACK));
 }
 
 /// The host may be busy with its guard, which does the same.
 #[test]
-fn a_way_back_waits_until_the_hosts_own_guard_would_have_gone_it() {
+fn a_rollback_waits_until_the_hosts_own_guard_would_have_gone_it() {
     let mut puppet = Puppet::new(Builder::rolling().plan);
     puppet.on_order =
         Box::new(|_, title| (title != "stop back").then_some(Report::Done { output: Value::Null }));
@@ -41,7 +41,7 @@ fn a_way_back_waits_until_the_hosts_own_guard_would_have_gone_it() {
         .start()
         .until(|puppet| puppet.orders_to("h1").contains(&"stop"));
     puppet.operator(OperatorCommand::Abort).run();
-    assert!(held(&puppet).contains("the way back is stuck"));
+    assert!(held(&puppet).contains("the rollback is stuck"));
     let given_up = puppet
         .state
         .times()
@@ -65,7 +65,7 @@ fn a_host_that_says_its_guard_fired_takes_no_order_forward() {
         })
     });
     puppet.start().run();
-    assert!(reverted(&puppet).contains("guard of h1 has fired"));
+    assert!(rolled_back(&puppet).contains("guard of h1 has fired"));
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_host_that_is_silent_past_its_guards_deadline_counts_as_gone_back() {
     puppet.start().until(|puppet| puppet.state.going_back());
     assert_eq!(puppet.now, seconds(90));
     puppet.run();
-    assert!(reverted(&puppet).contains("past its guard's deadline"));
+    assert!(rolled_back(&puppet).contains("past its guard's deadline"));
 }
 
 #[test]
@@ -92,13 +92,13 @@ fn a_guard_that_fires_between_decision_and_disarming_takes_everything_back() {
     let mut puppet = Puppet::new(Builder::rolling().plan);
     puppet.on_disarm = Box::new(|host, _| {
         Some(if host == "h2" {
-            GuardStatus::Reverted
+            GuardStatus::RolledBack
         } else {
             GuardStatus::Disarmed
         })
     });
     puppet.start().run();
-    assert!(reverted(&puppet).contains("h2 fired before it was disarmed"));
+    assert!(rolled_back(&puppet).contains("h2 fired before it was disarmed"));
     assert_eq!(puppet.decisions.len(), 2);
     for host in ["h1", "h2", "h3"] {
         assert!(puppet.orders_to(host).ends_with(&BACK), "{host}");
@@ -126,7 +126,7 @@ fn a_host_that_is_lost_after_the_decision_is_in_doubt_and_an_operator_is_asked()
 
 /// The disk of the host may be full, and nothing was done there that a guard would have to take back.
 #[test]
-fn a_guard_that_cannot_be_armed_does_not_bar_the_way_back() {
+fn a_guard_that_cannot_be_armed_does_not_bar_the_rollback() {
     let mut puppet = Puppet::new(Builder::rolling().plan);
     puppet.on_order = Box::new(|order, title| {
         Some(if order.node == NodeIndex(1) && title == "arm guard" {
@@ -138,7 +138,7 @@ fn a_guard_that_cannot_be_armed_does_not_bar_the_way_back() {
         })
     });
     puppet.start().run();
-    assert!(reverted(&puppet).contains("no space left"));
+    assert!(rolled_back(&puppet).contains("no space left"));
     assert!(puppet.orders_to("h1").ends_with(&BACK));
     assert_eq!(
         puppet.orders_to("h2"),

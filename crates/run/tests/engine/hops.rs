@@ -88,21 +88,21 @@ fn a_fault_in_the_second_hop_takes_that_hop_back_and_no_other() {
     puppet.on_probe = Box::new(|probe, _| Some(Ok(json!({"ok": probe != "recovered@h2"}))));
     puppet.run();
     match puppet.outcome() {
-        Outcome::Reverted { to, reason } => {
+        Outcome::RolledBack { to, reason } => {
             assert_eq!(to, "2.0.0");
             assert!(reason.contains("h2"), "{reason}");
         }
-        other => panic!("not reverted: {other:?}"),
+        other => panic!("not rolled back: {other:?}"),
     }
     assert_eq!(HOSTS.map(|host| times_back(&puppet, host)), [1, 1, 0]);
     expect_all(&puppet, "2.0.0");
 }
 
 #[test]
-fn an_upgrade_over_two_hops_is_reverted_hop_by_hop() {
+fn an_upgrade_over_two_hops_is_rolled_back_hop_by_hop() {
     let mut puppet = upgraded(two_hops().plan);
-    puppet.operator(OperatorCommand::Revert).run();
-    assert!(matches!(puppet.outcome(), Outcome::Reverted { to, .. } if to == "1.0.0"));
+    puppet.operator(OperatorCommand::Rollback).run();
+    assert!(matches!(puppet.outcome(), Outcome::RolledBack { to, .. } if to == "1.0.0"));
     assert_eq!(HOSTS.map(|host| times_back(&puppet, host)), [2, 2, 2]);
     expect_all(&puppet, "1.0.0");
 }

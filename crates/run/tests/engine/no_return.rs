@@ -5,7 +5,7 @@ use upshift_model::probe::ProbeFailure;
 use upshift_plan::Crossed;
 use upshift_run::{OperatorCommand, Outcome};
 
-use crate::puppet::{BACK, Builder, Puppet, held, reverted, without};
+use crate::puppet::{BACK, Builder, Puppet, held, rolled_back, without};
 
 #[test]
 fn the_point_of_no_return_needs_a_yes_before_any_window() {
@@ -72,19 +72,19 @@ fn before_the_window_that_crosses_it_nobody_asks() {
         Some(Ok(json!({"ok": probe != "recovered@h2"})))
     });
     puppet.start().run();
-    reverted(&puppet);
+    rolled_back(&puppet);
     assert_eq!(asked.get(), 0);
 }
 
 #[test]
-fn as_long_as_it_is_seen_that_it_was_not_crossed_everything_goes_back_at_once() {
+fn as_long_as_it_is_seen_that_it_was_not_crossed_everything_rolls_back_at_once() {
     let mut plan = Builder::rolling().no_return();
     plan.plan.request.accept_no_return = true;
     let mut puppet = without(plan, "recovered@h3");
     puppet.start().until(|puppet| puppet.state.going_back());
     let failed = puppet.now;
     puppet.run();
-    reverted(&puppet);
+    rolled_back(&puppet);
     assert!(puppet.orders_to("h3").ends_with(&BACK) && puppet.orders_to("h1").ends_with(&BACK));
     assert_eq!(puppet.now, failed, "one look at who can tell, and no waiting");
 }
@@ -124,7 +124,7 @@ fn marked_by_a_step() -> Builder {
 }
 
 #[test]
-fn past_a_step_that_marks_it_only_an_operator_who_was_told_goes_back() {
+fn past_a_step_that_marks_it_only_an_operator_who_was_told_rolls_back() {
     let mut puppet = without(marked_by_a_step(), "recovered@h3");
     puppet.start().run();
     let reason = held(&puppet);
@@ -139,13 +139,13 @@ fn past_a_step_that_marks_it_only_an_operator_who_was_told_goes_back() {
             .all(|(_, title, _)| !BACK.contains(&title.as_str()))
     );
     puppet.operator(OperatorCommand::Abort).run();
-    assert!(reverted(&puppet).contains("ada asked"));
+    assert!(rolled_back(&puppet).contains("ada asked"));
     assert!(puppet.orders_to("h3").ends_with(&BACK) && puppet.orders_to("h1").ends_with(&BACK));
 
     let mut puppet = Puppet::new(marked_by_a_step().plan);
     puppet.start().run();
     assert_eq!(puppet.outcome(), Outcome::Upgraded);
-    puppet.operator(OperatorCommand::Revert).run();
+    puppet.operator(OperatorCommand::Rollback).run();
     held(&puppet);
     puppet.operator(OperatorCommand::Resume).run();
     assert_eq!(puppet.outcome(), Outcome::Upgraded, "resuming leaves it as it is");
@@ -155,5 +155,5 @@ fn past_a_step_that_marks_it_only_an_operator_who_was_told_goes_back() {
 fn before_the_step_that_marks_it_a_failure_is_taken_back() {
     let mut puppet = without(marked_by_a_step(), "stop@h3");
     puppet.start().run();
-    assert!(reverted(&puppet).contains("h3"));
+    assert!(rolled_back(&puppet).contains("h3"));
 }

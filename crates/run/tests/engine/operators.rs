@@ -1,10 +1,10 @@
-//! What operators say: pause, resume, abort, revert, finalize.
+//! What operators say: pause, resume, abort, rollback, finalize.
 
 use serde_json::{Value, json};
 use upshift_model::action::Report;
 use upshift_run::{EventKind, OperatorCommand, Outcome, Pause};
 
-use crate::puppet::{BACK, Builder, FORWARD, Puppet, held, reverted, seconds, without};
+use crate::puppet::{BACK, Builder, FORWARD, Puppet, held, rolled_back, seconds, without};
 
 #[test]
 fn a_pause_never_takes_hold_inside_a_window() {
@@ -41,14 +41,14 @@ fn a_pause_lets_what_was_begun_be_finished() {
 }
 
 #[test]
-fn what_is_under_way_when_an_operator_goes_back_is_given_up() {
+fn what_is_under_way_when_an_operator_rolls_back_is_given_up() {
     let mut puppet = Puppet::new(Builder::rolling().plan);
     puppet.on_order = Box::new(|_, title| (title != "stop").then_some(Report::Done { output: Value::Null }));
     puppet
         .start()
         .until(|puppet| puppet.orders_to("h1").contains(&"stop"));
     puppet.operator(OperatorCommand::Abort).run();
-    reverted(&puppet);
+    rolled_back(&puppet);
     let times = puppet.state.times();
     let stop = times
         .iter()
@@ -75,13 +75,13 @@ fn what_is_under_way_when_an_operator_goes_back_is_given_up() {
 }
 
 #[test]
-fn abort_goes_back_from_inside_a_window_and_refuses_where_nothing_was_changed() {
+fn abort_rolls_back_from_inside_a_window_and_refuses_where_nothing_was_changed() {
     let mut puppet = Puppet::new(Builder::rolling().plan);
     puppet
         .start()
         .until(|puppet| puppet.orders_to("h2").contains(&"stop"));
     puppet.operator(OperatorCommand::Abort).run();
-    assert!(reverted(&puppet).contains("ada asked"));
+    assert!(rolled_back(&puppet).contains("ada asked"));
     assert!(puppet.orders_to("h1").ends_with(&BACK));
     assert!(
         puppet.orders_to("h2").ends_with(&["stop back", "undrain"]),
@@ -115,21 +115,21 @@ fn between_windows_a_cluster_that_cannot_bear_the_next_one_holds() {
 }
 
 #[test]
-fn a_hold_can_be_ended_by_going_back() {
+fn a_hold_can_be_ended_by_rolling_back() {
     let mut puppet = without(Builder::rolling(), "settled@h2");
     puppet.start().run();
     held(&puppet);
     puppet.operator(OperatorCommand::Abort).run();
-    reverted(&puppet);
+    rolled_back(&puppet);
     assert!(puppet.orders_to("h1").ends_with(&BACK));
 }
 
 #[test]
-fn a_finished_run_can_be_reverted_until_it_is_finalized() {
+fn a_finished_run_can_be_rolled_back_until_it_is_finalized() {
     let mut puppet = Puppet::new(Builder::rolling().plan);
     puppet.start().run();
-    puppet.operator(OperatorCommand::Revert).run();
-    reverted(&puppet);
+    puppet.operator(OperatorCommand::Rollback).run();
+    rolled_back(&puppet);
     for host in ["h1", "h2", "h3"] {
         assert!(puppet.orders_to(host).ends_with(&BACK), "{host}");
     }
@@ -139,6 +139,6 @@ fn a_finished_run_can_be_reverted_until_it_is_finalized() {
     puppet.operator(OperatorCommand::Finalize).run();
     assert_eq!(puppet.outcome(), Outcome::Finalized);
     assert!(puppet.orders_to("h1").ends_with(&["clean"]));
-    puppet.operator(OperatorCommand::Revert).run();
+    puppet.operator(OperatorCommand::Rollback).run();
     assert_eq!(puppet.outcome(), Outcome::Finalized, "finalized is final");
 }

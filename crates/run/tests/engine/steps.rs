@@ -8,7 +8,7 @@ use upshift_model::profile::At;
 use upshift_plan::StepId;
 use upshift_run::{EventKind, Outcome};
 
-use crate::puppet::{Builder, Puppet, proof, reverted, seconds, without};
+use crate::puppet::{Builder, Puppet, proof, rolled_back, seconds, without};
 
 #[test]
 fn failures_that_may_pass_are_tried_again_with_growing_pauses() {
@@ -38,7 +38,7 @@ fn failures_that_may_pass_are_tried_again_with_growing_pauses() {
 }
 
 #[test]
-fn after_the_last_attempt_the_window_is_reverted() {
+fn after_the_last_attempt_the_window_is_rolled_back() {
     let mut puppet = Puppet::new(Builder::rolling().plan);
     puppet.on_order = Box::new(|_, title| {
         Some(match title {
@@ -49,7 +49,7 @@ fn after_the_last_attempt_the_window_is_reverted() {
         })
     });
     puppet.start().run();
-    assert!(reverted(&puppet).contains("busy"));
+    assert!(rolled_back(&puppet).contains("busy"));
     assert_eq!(
         puppet
             .orders_to("h1")
@@ -64,7 +64,7 @@ fn after_the_last_attempt_the_window_is_reverted() {
 fn exit_zero_is_not_believed() {
     let mut puppet = without(Builder::rolling(), "stop@h1");
     puppet.start().run();
-    assert!(reverted(&puppet).contains("waiting for stop"));
+    assert!(rolled_back(&puppet).contains("waiting for stop"));
     assert!(!puppet.orders_to("h1").contains(&"switch"));
     assert_eq!(puppet.now, seconds(60), "its time is the step's deadline");
 }
@@ -186,7 +186,7 @@ fn a_condition_that_cannot_be_seen_is_not_skipped() {
         })
     });
     puppet.start().run();
-    assert!(reverted(&puppet).contains("broken"));
+    assert!(rolled_back(&puppet).contains("broken"));
 }
 
 #[test]

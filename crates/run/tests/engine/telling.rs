@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use upshift_model::action::Report;
 use upshift_run::{OperatorCommand, Pause};
 
-use crate::puppet::{Builder, Puppet, reverted, seconds, without};
+use crate::puppet::{Builder, Puppet, rolled_back, seconds, without};
 
 /// The phases that a run goes through, each once in a row.
 fn phases(puppet: &mut Puppet) -> Vec<String> {
@@ -41,9 +41,9 @@ fn every_phase_has_a_name() {
     assert_eq!(
         phases(&mut puppet)[5..],
         [
-            "going back: window 2 of 3 (1.0.0 → 2.0.0)",
-            "going back: before window 1 of 3 (1.0.0 → 2.0.0)",
-            "going back: window 1 of 3 (1.0.0 → 2.0.0)",
+            "rolling back: window 2 of 3 (1.0.0 → 2.0.0)",
+            "rolling back: before window 1 of 3 (1.0.0 → 2.0.0)",
+            "rolling back: window 1 of 3 (1.0.0 → 2.0.0)",
         ]
     );
 }
@@ -109,12 +109,12 @@ fn a_step_of_which_nothing_was_seen_says_so() {
     let mut puppet = Puppet::new(plan.plan);
     puppet.on_probe = Box::new(|probe, _| (probe != "recovered@h1").then(|| Ok(json!({"ok": true}))));
     puppet.start().run();
-    let reason = reverted(&puppet);
+    let reason = rolled_back(&puppet);
     assert!(reason.contains("after 1.0 s: nothing was observed"), "{reason}");
 }
 
 #[test]
-fn times_say_how_many_clients_the_way_back_has_cost() {
+fn times_say_how_many_clients_the_rollback_has_cost() {
     let mut puppet = without(Builder::rolling(), "recovered@h2");
     puppet.on_order = Box::new(|_, _| {
         Some(Report::Done {
@@ -138,7 +138,7 @@ fn long_values_are_cut_short_where_they_are_told() {
             ))
         });
         puppet.start().run();
-        let reason = reverted(&puppet);
+        let reason = rolled_back(&puppet);
         assert!(reason.contains(&"x".repeat(10)), "{reason}");
         assert_eq!(reason.contains('…'), cut, "{reason}");
         assert!(reason.len() < 400, "{reason}");

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use inspect::{HistoryArgs, ReportArgs, ShowArgs, StatusArgs, WhyArgs};
-pub use operate::{AbortArgs, FinalizeArgs, PauseArgs, ResumeArgs, RevertArgs};
+pub use operate::{AbortArgs, FinalizeArgs, PauseArgs, ResumeArgs, RollbackArgs};
 pub use profiles::{ProfileArgs, ProfileCommand};
 pub use release::{ReleaseArgs, ReleaseCommand, ReleaseInstall};
 pub use upgrade::{AdoptArgs, CheckArgs, DemoArgs, InitArgs, PlanArgs, PrepareArgs, Target, UpgradeArgs};
@@ -23,7 +23,7 @@ Exit status:
   1  unexpected error
   2  wrong usage: the command line or a file of yours has a mistake
   3  refused: nothing was changed
-  4  failed and reverted: the old version serves
+  4  failed and rolled back: the old version serves
   5  held: an operator must decide; see `upshift why`";
 
 const OVERVIEW: &str = "\
@@ -132,17 +132,17 @@ pub enum Output {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// A three-node cluster on this machine, upgraded under load; then a bad release, reverted
+    /// A three-node cluster on this machine, upgraded under load; then a bad release, rolled back
     Demo(DemoArgs),
     /// Write a fleet file
     Init(InitArgs),
-    /// Put what runs into every host's release store, so that it can be gone back to; change nothing that runs
+    /// Put what runs into every host's release store, so that it can be rolled back to; change nothing that runs
     Adopt(AdoptArgs),
     /// Reach every host, read facts, run all checks; report everything that is wrong at once
     Check(CheckArgs),
     /// Observed versions, health, and a run in progress
     Status(StatusArgs),
-    /// Show what an upgrade would do: hops, steps, reverts, point of no return, time and disk
+    /// Show what an upgrade would do: hops, steps, rollbacks, point of no return, time and disk
     Plan(PlanArgs),
     /// Fetch, verify and unpack a release on every host; change nothing that runs
     Prepare(PrepareArgs),
@@ -152,11 +152,11 @@ pub enum Command {
     Pause(PauseArgs),
     /// Go on with a run that was paused, held, or lost its controller
     Resume(ResumeArgs),
-    /// Go back: revert what the current hop has changed, and end the run
+    /// Roll back: rollback what the current hop has changed, and end the run
     Abort(AbortArgs),
-    /// Go back after an upgrade that ended well, before `finalize`
-    Revert(RevertArgs),
-    /// The separate, explicit last step: clean up; afterwards going back needs a snapshot
+    /// Roll back after an upgrade that ended well, before `finalize`
+    Rollback(RollbackArgs),
+    /// The separate, explicit last step: clean up; afterwards rolling back needs a snapshot
     Finalize(FinalizeArgs),
     /// What a run is waiting for or stopped on, with the evidence
     Why(WhyArgs),

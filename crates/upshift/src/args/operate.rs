@@ -50,17 +50,17 @@ pub struct AbortArgs {
     pub take_over: bool,
 }
 
-/// `upshift revert`.
+/// `upshift rollback`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  upshift revert
-  upshift revert 20261120-0930-etcd --yes
-  upshift revert --all-at-once")]
-pub struct RevertArgs {
+  upshift rollback
+  upshift rollback 20261120-0930-etcd --yes
+  upshift rollback --all-at-once")]
+pub struct RollbackArgs {
     /// The run [default: the newest of the fleet].
     pub run: Option<String>,
-    /// Stop all servers and take them back together, without waiting for the others to serve: for a run that is held on its way back
+    /// Stop all servers and take them back together, without waiting for the others to serve: for a run that is held in its rollback
     /// because its cluster serves nobody any more.
     #[arg(long)]
     pub all_at_once: bool,

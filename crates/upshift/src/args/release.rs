@@ -55,7 +55,7 @@ pub enum ReleaseCommand {
         after_help = "Examples:\n  upshift release install 4.4.16\n  upshift release install --no-permanent 4.4.16"
     )]
     Install(ReleaseInstall),
-    /// The same, in the words of those who go back
+    /// The same, in the words of those who roll back
     #[command(after_help = "Examples:\n  upshift release downgrade 4.4.15")]
     Downgrade(ReleaseInstall),
     /// Remove a release; the current and the permanent one are refused

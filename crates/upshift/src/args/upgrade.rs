@@ -72,7 +72,7 @@ pub struct Target {
     /// Name of a check that you take upon yourself; again for each.
     #[arg(long = "skip-check", value_name = "CHECK")]
     pub skip_checks: Vec<String>,
-    /// Try a version again that an earlier run went back from.
+    /// Try a version again that an earlier run rolled back from.
     #[arg(long)]
     pub again: bool,
     /// How long the result is watched before the upgrade counts as done, such as 10m [default: the profile's].
@@ -81,7 +81,7 @@ pub struct Target {
     /// How long each server is watched before the next one [default: the profile's].
     #[arg(long, value_name = "DURATION")]
     pub soak_between: Option<Millis>,
-    /// How long a host waits for a lost controller before it goes back by itself [default: the profile's].
+    /// How long a host waits for a lost controller before it rolls back by itself [default: the profile's].
     #[arg(long, value_name = "DURATION")]
     pub guard_lease: Option<Millis>,
 }
@@ -92,7 +92,7 @@ pub struct Target {
 Examples:
   upshift adopt --packages packages      with the package of the version that runs among them
 
-Once, for servers that were installed without Upshift. Going back means to start a release of the host's store;
+Once, for servers that were installed without Upshift. Rolling back means to start a release of the host's store;
 so what runs is put there first, and the link STATE/store/current pointed at it. Let the service start that link's
 program afterwards, and restart one server after the other; `upshift check` says what is left to do.")]
 pub struct AdoptArgs {}

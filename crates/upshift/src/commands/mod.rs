@@ -30,7 +30,7 @@ pub fn run(cli: &Cli, printer: Printer) -> Result<Exit, Failure> {
         Command::Pause(arguments) => operate::pause(arguments, global, printer),
         Command::Resume(arguments) => operate::resume(arguments, global, printer),
         Command::Abort(arguments) => operate::abort(arguments, global, printer),
-        Command::Revert(arguments) => operate::revert(arguments, global, printer),
+        Command::Rollback(arguments) => operate::rollback(arguments, global, printer),
         Command::Finalize(arguments) => operate::finalize(arguments, global, printer),
         Command::Why(arguments) => why::run(arguments, global, printer),
         Command::History(arguments) => history::history(arguments, global, printer),

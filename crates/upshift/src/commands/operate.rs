@@ -1,4 +1,4 @@
-//! `upshift pause`, `resume`, `abort`, `revert` and `finalize`: an operator speaks to a run.
+//! `upshift pause`, `resume`, `abort`, `rollback` and `finalize`: an operator speaks to a run.
 
 use std::path::Path;
 
@@ -9,11 +9,11 @@ use upshift_plan::Plan;
 use upshift_run::{OperatorCommand, Outcome};
 use upshift_store::{RunRecord, Store};
 
-use crate::args::{AbortArgs, FinalizeArgs, Global, Output, PauseArgs, ResumeArgs, RevertArgs};
+use crate::args::{AbortArgs, FinalizeArgs, Global, Output, PauseArgs, ResumeArgs, RollbackArgs};
 use crate::ask::{Question, confirm};
-use crate::carry::{self, Asked};
 use crate::cluster;
 use crate::commands::upgrade::Kept;
+use crate::drive::{self, Asked};
 use crate::exit::{Exit, Failure, Problem};
 use crate::fleets;
 use crate::lease::{self, HeldLease};
@@ -92,28 +92,28 @@ pub fn abort(arguments: &AbortArgs, global: &Global, printer: Printer) -> Result
     speak(&said, global, printer)
 }
 
-/// `upshift revert`.
-pub fn revert(arguments: &RevertArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
+/// `upshift rollback`.
+pub fn rollback(arguments: &RollbackArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
     let store = runs::look(global)?;
     let record = runs::pick(&store, arguments.run.as_deref(), global)?;
     if let Some(
         outcome @ (Outcome::Finalized
-        | Outcome::Reverted { .. }
+        | Outcome::RolledBack { .. }
         | Outcome::Refused { .. }
         | Outcome::Prepared),
     ) = &record.outcome
     {
-        return Err(ended(&record, outcome, "reverted"));
+        return Err(ended(&record, outcome, "rolled back"));
     }
     let held = matches!(record.outcome, Some(Outcome::Held { .. }));
     if arguments.all_at_once && !(held && runs::state(&store, &record.id)?.going_back()) {
         return Err(Failure::Refused(
             Problem::new(format!(
-                "the run {} is not held on its way back, so its servers are taken back one after the other",
+                "the run {} is not held in its rollback, so its servers are taken back one after the other",
                 record.id
             ))
-            .because("with --all-at-once all of them stop; that is for a way back on which they wait for each other")
-            .next(format!("`upshift revert {}`", record.id)),
+            .because("with --all-at-once all of them stop; that is for a rollback on which they wait for each other")
+            .next(format!("`upshift rollback {}`", record.id)),
         ));
     }
     let (text, command) = if arguments.all_at_once {
@@ -121,10 +121,10 @@ pub fn revert(arguments: &RevertArgs, global: &Global, printer: Printer) -> Resu
             "Stop every server and take all of them back to what they ran before {}, at the same time?",
             record.id
         );
-        (text, OperatorCommand::RevertAllAtOnce)
+        (text, OperatorCommand::RollbackAllAtOnce)
     } else {
         let text = format!("Take every server back to what it ran before {}?", record.id);
-        (text, OperatorCommand::Revert)
+        (text, OperatorCommand::Rollback)
     };
     confirm(
         Question {
@@ -170,7 +170,7 @@ pub fn finalize(arguments: &FinalizeArgs, global: &Global, printer: Printer) -> 
         .map(|note| format!("\n  - {note}"))
         .collect();
     let text = format!(
-        "Finalize {}?{}\nAfterwards going back needs a snapshot.",
+        "Finalize {}?{}\nAfterwards rolling back needs a snapshot.",
         record.id,
         notes.concat()
     );
@@ -207,7 +207,7 @@ fn ended(record: &RunRecord, outcome: &Outcome, verb: &str) -> Failure {
     ));
     Failure::Refused(match outcome {
         Outcome::Upgraded => problem.next(format!(
-            "`upshift revert {0}` goes back, `upshift finalize {0}` cleans up",
+            "`upshift rollback {0}` rolls back, `upshift finalize {0}` cleans up",
             record.id
         )),
         _ => problem.next(format!("`upshift report {}` says what it did", record.id)),
@@ -264,7 +264,7 @@ fn speak(said: &Said<'_>, global: &Global, printer: Printer) -> Result<Exit, Fai
             who: lease::who(),
         };
         let runner = Runner::resume(setup, &record.id)?;
-        carry::carry(runner, &store, said.asked, printer).await
+        drive::drive(runner, &store, said.asked, printer).await
     })
 }
 

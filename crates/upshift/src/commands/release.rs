@@ -402,7 +402,7 @@ fn exit(answered: &[Answered]) -> Exit {
     match answered.iter().filter_map(outcome).max() {
         None | Some(ReleaseOutcome::Done) => Exit::Done,
         Some(ReleaseOutcome::Refused) => Exit::Refused,
-        Some(ReleaseOutcome::Reverted) => Exit::Reverted,
+        Some(ReleaseOutcome::RolledBack) => Exit::RolledBack,
         Some(ReleaseOutcome::Failed) => Exit::Held,
     }
 }

@@ -160,7 +160,7 @@ impl RunStatus {
             match &self.carried_by {
                 Some(who) => text.push_str(&format!("carried by {who}\n")),
                 None => text.push_str(&format!(
-                    "nobody carries it: `upshift resume {0}` goes on, `upshift abort {0}` goes back\n",
+                    "nobody carries it: `upshift resume {0}` goes on, `upshift abort {0}` rolls back\n",
                     self.run
                 )),
             }

@@ -15,8 +15,8 @@ use upshift_store::Store;
 
 use crate::args::{Global, Output, PlanArgs, PrepareArgs, Target, UpgradeArgs};
 use crate::ask::{Question, confirm};
-use crate::carry::{self, Asked};
 use crate::cluster;
+use crate::drive::{self, Asked};
 use crate::exit::{Exit, Failure, Problem};
 use crate::files;
 use crate::fleets;
@@ -212,8 +212,8 @@ fn ask(plan: &Plan, arguments: &UpgradeArgs, printer: Printer) -> Result<bool, F
             ))
             .because(&point.description)
             .next(format!(
-                "read the way back, then give --accept-no-return, too. The way back: {}",
-                point.way_back
+                "read the rollback, then give --accept-no-return, too. The rollback: {}",
+                point.rollback
             )),
         ));
     }
@@ -228,8 +228,8 @@ fn ask(plan: &Plan, arguments: &UpgradeArgs, printer: Printer) -> Result<bool, F
     )?;
     for (hop, point) in &points {
         let text = format!(
-            "\nThe hop {} → {} has a point of no return: {}\nThe way back after it: {}\nCross it?",
-            hop.from, hop.to, point.description, point.way_back
+            "\nThe hop {} → {} has a point of no return: {}\nThe rollback after it: {}\nCross it?",
+            hop.from, hop.to, point.description, point.rollback
         );
         confirm(
             Question {
@@ -330,7 +330,7 @@ impl<'s> Begun<'s> {
     ) -> Result<Exit, Failure> {
         let store = self.store;
         let (runner, _) = self.start(plan, setting, consent)?;
-        carry::carry(runner, store, Asked::Forward, printer).await
+        drive::drive(runner, store, Asked::Forward, printer).await
     }
 }
 
@@ -348,7 +348,7 @@ pub fn refuse_unfinished(store: &Store, fleet: &str) -> Result<(), Failure> {
     };
     Err(Failure::Refused(
         Problem::new(format!("the run {} on the fleet `{fleet}` {what}", open.id)).next(format!(
-            "`upshift why {0}` says why; `upshift resume {0}` goes on, `upshift abort {0}` goes back",
+            "`upshift why {0}` says why; `upshift resume {0}` goes on, `upshift abort {0}` rolls back",
             open.id
         )),
     ))

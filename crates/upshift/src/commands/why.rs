@@ -44,11 +44,11 @@ fn answer(state: &State) -> Answer {
 fn next(outcome: Option<&Outcome>) -> Vec<String> {
     match outcome {
         Some(Outcome::Held { remedies, .. }) => remedies.clone(),
-        Some(Outcome::Reverted { .. }) => {
+        Some(Outcome::RolledBack { .. }) => {
             vec!["mend what is named above, then `upshift upgrade … --again`".to_owned()]
         }
         Some(Outcome::Upgraded) => {
-            vec!["`upshift finalize` cleans up, `upshift revert` goes back".to_owned()]
+            vec!["`upshift finalize` cleans up, `upshift rollback` rolls back".to_owned()]
         }
         _ => Vec::new(),
     }

@@ -1,4 +1,4 @@
-//! `upshift demo`: a cluster on this machine, upgraded under load; then a bad release, reverted.
+//! `upshift demo`: a cluster on this machine, upgraded under load; then a bad release, rolled back.
 //!
 //! The story is told by a process of its own. This one waits for it, and clears everything away when it is over, however
 //! that came about: it is the reaper of all processes that the story leaves behind.

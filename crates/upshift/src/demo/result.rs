@@ -29,7 +29,7 @@ pub struct Summary {
     /// Whether every member runs the new version, as it says itself.
     pub upgraded: bool,
     /// Whether every member was back on the new version after the bad release, its configuration byte for byte.
-    pub bad_release_reverted: bool,
+    pub bad_release_rolled_back: bool,
     /// How long all of it took.
     pub seconds: f64,
 }

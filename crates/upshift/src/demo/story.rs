@@ -97,10 +97,10 @@ pub fn tell(
         .configurations()
         .context("cannot read the members' configuration")?
         == configurations;
-    let reverted = matches!(bad.1, Outcome::Reverted { .. }) && player.all_run(&stage.good) && unchanged;
-    let summary = summary(&stage, &good.0, &bad.0, upgraded, reverted, began.elapsed());
+    let rolled_back = matches!(bad.1, Outcome::RolledBack { .. }) && player.all_run(&stage.good) && unchanged;
+    let summary = summary(&stage, &good.0, &bad.0, upgraded, rolled_back, began.elapsed());
     report(&summary, &good.0, &bad.0, printer)?;
-    let well = upgraded && reverted && summary.lost == 0;
+    let well = upgraded && rolled_back && summary.lost == 0;
     Ok(if well { Exit::Done } else { Exit::Unexpected })
 }
 
@@ -158,7 +158,7 @@ impl Player<'_> {
         } else {
             progress::for_people()
         };
-        runner.carry(progress.as_mut()).await?;
+        runner.drive(progress.as_mut()).await?;
         let state = runs::state(&store, &run)?;
         let outcome = state.outcome().cloned().context("the run has not ended")?;
         Ok((Report::of(&state), outcome))
@@ -178,7 +178,14 @@ fn head(table: &str) -> &str {
     table.split("\n\n").next().unwrap_or_default()
 }
 
-fn summary(stage: &Stage, good: &Act, bad: &Act, upgraded: bool, reverted: bool, took: Duration) -> Summary {
+fn summary(
+    stage: &Stage,
+    good: &Act,
+    bad: &Act,
+    upgraded: bool,
+    rolled_back: bool,
+    took: Duration,
+) -> Summary {
     Summary {
         product: stage.product.name().to_owned(),
         real: stage.product == Product::Etcd,
@@ -189,7 +196,7 @@ fn summary(stage: &Stage, good: &Act, bad: &Act, upgraded: bool, reverted: bool,
         failed_requests: good.load.failed_requests + bad.load.failed_requests,
         longest_gap_ms: good.load.longest_gap_ms.max(bad.load.longest_gap_ms),
         upgraded,
-        bad_release_reverted: reverted,
+        bad_release_rolled_back: rolled_back,
         seconds: (took.as_secs_f64() * 10.0).round() / 10.0,
     }
 }
@@ -203,15 +210,15 @@ fn report(summary: &Summary, good: &Act, bad: &Act, printer: Printer) -> Result<
         table(good, bad)
     ))?;
     if let Some(reason) = &bad.report.reason {
-        printer.text(&format!("\nwhy it went back: {reason}"))?;
+        printer.text(&format!("\nwhy it rolled back: {reason}"))?;
     }
     let verdict = |yes: bool| if yes { "yes" } else { "NO" };
     printer.text(&format!(
-        "\nevery member runs {}, as it says itself: {}\nbad release reverted, configuration byte for byte: {}\nwrites lost: {}\n\
+        "\nevery member runs {}, as it says itself: {}\nbad release rolled back, configuration byte for byte: {}\nwrites lost: {}\n\
          took {:.1} s",
         summary.to,
         verdict(summary.upgraded),
-        verdict(summary.bad_release_reverted),
+        verdict(summary.bad_release_rolled_back),
         summary.lost,
         summary.seconds
     ))

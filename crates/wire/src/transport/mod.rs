@@ -23,7 +23,7 @@ use crate::binary::AgentBinary;
 use crate::client::{Agent, CallError};
 use crate::protocol::{PROTOCOL, Request, Response};
 use bootstrap::{Bootstrap, LOGIN_LIMIT};
-use process::{Ear, Farewell, Process};
+use process::{Listener, Process, Shutdown};
 use sharing::Shared;
 
 pub use error::{ConnectError, ConnectFailure};
@@ -223,10 +223,10 @@ impl Reach {
                 let Process {
                     stdin,
                     stdout,
-                    farewell,
+                    shutdown,
                 } = process;
                 drop((stdin, stdout));
-                let said = farewell.end().await;
+                let said = shutdown.end().await;
                 Err(known.map_or_else(
                     || error::classify(&said),
                     |failure| with_last_words(failure, &said),
@@ -237,14 +237,14 @@ impl Reach {
 
     /// Exchanges the first frames.
     async fn greet(&self, started: Started) -> Result<Connected, ConnectFailure> {
-        let Started { agent, ear } = started;
+        let Started { agent, listener } = started;
         let asked = SystemTime::now();
         let call = agent.call(Request::Hello { protocol: PROTOCOL });
         let answer = tokio::time::timeout(HELLO_LIMIT, call)
             .await
             .map_err(|_| ConnectFailure::NoAnswer {
                 seconds: HELLO_LIMIT.as_secs(),
-                said: process::last_line(&ear.said()).unwrap_or_default(),
+                said: process::last_line(&listener.said()).unwrap_or_default(),
             })?;
         match answer {
             Ok(Response::Hello { protocol, .. }) if protocol != PROTOCOL => Err(ConnectFailure::Protocol {
@@ -287,7 +287,7 @@ impl Connect for Reach {
 /// An agent that was started and has not said hello yet.
 struct Started {
     agent: Agent,
-    ear: Ear,
+    listener: Listener,
 }
 
 impl Started {
@@ -295,17 +295,17 @@ impl Started {
         let Process {
             stdin,
             stdout,
-            farewell,
+            shutdown,
         } = process;
-        let ear = farewell.ear();
-        let agent = Agent::with_farewell(stdout, stdin, move |reason| last_words(farewell, reason));
-        Started { agent, ear }
+        let listener = shutdown.listener();
+        let agent = Agent::with_shutdown(stdout, stdin, move |reason| last_words(shutdown, reason));
+        Started { agent, listener }
     }
 }
 
 /// The reason for which a connection ended, with what the process said last.
-async fn last_words(farewell: Farewell, reason: String) -> String {
-    let said = farewell.end().await;
+async fn last_words(shutdown: Shutdown, reason: String) -> String {
+    let said = shutdown.end().await;
     match process::last_line(&said) {
         Some(line) => line,
         None => reason,

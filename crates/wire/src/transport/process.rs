@@ -13,23 +13,23 @@ use crate::transport::error::ConnectFailure;
 /// How much of standard error is kept.
 const TAIL: usize = 8 * 1024;
 /// How long the process may take to end after its output has ended.
-const FAREWELL: Duration = Duration::from_secs(1);
+const SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// A running process with its streams.
 pub(crate) struct Process {
     pub stdin: ChildStdin,
     pub stdout: BufReader<ChildStdout>,
-    pub farewell: Farewell,
+    pub shutdown: Shutdown,
 }
 
 /// What is left of a process besides its input and output: its end, and what it said on standard error.
 ///
 /// The process is never killed by being forgotten: it ends by itself when its input ends, so that an agent may bring
 /// what it is doing to an end.
-pub(crate) struct Farewell {
+pub(crate) struct Shutdown {
     child: Child,
-    ear: Ear,
-    listener: JoinHandle<()>,
+    listener: Listener,
+    reading: JoinHandle<()>,
 }
 
 impl Process {
@@ -56,22 +56,26 @@ impl Process {
         else {
             return Err(failure("its streams are not there".to_owned()));
         };
-        let ear = Ear(Arc::default());
-        let listener = tokio::spawn(listen(stderr, ear.clone()));
+        let listener = Listener(Arc::default());
+        let reading = tokio::spawn(listen(stderr, listener.clone()));
         let stdout = BufReader::with_capacity(64 * 1024, stdout);
         Ok(Process {
             stdin,
             stdout,
-            farewell: Farewell { child, ear, listener },
+            shutdown: Shutdown {
+                child,
+                listener,
+                reading,
+            },
         })
     }
 }
 
 /// Hears what a process says on standard error.
 #[derive(Clone)]
-pub(crate) struct Ear(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Listener(Arc<Mutex<Vec<u8>>>);
 
-impl Ear {
+impl Listener {
     /// What was said so far; only the end of it where it is long.
     pub(crate) fn said(&self) -> String {
         let said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,19 +99,19 @@ pub(crate) fn last_line(said: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-impl Farewell {
+impl Shutdown {
     /// What the process says from now on, and has said.
-    pub(crate) fn ear(&self) -> Ear {
-        self.ear.clone()
+    pub(crate) fn listener(&self) -> Listener {
+        self.listener.clone()
     }
 
     /// Waits a little for the end of the process and of its standard error; kills what does not end.
     pub(crate) async fn end(mut self) -> String {
-        let listener = &mut self.listener;
-        // An error means that the listener was stopped: what it heard until then is all there is.
-        let _heard_all = tokio::time::timeout(FAREWELL, listener).await;
-        let said = self.ear.said();
-        if tokio::time::timeout(FAREWELL, self.child.wait()).await.is_err() {
+        let reading = &mut self.reading;
+        // An error means that the reading was stopped: what it heard until then is all there is.
+        let _heard_all = tokio::time::timeout(SHUTDOWN, reading).await;
+        let said = self.listener.said();
+        if tokio::time::timeout(SHUTDOWN, self.child.wait()).await.is_err() {
             // An error means that it has just ended by itself.
             let _just_ended = self.child.start_kill();
         }
@@ -115,12 +119,12 @@ impl Farewell {
     }
 }
 
-async fn listen(mut stderr: ChildStderr, ear: Ear) {
+async fn listen(mut stderr: ChildStderr, listener: Listener) {
     let mut buffer = [0; 1024];
     while let Ok(read) = stderr.read(&mut buffer).await {
         if read == 0 {
             break;
         }
-        ear.hear(&buffer[..read]);
+        listener.hear(&buffer[..read]);
     }
 }

@@ -71,7 +71,7 @@ impl Scene {
         };
         if let Err(known) = bootstrap.run(&mut process.stdout, &mut process.stdin).await {
             drop((process.stdin, process.stdout));
-            let said = process.farewell.end().await;
+            let said = process.shutdown.end().await;
             return Err(known.unwrap_or_else(|| error::classify(&said)));
         }
         let mut stdin = process.stdin;
@@ -79,7 +79,7 @@ impl Scene {
         drop(stdin);
         let mut printed = String::new();
         process.stdout.read_to_string(&mut printed).await.unwrap();
-        process.farewell.end().await;
+        process.shutdown.end().await;
         let (arguments, echo) = printed.split_once('\0').unwrap();
         Ok((arguments.to_owned(), echo.to_owned()))
     }

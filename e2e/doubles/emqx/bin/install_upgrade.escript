@@ -179,7 +179,7 @@ install(Node, Version, Permanent) ->
         {ok, _, _} -> say("Installed Release: ~s.", [Version]);
         {error, {no_such_release, Version}} ->
             list(Node),
-            say("ERROR: Unable to revert to '~s' - not installed.", [Version]),
+            say("ERROR: Unable to roll back to '~s' - not installed.", [Version]),
             halt(2);
         {error, {old_processes, Module}} ->
             say("ERROR: unable to install '~s' - old processes still running code from module ~p", [Version, Module]),

@@ -16,7 +16,7 @@ const SENTENCES: [&str; 9] = [
     "remedy",
     "reason",
     "waiting",
-    "way_back",
+    "rollback",
     "verbs_missing",
     "note",
 ];

@@ -34,7 +34,7 @@ fn needs(strategy: Strategy) -> &'static [(&'static [Slot], &'static str)] {
             ),
             (
                 &[Slot::OldData],
-                "there must be a way back to the old data directory",
+                "there must be a rollback to the old data directory",
             ),
             (
                 &[Slot::Verify],
@@ -46,7 +46,7 @@ fn needs(strategy: Strategy) -> &'static [(&'static [Slot], &'static str)] {
                 &[Slot::Install],
                 "the new code must come into the running process",
             ),
-            (&[Slot::Uninstall], "there must be a way back to the old code"),
+            (&[Slot::Uninstall], "there must be a rollback to the old code"),
             (
                 &[Slot::Verify],
                 "that the process runs the new code must be observed",

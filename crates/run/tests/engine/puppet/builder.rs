@@ -100,7 +100,7 @@ impl Builder {
                 stand_down_if: None,
                 serving_if: None,
                 wait_until: None,
-                revert: vec![],
+                rollback: vec![],
                 until: None,
                 proof: vec![],
                 scheme: Scheme::Semver,
@@ -199,9 +199,9 @@ impl Builder {
         let steps: Vec<Group> = forward.iter().map(|recipe| one(*recipe, vec![])).collect();
         let [drain, stop, switch] = [0, 1, 2].map(|index: usize| steps[index].steps[0].id);
         let recovering = one(recover, vec![]);
-        let revert_gate = one(gate, vec![]);
+        let rollback_gate = one(gate, vec![]);
         let rearm = one(arm, vec![]);
-        let revert = vec![
+        let rollback = vec![
             one(back[0], vec![stop, switch]),
             one(back[1], vec![switch]),
             one(back[2], vec![drain]),
@@ -210,9 +210,9 @@ impl Builder {
             nodes: vec![node],
             gate: vec![the_gate],
             forward: [vec![arming], steps, vec![recovering]].concat(),
-            revert_gate: vec![revert_gate],
+            rollback_gate: vec![rollback_gate],
             rearm: vec![rearm],
-            revert,
+            rollback,
             limit: seconds(300),
             soak: Millis::ZERO,
             lease: seconds(90),
@@ -243,9 +243,9 @@ impl Builder {
                 .gate
                 .iter_mut()
                 .chain(&mut window.forward)
-                .chain(&mut window.revert_gate)
+                .chain(&mut window.rollback_gate)
                 .chain(&mut window.rearm)
-                .chain(&mut window.revert);
+                .chain(&mut window.rollback);
             for step in groups.flat_map(|group| &mut group.steps) {
                 step.id.0 += SECOND_HOP;
                 for undone in &mut step.undoes {
@@ -261,7 +261,7 @@ impl Builder {
     pub fn no_return(mut self) -> Self {
         self.plan.hops[0].no_return = Some(NoReturnPlan {
             description: "the format rises".to_owned(),
-            way_back: "restore the snapshot".to_owned(),
+            rollback: "restore the snapshot".to_owned(),
             window: 2,
             crossed: Crossed::Observed(Box::new(proof("crossed", At::All, 1))),
             source: Source {

@@ -22,17 +22,17 @@ pub fn seconds(count: u64) -> Millis {
 
 /// How a run on the way forward is ordered, host by host.
 pub const FORWARD: [&str; 5] = ["unpack", "arm guard", "drain", "stop", "switch"];
-/// The whole way back of a host.
+/// The whole rollback of a host.
 pub const BACK: [&str; 3] = ["stop back", "switch back", "undrain"];
 
-/// Why the run was reverted.
-pub fn reverted(puppet: &Puppet) -> String {
+/// Why the run was rolled back.
+pub fn rolled_back(puppet: &Puppet) -> String {
     match puppet.outcome() {
-        Outcome::Reverted { to, reason } => {
+        Outcome::RolledBack { to, reason } => {
             assert_eq!(to, "1.0.0");
             reason
         }
-        other => panic!("not reverted: {other:?}"),
+        other => panic!("not rolled back: {other:?}"),
     }
 }
 

@@ -4,7 +4,7 @@ use upshift_run::Decision;
 
 /// Which bugs are planted.
 #[derive(Clone, Debug, Default)]
-pub struct Sabotage {
+pub struct PlantedFaults {
     /// Unpacking does nothing, and the release store says that it did.
     pub unpack_nothing: bool,
     /// The agent reads the version of the running process from the link, not from the process.
@@ -23,15 +23,15 @@ pub struct Sabotage {
     pub claim_success: bool,
     /// Servers are not put back into the balancer, and the balancer says that they were.
     pub sticky_drain: bool,
-    /// The decision to go back never reaches the engine.
-    pub forget_reverts: bool,
+    /// The decision to roll back never reaches the engine.
+    pub forget_rollbacks: bool,
     /// Guards never fire.
     pub guards_sleep: bool,
 }
 
-impl Sabotage {
+impl PlantedFaults {
     /// Whether a decision never reaches the engine.
     pub fn forgets(&self, decision: &Decision) -> bool {
-        self.forget_reverts && matches!(decision, Decision::Revert { .. })
+        self.forget_rollbacks && matches!(decision, Decision::Rollback { .. })
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use upshift_control::progress::Silent;
 use upshift_control::progress::json::Json;
 use upshift_control::progress::lines::Lines;
-use upshift_control::{Ended, Handle, Progress, Runner, gather, recall, reverted_versions};
+use upshift_control::{Ended, Handle, Progress, Runner, gather, recall, rolled_back_versions};
 use upshift_model::action::Action;
 use upshift_run::{Event, EventKind, OperatorCommand, Outcome, Pause, State, View};
 use upshift_wire::session::LinkState;
@@ -48,7 +48,7 @@ impl Progress for Bomb {
 async fn a_rolling_upgrade_is_carried_to_its_end() {
     let scene = Scene::new();
     let runner = begin(&scene).await;
-    let ended = runner.carry(&mut Silent).await.unwrap();
+    let ended = runner.drive(&mut Silent).await.unwrap();
     assert_eq!(ended, Ended::Rested(Outcome::Upgraded));
     assert_eq!(scene.running(), all(NEW));
     scene.assert_nothing_left();
@@ -74,7 +74,7 @@ async fn a_run_that_is_left_after_any_event_goes_on_without_doing_anything_twice
             handle: runner.handle(),
             left,
         };
-        let ended = runner.carry(&mut bomb).await.unwrap();
+        let ended = runner.drive(&mut bomb).await.unwrap();
         if ended == Ended::Rested(Outcome::Upgraded) {
             assert!(left > 40, "the run had only {left} events");
             return;
@@ -82,7 +82,7 @@ async fn a_run_that_is_left_after_any_event_goes_on_without_doing_anything_twice
         assert_eq!(ended, Ended::Left);
         let runner = Runner::resume(scene.setup(false), RUN).unwrap();
         assert_eq!(
-            runner.carry(&mut Silent).await.unwrap(),
+            runner.drive(&mut Silent).await.unwrap(),
             Ended::Rested(Outcome::Upgraded),
             "left after {left}"
         );
@@ -101,15 +101,15 @@ async fn a_server_that_does_not_start_brings_all_back() {
         .unwrap()
         .fails
         .insert("start", "it does not like the new version".to_owned());
-    let Ended::Rested(Outcome::Reverted { to, reason }) = runner.carry(&mut Silent).await.unwrap() else {
-        panic!("it was not reverted")
+    let Ended::Rested(Outcome::RolledBack { to, reason }) = runner.drive(&mut Silent).await.unwrap() else {
+        panic!("it was not rolled back")
     };
     assert_eq!(to, OLD);
     assert!(reason.contains("it does not like the new version"), "{reason}");
     assert_eq!(scene.running(), all(OLD));
     scene.assert_nothing_left();
-    let reverted = reverted_versions(&scene.store, FLEET).unwrap();
-    assert_eq!(reverted.get(NEW).map(String::as_str), Some(RUN));
+    let rolled_back = rolled_back_versions(&scene.store, FLEET).unwrap();
+    assert_eq!(rolled_back.get(NEW).map(String::as_str), Some(RUN));
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,14 +132,14 @@ async fn a_second_controller_that_takes_over_fences_the_first() {
             }
         }
     }
-    let ended = runner.carry(&mut TakeOver(path)).await.unwrap();
+    let ended = runner.drive(&mut TakeOver(path)).await.unwrap();
     assert!(
         matches!(ended, Ended::Rested(Outcome::Superseded { .. })),
         "{ended:?}"
     );
     let runner = Runner::resume(scene.setup_in(&store, true), RUN).unwrap();
     assert_eq!(
-        runner.carry(&mut Silent).await.unwrap(),
+        runner.drive(&mut Silent).await.unwrap(),
         Ended::Rested(Outcome::Upgraded)
     );
     scene.assert_nothing_left();
@@ -175,7 +175,7 @@ async fn a_lost_connection_and_a_host_that_is_away_for_a_while_change_nothing() 
     let links = Arc::new(Mutex::new(Vec::new()));
     let mut cut = Cut(Arc::clone(&scene.hosts[1]), Arc::clone(&links), false);
     assert_eq!(
-        runner.carry(&mut cut).await.unwrap(),
+        runner.drive(&mut cut).await.unwrap(),
         Ended::Rested(Outcome::Upgraded)
     );
     scene.assert_nothing_left();
@@ -219,7 +219,7 @@ async fn an_operators_pause_holds_between_two_windows_until_resumed() {
         reached: Arc::clone(&reached),
     };
     assert_eq!(
-        runner.carry(&mut pausing).await.unwrap(),
+        runner.drive(&mut pausing).await.unwrap(),
         Ended::Rested(Outcome::Upgraded)
     );
     assert_eq!(reached.lock().unwrap().take(), Some(vec![true, false, false]));
@@ -229,12 +229,12 @@ async fn an_operators_pause_holds_between_two_windows_until_resumed() {
 async fn a_run_at_rest_hears_what_was_said_meanwhile() {
     let scene = Scene::new();
     let runner = begin(&scene).await;
-    runner.carry(&mut Silent).await.unwrap();
-    scene.store.say(RUN, "bob", &OperatorCommand::Revert).unwrap();
+    runner.drive(&mut Silent).await.unwrap();
+    scene.store.say(RUN, "bob", &OperatorCommand::Rollback).unwrap();
     let runner = Runner::resume(scene.setup(false), RUN).unwrap();
-    let ended = runner.carry(&mut Silent).await.unwrap();
+    let ended = runner.drive(&mut Silent).await.unwrap();
     assert!(
-        matches!(&ended, Ended::Rested(Outcome::Reverted { to, .. }) if to == OLD),
+        matches!(&ended, Ended::Rested(Outcome::RolledBack { to, .. }) if to == OLD),
         "{ended:?}"
     );
     assert_eq!(scene.running(), all(OLD));
@@ -249,10 +249,10 @@ async fn time_never_goes_backwards_in_a_journal() {
         handle: runner.handle(),
         left: 30,
     };
-    runner.carry(&mut bomb).await.unwrap();
+    runner.drive(&mut bomb).await.unwrap();
     Runner::resume(scene.setup(false), RUN)
         .unwrap()
-        .carry(&mut Silent)
+        .drive(&mut Silent)
         .await
         .unwrap();
     let journal = scene.store.events(RUN, 1).unwrap();
@@ -300,7 +300,7 @@ async fn plain_lines_tell_the_story() {
         .fails
         .insert("start", "it does not like the new version".to_owned());
     let mut text = Vec::new();
-    runner.carry(&mut Lines::new(&mut text)).await.unwrap();
+    runner.drive(&mut Lines::new(&mut text)).await.unwrap();
     insta::assert_snapshot!(without_times(&String::from_utf8(text).unwrap()));
 }
 
@@ -309,7 +309,7 @@ async fn json_lines_are_complete_documents() {
     let scene = Scene::new();
     let runner = begin(&scene).await;
     let mut text = Vec::new();
-    runner.carry(&mut Json::new(&mut text)).await.unwrap();
+    runner.drive(&mut Json::new(&mut text)).await.unwrap();
     let lines: Vec<Value> = String::from_utf8(text)
         .unwrap()
         .lines()
@@ -378,7 +378,7 @@ async fn a_package_that_is_not_at_hand_refuses_before_anything_is_changed() {
         ..scene.setup(false)
     };
     let runner = Runner::begin(setup, RUN, plan, &json!({})).unwrap();
-    let Ended::Rested(Outcome::Refused { reason }) = runner.carry(&mut Silent).await.unwrap() else {
+    let Ended::Rested(Outcome::Refused { reason }) = runner.drive(&mut Silent).await.unwrap() else {
         panic!("it was not refused")
     };
     assert!(

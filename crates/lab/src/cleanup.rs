@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use crate::processes;
 
 /// Somebody who cleans up when this value is gone and has not been told otherwise.
-pub struct Janitor {
+pub struct Cleanup {
     shell: Child,
 }
 
@@ -27,13 +27,13 @@ done
 true
 "#;
 
-impl Janitor {
+impl Cleanup {
     /// Watches over the processes that have to do with a directory, and over the directory.
     ///
     /// # Errors
     /// Where no shell can be started.
     pub fn of_directory(directory: &Path) -> io::Result<Self> {
-        Janitor::new(PROCESSES, directory)
+        Cleanup::new(PROCESSES, directory)
     }
 
     /// Runs a script with a text in `$WHAT` when this process ends.
@@ -51,11 +51,11 @@ impl Janitor {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let shell = processes::spawn(&mut command)?;
-        Ok(Janitor { shell })
+        Ok(Cleanup { shell })
     }
 }
 
-impl Drop for Janitor {
+impl Drop for Cleanup {
     fn drop(&mut self) {
         if let Some(mut pipe) = self.shell.stdin.take() {
             let _ = pipe.write_all(b"done\n");
@@ -77,9 +77,9 @@ mod tests {
         let program = home.join("sleep");
         processes::while_nobody_forks(|| std::fs::copy("/bin/sleep", &program)).unwrap();
         let mut child = processes::spawn(Command::new(&program).arg("60")).unwrap();
-        let mut janitor = Janitor::of_directory(&home).unwrap();
+        let mut cleanup = Cleanup::of_directory(&home).unwrap();
         // The pipe closes without a word, as it does when the owner is killed.
-        drop(janitor.shell.stdin.take());
+        drop(cleanup.shell.stdin.take());
         assert!(processes::wait(&mut child, Duration::from_secs(10)).is_some());
         assert!(processes::poll(Duration::from_secs(10), || !home.exists()));
     }
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn an_owner_that_cleans_up_itself_is_left_alone() {
         let directory = tempfile::tempdir().unwrap();
-        drop(Janitor::of_directory(directory.path()).unwrap());
+        drop(Cleanup::of_directory(directory.path()).unwrap());
         assert!(directory.path().exists());
     }
 }

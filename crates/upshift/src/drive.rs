@@ -26,7 +26,7 @@ pub enum Asked {
 }
 
 /// Carries a run until it ends or rests, and reports.
-pub async fn carry(
+pub async fn drive(
     runner: Runner<'_>,
     store: &Store,
     asked: Asked,
@@ -46,7 +46,7 @@ pub async fn carry(
         handle,
         paused: Arc::clone(&paused),
     };
-    let ended = runner.carry(&mut watch).await;
+    let ended = runner.drive(&mut watch).await;
     listening.abort();
     let ended = ended.map_err(|error| match error {
         upshift_control::ControlError::Store(error) => runs::failure(error, &[]),
@@ -92,7 +92,7 @@ fn finish(
         }
         Ended::Left if paused => {
             printer.note(&format!(
-                "paused. `upshift resume {run}` goes on, `upshift abort {run}` goes back."
+                "paused. `upshift resume {run}` goes on, `upshift abort {run}` rolls back."
             ));
             Ok(Exit::Held)
         }
@@ -111,8 +111,8 @@ pub fn exit(outcome: &Outcome, asked: Asked) -> Exit {
     match outcome {
         Outcome::Upgraded | Outcome::Finalized | Outcome::Prepared => Exit::Done,
         Outcome::Refused { .. } => Exit::Refused,
-        Outcome::Reverted { .. } if asked == Asked::Back => Exit::Done,
-        Outcome::Reverted { .. } => Exit::Reverted,
+        Outcome::RolledBack { .. } if asked == Asked::Back => Exit::Done,
+        Outcome::RolledBack { .. } => Exit::RolledBack,
         Outcome::Held { .. } | Outcome::Superseded { .. } => Exit::Held,
     }
 }
@@ -176,12 +176,12 @@ mod tests {
 
     #[test]
     fn going_back_is_success_only_for_who_asked_for_it() {
-        let reverted = Outcome::Reverted {
+        let rolled_back = Outcome::RolledBack {
             to: "1".to_owned(),
             reason: "asked".to_owned(),
         };
-        assert_eq!(exit(&reverted, Asked::Forward), Exit::Reverted);
-        assert_eq!(exit(&reverted, Asked::Back), Exit::Done);
+        assert_eq!(exit(&rolled_back, Asked::Forward), Exit::RolledBack);
+        assert_eq!(exit(&rolled_back, Asked::Back), Exit::Done);
         let held = Outcome::Held {
             reason: String::new(),
             remedies: Vec::new(),

@@ -1,4 +1,4 @@
-//! The simulation's own books: what truly happened, kept apart from what anybody in the simulation believes.
+//! The simulation's own record: what truly happened, kept apart from what anybody in the simulation believes.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -31,9 +31,9 @@ pub struct Truth {
     pub data: String,
 }
 
-/// The books.
+/// The record.
 #[derive(Clone, Debug, Default)]
-pub struct Books {
+pub struct Record {
     /// Every acknowledged write.
     pub acknowledged: Entries,
     /// Number of the next write.
@@ -61,18 +61,18 @@ pub struct Books {
 /// How long the past is remembered, in milliseconds.
 const MEMORY: u64 = 30_000;
 
-impl Books {
-    /// Books for hosts with these configurations.
+impl Record {
+    /// Record for hosts with these configurations.
     pub fn new(configs: Vec<String>) -> Self {
         let mut acknowledged = Entries::default();
         (0..1000).for_each(|write| acknowledged.push(write));
         let history = configs.iter().map(|_| VecDeque::new()).collect();
-        Books {
+        Record {
             acknowledged,
             next_write: 1000,
             configs: [(0, configs)].into(),
             history,
-            ..Books::default()
+            ..Record::default()
         }
     }
 
