@@ -1,9 +1,10 @@
-//! Project tasks: `cargo xtask test | sim | bench | ci`.
+//! Project tasks: `cargo xtask test | sim | bench | mutants | words`.
 
 mod bench;
 mod count;
 mod run;
 mod test;
+mod words;
 
 use std::process::ExitCode;
 
@@ -15,7 +16,8 @@ Tasks:
                             (emqx, etcd, haproxy, lab); closes with `N passed, N failed, N skipped`
   sim [--seeds N] [--seed S]   the simulator; see docs/simulation.md
   bench NAME                one benchmark: ssh-steps, rolling, distribute, plan; ends with one JSON line
-  mutants [ARGUMENTS…]      how many planted faults the tests of `plan` and `run` catch (needs cargo-mutants)";
+  mutants [ARGUMENTS…]      how many planted faults the tests of `plan` and `run` catch (needs cargo-mutants)
+  words                     words that docs/glossary.md does not use";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         "sim" => run::sim(rest),
         "bench" => bench::main(rest),
         "mutants" => run::mutants(rest),
+        "words" => words::main(rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
             Ok(())

@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn time_goes_on_from_the_journals_end_even_where_the_wall_clock_went_back() {
+    async fn time_goes_on_from_the_journals_end_even_where_the_wall_clock_jumped_back() {
         let far_in_the_future = u64::MAX / 2;
         let clock = RunClock::take_up(far_in_the_future, Millis(5_000));
         assert_eq!(clock.now(), Millis(5_000));

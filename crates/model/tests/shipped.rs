@@ -374,7 +374,7 @@ fn emqx_is_rolled_with_packages_of_what_installed_it_and_with_a_rollback() {
     assert!(fails(emqx()).is_empty());
     assert_eq!(
         fails(emqx().with("/host/releases", json!({}))),
-        ["way-back-at-hand"]
+        ["rollback-at-hand"]
     );
     // The copy and three times the package are more than there is free.
     assert_eq!(
@@ -444,7 +444,7 @@ fn emqx_checks_find_what_a_hot_upgrade_trips_over() {
     );
     assert_eq!(
         fails(emqx().without("/target/relup_back")),
-        ["way-back-by-restart"]
+        ["rollback-by-restart"]
     );
     let zip = || {
         emqx().with(

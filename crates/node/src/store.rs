@@ -2,8 +2,8 @@
 //!
 //! Services run through the link `current`. A start that is not part of an installation first points it at the permanent release, so
 //! that what was installed without being made permanent is gone after a restart of the service or the host. [`switch`], which upgrades
-//! use, moves both links at once: a server whose data the new version may have touched must come up on that version again, and what goes
-//! back rolls back by the rollback of its run, never by chance of a restart.
+//! use, moves both links at once: a server whose data the new version may have touched must come up on that version again. A server
+//! is rolled back by its run or its guard, never by chance of a restart.
 
 use std::collections::BTreeMap;
 use std::fs;

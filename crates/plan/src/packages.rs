@@ -266,7 +266,7 @@ fn rollback<'a>(survey: &Survey<'a>, legs: &[Leg<'_>], refusals: &mut Refusals) 
         }
         for index in servers {
             refusals.add_host(
-                "no-way-back",
+                "no-rollback",
                 survey.servers[index.0 as usize].name,
                 format!("the running release {version} is not in the release store, so the server could not roll back to it"),
                 format!("give the package of {version}, too, with `--packages`: it is unpacked beside the new one"),

@@ -191,7 +191,7 @@ fn unstored(from: &str, second: &str) -> Facts {
 fn a_server_that_has_the_target_already_needs_no_rollback() {
     let refusals = planned(&unstored("1.0.0", "1.1.0"), &testing::request("1.1.0", &[])).unwrap_err();
     assert_eq!(refusals.len(), 1, "{refusals:#?}");
-    assert_eq!(refusals[0].code, "no-way-back");
+    assert_eq!(refusals[0].code, "no-rollback");
     assert_eq!(refusals[0].hosts, ["n00001", "n00003"]);
 }
 

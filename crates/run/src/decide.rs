@@ -81,8 +81,8 @@ impl State {
             _ => None,
         };
         match (hop, opened, part) {
-            // Between two windows the cluster cannot bear the next one: rolling back would need the same. Not so where a host goes
-            // back by itself: then the others must follow it.
+            // Between two windows the cluster cannot bear the next one: rolling back would need the same. Not so where a host rolls
+            // itself back: then the others must follow it.
             (Some(_), true, Some(Part::Gate)) if self.guard_trouble().is_none() => {
                 let back = "to take the servers done so far back: `upshift abort`".to_owned();
                 Some(Decision::Hold {

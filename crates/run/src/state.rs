@@ -276,7 +276,7 @@ impl State {
     }
 
     /// Whether a rollback is being taken, or was.
-    pub fn going_back(&self) -> bool {
+    pub fn rolling_back(&self) -> bool {
         self.back.is_some()
     }
 

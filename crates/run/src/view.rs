@@ -27,7 +27,7 @@ pub struct View {
     /// What the run is doing, in a few words: `window 2 of 3 (3.4.23 → 3.5.16)`.
     pub phase: String,
     /// Whether it rolls back.
-    pub going_back: bool,
+    pub rolling_back: bool,
     /// Whether a pause was asked for, and whether it has been reached.
     pub pause: Pause,
     /// The new version stays but not every guard is known to be disarmed.
@@ -153,7 +153,7 @@ impl State {
             to: last.map(|hop| hop.to.clone()).unwrap_or_default(),
             elapsed: self.now,
             phase: self.phase(),
-            going_back: self.back.is_some(),
+            rolling_back: self.back.is_some(),
             pause: self.pause_view(),
             in_doubt: self.in_doubt_now(),
             nodes: self.node_views(),

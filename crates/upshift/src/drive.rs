@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn going_back_is_success_only_for_who_asked_for_it() {
+    fn rolling_back_is_success_only_for_who_asked_for_it() {
         let rolled_back = Outcome::RolledBack {
             to: "1".to_owned(),
             reason: "asked".to_owned(),

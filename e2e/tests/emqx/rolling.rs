@@ -19,7 +19,7 @@ pub const TRIALS: &[Case] = &[
     ),
     (
         "a_rolling_upgrade_that_raises_alarms_rolls_back_with_data_and_configuration",
-        goes_back,
+        rolls_back,
     ),
     (
         "the_copy_that_the_vendors_page_shows_starts_an_empty_node",
@@ -162,7 +162,7 @@ fn rolls() -> Outcome {
 }
 
 /// The second node raises an alarm once it runs the new release.
-fn goes_back() -> Outcome {
+fn rolls_back() -> Outcome {
     only_when_exhaustive("three minutes")?;
     let stage = stage()?;
     retain(&stage.cluster);

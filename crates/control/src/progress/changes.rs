@@ -17,7 +17,7 @@ pub enum Change {
         phase: String,
     },
     /// The run rolls back.
-    GoingBack {
+    RollingBack {
         /// Why.
         reason: String,
     },
@@ -93,8 +93,8 @@ impl Changes {
         let mut changes = Vec::new();
         ended_steps(last.as_ref(), view, state, &mut changes);
         let is_new = |same: fn(&View, &View) -> bool| last.as_ref().is_none_or(|last| !same(last, view));
-        if view.going_back && is_new(|a, b| a.going_back == b.going_back) {
-            changes.push(Change::GoingBack {
+        if view.rolling_back && is_new(|a, b| a.rolling_back == b.rolling_back) {
+            changes.push(Change::RollingBack {
                 reason: reason_to_roll_back(view),
             });
         }

@@ -52,7 +52,7 @@ impl<W: Write + Send> Progress for Lines<W> {
 pub(crate) fn sentence(change: &Change) -> Option<String> {
     Some(match change {
         Change::Phase { phase } => format!("== {phase}"),
-        Change::GoingBack { reason } => format!("== rolling back: {reason}"),
+        Change::RollingBack { reason } => format!("== rolling back: {reason}"),
         Change::InDoubt { in_doubt: true } => "== in doubt: guards are being disarmed".to_owned(),
         Change::InDoubt { in_doubt: false } => "== no longer in doubt: every guard is disarmed".to_owned(),
         Change::Began { host, title, .. } => format!("{host}: {title} …"),

@@ -157,7 +157,7 @@ impl Progress for Terminal {
 fn style_of(change: &Change) -> Style {
     match change {
         Change::Ended { result, .. } if result == "failed" => AnsiColor::Red.on_default(),
-        Change::GoingBack { .. } | Change::InDoubt { in_doubt: true } | Change::Again { .. } => {
+        Change::RollingBack { .. } | Change::InDoubt { in_doubt: true } | Change::Again { .. } => {
             AnsiColor::Yellow.on_default()
         }
         Change::Outcome {
@@ -271,7 +271,7 @@ mod tests {
             to: "3.5.30".to_owned(),
             elapsed: Millis(12_300),
             phase: "window 2 of 3 (3.4.23 → 3.5.30)".to_owned(),
-            going_back: false,
+            rolling_back: false,
             pause: Pause::Asked,
             in_doubt: false,
             nodes: Vec::new(),

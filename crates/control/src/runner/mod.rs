@@ -214,7 +214,7 @@ impl Runner<'_> {
         let mut ended = self.hear(progress)?;
         while ended.is_none() {
             ended = match self.next_turn(&mut inbox, &mut heartbeat, &mut show).await {
-                Turn::Signals(signals) => self.heed(signals, progress)?,
+                Turn::Signals(signals) => self.obey(signals, progress)?,
                 Turn::Woke => {
                     self.wake = None;
                     self.take_in(vec![EventKind::Woke], progress)?
@@ -272,7 +272,7 @@ impl Runner<'_> {
     }
 
     /// Tells what only people want to know, and takes in what is news for the engine.
-    fn heed(
+    fn obey(
         &mut self,
         signals: Vec<Signal>,
         progress: &mut dyn Progress,

@@ -90,7 +90,7 @@ fn a_profile_that_switches_binaries_itself_needs_no_release_in_the_store() {
     }
     let request = testing::request("1.1.0", &[]);
     let refusals = plan_of(&profile, &facts, &request).unwrap_err();
-    assert_eq!(refusals[0].code, "no-way-back");
+    assert_eq!(refusals[0].code, "no-rollback");
     own(&mut profile, Slot::Switch);
     let plan = plan_of(&profile, &facts, &request).unwrap();
     let removes = |plan: &Plan| {

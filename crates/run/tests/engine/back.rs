@@ -110,8 +110,8 @@ fn a_window_that_is_open_too_long_is_rolled_back() {
     let mut plan = Builder::rolling();
     plan.recipe_mut("recover").within = seconds(1000);
     let mut puppet = without(plan, "recovered@h1");
-    puppet.start().until(|puppet| puppet.state.going_back());
-    assert!(puppet.state.going_back() && puppet.state.outcome().is_none());
+    puppet.start().until(|puppet| puppet.state.rolling_back());
+    assert!(puppet.state.rolling_back() && puppet.state.outcome().is_none());
     assert_eq!((puppet.now, puppet.state.now()), (seconds(300), seconds(300)));
     puppet.run();
     let reason = rolled_back(&puppet);

@@ -69,7 +69,7 @@ fn a_host_that_says_its_guard_fired_takes_no_order_forward() {
 }
 
 #[test]
-fn a_host_that_is_silent_past_its_guards_deadline_counts_as_gone_back() {
+fn a_host_that_is_silent_past_its_guards_deadline_counts_as_rolled_back() {
     let mut puppet = without(Builder::rolling(), "recovered@h2");
     for recipe in &mut std::sync::Arc::make_mut(&mut puppet.plan).recipes {
         recipe.within = seconds(200);
@@ -81,7 +81,7 @@ fn a_host_that_is_silent_past_its_guards_deadline_counts_as_gone_back() {
             remaining: seconds(90),
         })
     });
-    puppet.start().until(|puppet| puppet.state.going_back());
+    puppet.start().until(|puppet| puppet.state.rolling_back());
     assert_eq!(puppet.now, seconds(90));
     puppet.run();
     assert!(rolled_back(&puppet).contains("past its guard's deadline"));

@@ -81,7 +81,7 @@ fn as_long_as_it_is_seen_that_it_was_not_crossed_everything_rolls_back_at_once()
     let mut plan = Builder::rolling().no_return();
     plan.plan.request.accept_no_return = true;
     let mut puppet = without(plan, "recovered@h3");
-    puppet.start().until(|puppet| puppet.state.going_back());
+    puppet.start().until(|puppet| puppet.state.rolling_back());
     let failed = puppet.now;
     puppet.run();
     rolled_back(&puppet);

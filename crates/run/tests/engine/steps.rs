@@ -101,7 +101,7 @@ fn progress_extends_a_deadline_and_waiting_does_not() {
             let applied = now.0.min(seconds(grows_until).0) / 5000;
             Some(Ok(json!({"ok": probe != "recovered@h1", "applied": applied})))
         });
-        puppet.start().until(|puppet| puppet.state.going_back());
+        puppet.start().until(|puppet| puppet.state.rolling_back());
         let end = puppet.now.0 / 1000;
         assert!(
             (expected_end..=expected_end + 6).contains(&end),

@@ -154,7 +154,7 @@ fn who_waits_is_woken_when_something_is_due() {
         .start()
         .until(|puppet| puppet.orders_to("h1").contains(&"drain"));
     let (events, began) = (puppet.journal.len(), puppet.now);
-    puppet.until(|puppet| puppet.state.going_back());
+    puppet.until(|puppet| puppet.state.rolling_back());
     assert_eq!(puppet.now.minus(began), seconds(60), "its time is over");
     let woken = puppet.journal.len() - events;
     assert!(woken < 25, "woken {woken} times in a minute");

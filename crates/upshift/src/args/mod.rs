@@ -152,7 +152,7 @@ pub enum Command {
     Pause(PauseArgs),
     /// Go on with a run that was paused, held, or lost its controller
     Resume(ResumeArgs),
-    /// Roll back: rollback what the current hop has changed, and end the run
+    /// Roll back: undo what the current hop has changed, and end the run
     Abort(AbortArgs),
     /// Roll back after an upgrade that ended well, before `finalize`
     Rollback(RollbackArgs),

@@ -106,7 +106,7 @@ pub fn rollback(arguments: &RollbackArgs, global: &Global, printer: Printer) -> 
         return Err(ended(&record, outcome, "rolled back"));
     }
     let held = matches!(record.outcome, Some(Outcome::Held { .. }));
-    if arguments.all_at_once && !(held && runs::state(&store, &record.id)?.going_back()) {
+    if arguments.all_at_once && !(held && runs::state(&store, &record.id)?.rolling_back()) {
         return Err(Failure::Refused(
             Problem::new(format!(
                 "the run {} is not held in its rollback, so its servers are taken back one after the other",
