@@ -355,7 +355,11 @@ fn a_command_that_failed_is_the_cause_and_is_told_first() {
             ("disk", Finding::DoesNotHold)
         ]
     );
-    assert!(refusals[0].message.ends_with("ended with status 1: Error: certificate required"));
+    assert!(
+        refusals[0]
+            .message
+            .ends_with("ended with status 1: Error: certificate required")
+    );
 }
 
 #[test]

@@ -6,7 +6,12 @@ use crate::refusal::{Reason, Refusals};
 use crate::survey::{Server, Survey};
 
 /// The causes on one server, each noted once whatever depends on it. None where everything that the text reads was observed.
-pub(super) fn of(survey: &Survey<'_>, text: &str, server: &Server<'_>, refusals: &mut Refusals) -> Vec<Reason> {
+pub(super) fn of(
+    survey: &Survey<'_>,
+    text: &str,
+    server: &Server<'_>,
+    refusals: &mut Refusals,
+) -> Vec<Reason> {
     let mut causes = places(survey, text, server, refusals);
     if causes.is_empty() {
         causes = probes(text, server, refusals);

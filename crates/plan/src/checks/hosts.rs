@@ -26,7 +26,12 @@ pub(super) fn places(survey: &Survey<'_>, refusals: &mut Refusals) {
 }
 
 /// A place that was not found, whoever asks for it.
-pub(super) fn missing_place(name: &str, place: &Place, server: &Server<'_>, refusals: &mut Refusals) -> Reason {
+pub(super) fn missing_place(
+    name: &str,
+    place: &Place,
+    server: &Server<'_>,
+    refusals: &mut Refusals,
+) -> Reason {
     let variables = place.sources.iter().filter_map(|source| match source {
         PlaceSource::Variable(variable) => Some(variable.as_str()),
         _ => None,

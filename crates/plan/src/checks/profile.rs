@@ -157,7 +157,9 @@ impl Checking<'_, '_, '_> {
             return;
         }
         let code = format!("check:{}", check.name);
-        let reason = self.refusals.note(&code, host, message, remedy(check), link(check));
+        let reason = self
+            .refusals
+            .note(&code, host, message, remedy(check), link(check));
         self.roots.insert(check, server, reason);
     }
 

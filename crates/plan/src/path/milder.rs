@@ -3,8 +3,8 @@
 use upshift_model::profile::{PathEdge, Strategy};
 use upshift_model::version::Version;
 
-use super::{applies_to, risked};
 use super::graph::Rules;
+use super::{applies_to, risked};
 use crate::judge::{About, Judge};
 use crate::layout::Leg;
 use crate::refusal::Refusals;

@@ -236,14 +236,18 @@ fn conditions_hold(
         .all(|blocked| !applies_to(survey, judge, blocked, Some(edge.strategy), from, to));
     let servers = survey.servers.iter().filter(|server| server.version <= *from);
     open && servers.into_iter().all(|server| {
-        edge.when
-            .iter()
-            .all(|condition| judge.server(&condition.expect, server, about) == Ok(true) || risked(survey, condition))
+        edge.when.iter().all(|condition| {
+            judge.server(&condition.expect, server, about) == Ok(true) || risked(survey, condition)
+        })
     })
 }
 
 fn accepted(survey: &Survey<'_>, name: &str) -> bool {
-    survey.request.accepted.iter().any(|accepted| accepted.name == name)
+    survey
+        .request
+        .accepted
+        .iter()
+        .any(|accepted| accepted.name == name)
 }
 
 /// Whether the operator takes a known trouble upon themselves.
@@ -253,7 +257,10 @@ fn taken(survey: &Survey<'_>, blocked: &upshift_model::profile::BlockedEdge) -> 
 
 /// Whether the operator takes it upon themselves that a condition does not hold.
 fn risked(survey: &Survey<'_>, condition: &upshift_model::profile::Condition) -> bool {
-    condition.risk.as_deref().is_some_and(|name| accepted(survey, name))
+    condition
+        .risk
+        .as_deref()
+        .is_some_and(|name| accepted(survey, name))
 }
 
 /// Notes the risks that are taken on the way that was found.
@@ -268,7 +275,12 @@ pub(crate) fn note_risks(
             from: leg.from.as_str(),
             to: leg.to.as_str(),
         };
-        for blocked in survey.profile.blocked.iter().filter(|blocked| taken(survey, blocked)) {
+        for blocked in survey
+            .profile
+            .blocked
+            .iter()
+            .filter(|blocked| taken(survey, blocked))
+        {
             let open = upshift_model::profile::BlockedEdge {
                 acceptable: false,
                 ..blocked.clone()

@@ -32,7 +32,11 @@ pub fn refusals(refusals: &[Refusal]) -> String {
         }
         if !refusal.hides.is_empty() {
             let checks = count(refusal.hides.len(), "check");
-            paragraph(&mut out, "     ", &format!("because of this {checks} cannot be told"));
+            paragraph(
+                &mut out,
+                "     ",
+                &format!("because of this {checks} cannot be told"),
+            );
         }
     }
     out

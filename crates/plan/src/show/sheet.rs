@@ -78,7 +78,12 @@ impl Sheet {
         Sheet {
             title: format!("{} {} on {}", plan.title, versions.join(" → "), plan.fleet),
             summary: summary(plan),
-            warnings: plan.warnings.iter().cloned().chain(plan.risks.iter().map(Risk::words)).collect(),
+            warnings: plan
+                .warnings
+                .iter()
+                .cloned()
+                .chain(plan.risks.iter().map(Risk::words))
+                .collect(),
             prepare: rows(plan, detail, None, &plan.prepare),
             hops: plan
                 .hops

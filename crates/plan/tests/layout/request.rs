@@ -156,14 +156,20 @@ fn a_known_trouble_may_be_taken_where_the_profile_calls_it_acceptable() {
     let mut profile = testing::profile();
     let mut request = testing::request("1.1.1", &[]);
     request.accepted = vec![accepted("ledger-lost-writes")];
-    assert_eq!(plan_of(&profile, &facts, &request).unwrap_err()[0].code, "blocked");
+    assert_eq!(
+        plan_of(&profile, &facts, &request).unwrap_err()[0].code,
+        "blocked"
+    );
     profile.blocked[0].acceptable = true;
     let plan = plan_of(&profile, &facts, &request).unwrap();
     assert_eq!(plan.risks.len(), 1, "{:?}", plan.risks);
     assert_eq!(plan.risks[0].found, profile.blocked[0].reason);
     request.accepted.clear();
     let refusals = plan_of(&profile, &facts, &request).unwrap_err();
-    assert!(refusals[0].remedy.contains("upshift accept ledger-lost-writes"), "{refusals:?}");
+    assert!(
+        refusals[0].remedy.contains("upshift accept ledger-lost-writes"),
+        "{refusals:?}"
+    );
 }
 
 /// Whatever cannot be judged without a look that failed is one thing to mend, and not several.
@@ -178,10 +184,7 @@ fn a_look_that_fails_is_told_once_with_its_reason() {
     let refusals = plan_of(&testing::profile(), &facts, &testing::request("1.1.0", &[])).unwrap_err();
     let told: Vec<&str> = refusals.iter().map(|refusal| refusal.code.as_str()).collect();
     assert_eq!(told, ["probe-failed"], "{refusals:#?}");
-    assert_eq!(
-        refusals[0].message,
-        "cannot be observed: no space left on device"
-    );
+    assert_eq!(refusals[0].message, "cannot be observed: no space left on device");
     assert_eq!(refusals[0].finding, Finding::CannotTell);
     assert_eq!(refusals[0].hides, ["healthy", "one-leader"]);
 }

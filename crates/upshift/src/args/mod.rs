@@ -14,7 +14,9 @@ pub use inspect::{HistoryArgs, ReportArgs, ShowArgs, StatusArgs, WhyArgs};
 pub use operate::{AbortArgs, FinalizeArgs, PauseArgs, ResumeArgs, RollbackArgs};
 pub use profiles::{ProfileArgs, ProfileCommand};
 pub use release::{ReleaseArgs, ReleaseCommand, ReleaseInstall};
-pub use upgrade::{AcceptArgs, AdoptArgs, CheckArgs, DemoArgs, InitArgs, PlanArgs, PrepareArgs, Target, UpgradeArgs};
+pub use upgrade::{
+    AcceptArgs, AdoptArgs, CheckArgs, DemoArgs, InitArgs, PlanArgs, PrepareArgs, Target, UpgradeArgs,
+};
 
 /// Exit statuses, as every page of help ends with them.
 pub const EXIT_STATUSES: &str = "\

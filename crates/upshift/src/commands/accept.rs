@@ -26,8 +26,9 @@ pub fn run(arguments: &AcceptArgs, global: &Global, printer: Printer) -> Result<
         if arguments.withdraw {
             if !store.withdraw(fleet, product, name).map_err(failed)? {
                 return Err(Failure::Usage(
-                    Problem::new(format!("`{name}` was not accepted for {fleet}"))
-                        .next("`upshift accept` lists what is; what stands in the fleet file is taken out there"),
+                    Problem::new(format!("`{name}` was not accepted for {fleet}")).next(
+                        "`upshift accept` lists what is; what stands in the fleet file is taken out there",
+                    ),
                 ));
             }
         } else {
@@ -64,10 +65,12 @@ fn acceptance(name: &str, arguments: &AcceptArgs, setting: &Setting) -> Result<A
             "the profile of {} calls nothing acceptable that is named `{name}`",
             setting.profile.title
         );
-        return Err(Failure::Usage(Problem::new(what).next(match nearest(name, risks) {
-            Some(nearest) => format!("did you mean `{nearest}`?"),
-            None => format!("acceptable are: {}", known.join(", ")),
-        })));
+        return Err(Failure::Usage(Problem::new(what).next(
+            match nearest(name, risks) {
+                Some(nearest) => format!("did you mean `{nearest}`?"),
+                None => format!("acceptable are: {}", known.join(", ")),
+            },
+        )));
     }
     let reason = arguments.reason.as_deref().map(str::trim).unwrap_or("");
     if reason.is_empty() {
@@ -78,10 +81,9 @@ fn acceptance(name: &str, arguments: &AcceptArgs, setting: &Setting) -> Result<A
     if let Some(until) = &arguments.until {
         valid_day(until)?;
         if *until < today() {
-            return Err(Failure::Usage(
-                Problem::new(format!("{until} has passed"))
-                    .next("name a day that is still to come with --until, as YYYY-MM-DD in UTC"),
-            ));
+            return Err(Failure::Usage(Problem::new(format!("{until} has passed")).next(
+                "name a day that is still to come with --until, as YYYY-MM-DD in UTC",
+            )));
         }
     }
     Ok(Acceptance {

@@ -138,7 +138,10 @@ impl Linter<'_> {
             if !above.iter().any(|other| other.name == *name) {
                 self.error(
                     at.item(index).0.range.clone(),
-                    format!("the check `{}` needs `{name}`, and no check of that name stands above it", check.name),
+                    format!(
+                        "the check `{}` needs `{name}`, and no check of that name stands above it",
+                        check.name
+                    ),
                     "name a check that stands above this one, or move that one up",
                 );
             }
