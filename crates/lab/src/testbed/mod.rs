@@ -261,7 +261,7 @@ impl Testbed {
     /// Where it cannot be mounted.
     pub fn small_disk(&mut self, directory: &Path, megabytes: u32) -> Result<(), String> {
         fs::create_dir_all(directory).map_err(|error| error.to_string())?;
-        let size = format!("size={megabytes}m");
+        let size = format!("size={megabytes}m,mode=755");
         run(Command::new("mount")
             .args(["-t", "tmpfs", "-o", &size, "upshift-test"])
             .arg(directory))?;

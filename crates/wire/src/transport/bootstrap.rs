@@ -3,6 +3,10 @@
 //! The script is constant but for four values: a number, two digests, and the state directory, which is written as
 //! octal escapes so that no character of it can mean anything to the shell. Everything waits for an answer before more
 //! is sent, because a shell may read its input ahead, in blocks.
+//!
+//! What is run there may become root. So it must be what was sent, byte for byte, at every start, and lie where nobody but its
+//! owner or root can put another file: in directories that others cannot write to, up to the root. (Others cannot replace what is not
+//! theirs in a parent with the sticky bit, such as `/tmp`.)
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -35,17 +39,56 @@ const SCRIPT: &str = r#"upshift() {
   state=$(printf '%b' '@STATE@')
   directory=$state/agent/@SHA256@
   program=$directory/upshift-node
-  if [ -x "$program" ] && [ "$(wc -c <"$program")" -eq @SIZE@ ]; then
-    say ready
-    exec "$program" @ARGUMENTS@ serve --state "$state"
-  fi
+  partial=$directory/partial.$$
   fail() {
     rm -f "$partial"
     say failed "$@"
     exit 1
   }
-  partial=$directory/partial.$$
+  own=$(id -u)
+  others() {
+    kind=$1
+    shift
+    ls -ldnL "$@" 2>&1 | while read -r mode links owner rest; do
+      name=/${rest#*/}
+      case $kind$mode in
+        parent[!d]* | own[!d-]*) printf '%s\n' "$mode $links $owner $rest" ;;
+        parentd????????[tT]*) ;;
+        parent?????w* | own?????w* | parent????????w* | own????????w*)
+          printf '%s\n' "others may write to $name ($mode)" ;;
+      esac
+      [ "$owner" = 0 ] || [ "$owner" = "$own" ] || [ "$owner" = "${SUDO_UID:-0}" ] || printf '%s\n' "$name belongs to user $owner"
+    done
+  }
+  above() {
+    parent=$1
+    set --
+    while [ -n "$parent" ]; do
+      case $parent in */*) parent=${parent%/*} ;; *) parent=. ;; esac
+      set -- "$@" "${parent:-/}"
+      [ "$parent" != . ] || break
+    done
+    others parent "$@"
+  }
+  same() {
+    [ "$(wc -c <"$1")" -eq @SIZE@ ] || return 1
+    command -v sha256sum >/dev/null 2>&1 || return 0
+    digest=$(sha256sum <"$1")
+    [ "${digest%% *}" = '@SHA256@' ]
+  }
   reason=$(mkdir -p "$directory" 2>&1) || fail directory "$reason"
+  real=$(cd "$state" && pwd -P) || fail directory "$state"
+  bad=$(
+    others own "$state" "$state/agent" "$directory"
+    above "$state"
+    [ "$real" = "$state" ] || above "$real"
+  )
+  [ -z "$bad" ] || fail unsafe "${bad%%
+*}"
+  if [ -f "$program" ] && [ ! -L "$program" ] && [ -x "$program" ] && [ -z "$(others own "$program")" ] && same "$program"; then
+    say ready
+    exec "$program" @ARGUMENTS@ serve --state "$state"
+  fi
   reason=$( (: >"$partial") 2>&1) || fail directory "$reason"
   if command -v gzip >/dev/null 2>&1; then
     say missing packed
@@ -191,6 +234,7 @@ impl Bootstrap<'_> {
             }
             Word::Failed { kind, reason } => match kind.as_str() {
                 "size" => ConnectFailure::Corrupted(format!("{reason} of {} bytes", self.identity.size)),
+                "unsafe" => ConnectFailure::Unsafe { directory, reason },
                 "digest" => ConnectFailure::Corrupted(format!("its digest there is {reason}")),
                 _ => ConnectFailure::StateDirectory { directory, reason },
             },

@@ -38,6 +38,13 @@ pub enum ConnectFailure {
         /// What the host says.
         reason: String,
     },
+    /// Somebody else may change what lies in the agent's state directory.
+    Unsafe {
+        /// The directory.
+        directory: String,
+        /// What the host says.
+        reason: String,
+    },
     /// No space left for the agent.
     DiskFull {
         /// The directory.
@@ -91,6 +98,7 @@ impl ConnectFailure {
             ConnectFailure::HostKeyUnknown(_) => "host-key-unknown",
             ConnectFailure::NoSudo(_) => "no-sudo",
             ConnectFailure::StateDirectory { .. } => "state-directory",
+            ConnectFailure::Unsafe { .. } => "unsafe-directory",
             ConnectFailure::DiskFull { .. } => "disk-full",
             ConnectFailure::Corrupted(_) => "corrupted",
             ConnectFailure::NotExecutable(_) => "not-executable",
@@ -132,6 +140,11 @@ impl fmt::Display for ConnectError {
                     "the state directory {directory} on {host} cannot be written: {reason}"
                 )
             }
+            ConnectFailure::Unsafe { directory, reason } => write!(
+                f,
+                "{host}: what Upshift runs must not be changed by other users, and something about the state directory \
+                 {directory} lets them: {reason}"
+            ),
             ConnectFailure::DiskFull { directory, reason } => {
                 write!(f, "no space for the agent in {directory} on {host}: {reason}")
             }
@@ -202,6 +215,10 @@ impl ConnectError {
             }
             ConnectFailure::StateDirectory { .. } => {
                 "Set `sudo: true` or another `state_directory` for the host in the fleet file".to_owned()
+            }
+            ConnectFailure::Unsafe { .. } => {
+                "Look who has written there; then `chmod go-w`, or `chown root`, what is named, or set another `state_directory` for the host"
+                    .to_owned()
             }
             ConnectFailure::DiskFull { .. } => {
                 "Free some space there, or set another `state_directory` for the host".to_owned()

@@ -141,7 +141,7 @@ fn bare_path(scene: &Scene) -> String {
     let directory = scene.directory.path().join("bare");
     fs::create_dir_all(&directory).unwrap();
     for program in [
-        "sh", "cat", "wc", "mkdir", "rm", "chmod", "mv", "head", "id", "sync",
+        "sh", "cat", "wc", "mkdir", "rm", "chmod", "mv", "head", "id", "sync", "ls",
     ] {
         let real = std::env::var("PATH")
             .unwrap()
@@ -178,6 +178,101 @@ async fn a_damaged_agent_is_replaced() {
         scene.start(&["sh"], &state, false).await.unwrap(),
         scene.expected(&state)
     );
+}
+
+/// Changes what lies under the state directory of a host that has the agent, and starts it again.
+async fn start_after(
+    change: impl FnOnce(&Path, &Path),
+) -> Result<((String, String), (String, String)), ConnectFailure> {
+    let scene = Scene::new();
+    let state = scene.path("parent/state");
+    fs::create_dir(scene.path("parent")).unwrap();
+    scene.start(&["sh"], &state, false).await.unwrap();
+    let program = Path::new(&state)
+        .join("agent")
+        .join(&scene.binary.identity().unwrap().sha256)
+        .join("upshift-node");
+    change(Path::new(&state), &program);
+    let started = scene.start(&["sh"], &state, false).await?;
+    Ok((started, scene.expected(&state)))
+}
+
+/// Same size, other bytes: the program of somebody else.
+const ANOTHER: &str = "#!/bin/sh\nprintf '%s\\n' another program\nexec sh\n";
+
+#[tokio::test]
+async fn an_agent_of_the_right_size_and_with_other_bytes_is_replaced() {
+    let (started, expected) = start_after(|_, program| {
+        let mut other = ANOTHER.as_bytes().to_vec();
+        other.resize(FAKE_AGENT.len(), b'\n');
+        fs::write(program, other).unwrap();
+    })
+    .await
+    .unwrap();
+    assert_eq!(started, expected);
+}
+
+#[tokio::test]
+async fn an_agent_that_others_may_write_to_or_that_is_a_link_is_replaced() {
+    for link in [false, true] {
+        let (started, expected) = start_after(|state, program| {
+            if link {
+                let aside = state.join("aside");
+                fs::rename(program, &aside).unwrap();
+                std::os::unix::fs::symlink(&aside, program).unwrap();
+            } else {
+                fs::set_permissions(program, fs::Permissions::from_mode(0o777)).unwrap();
+            }
+        })
+        .await
+        .unwrap();
+        assert_eq!(started, expected, "link: {link}");
+    }
+}
+
+#[tokio::test]
+async fn directories_that_others_may_write_to_are_refused() {
+    for (up, mode) in [(0, 0o777), (0, 0o770), (1, 0o777), (1, 0o775), (0, 0o1777)] {
+        let refused = start_after(|state, _| {
+            let directory = state.ancestors().nth(up).unwrap();
+            fs::set_permissions(directory, fs::Permissions::from_mode(mode)).unwrap();
+        })
+        .await
+        .unwrap_err();
+        assert!(
+            matches!(&refused, ConnectFailure::Unsafe { reason, .. } if reason.contains("others may write to")),
+            "{up} up, mode {mode:o}: {refused:?}"
+        );
+    }
+    // Others cannot replace what is not theirs in a directory such as /tmp.
+    let (started, expected) = start_after(|state, _| {
+        let parent = state.parent().unwrap();
+        fs::set_permissions(parent, fs::Permissions::from_mode(0o1777)).unwrap();
+    })
+    .await
+    .unwrap();
+    assert_eq!(started, expected);
+}
+
+#[tokio::test]
+async fn a_directory_of_another_user_is_refused() {
+    let own = tempfile::tempdir().unwrap();
+    if std::os::unix::fs::MetadataExt::uid(&fs::metadata(own.path()).unwrap()) != 0 {
+        println!("skipped: only the superuser can give a directory away");
+        return;
+    }
+    for up in [0, 1] {
+        let refused = start_after(|state, _| {
+            let directory = state.ancestors().nth(up).unwrap();
+            std::os::unix::fs::chown(directory, Some(65_534), None).unwrap();
+        })
+        .await
+        .unwrap_err();
+        assert!(
+            matches!(&refused, ConnectFailure::Unsafe { reason, .. } if reason.contains("belongs to user 65534")),
+            "{up} up: {refused:?}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -398,6 +493,10 @@ fn every_failure_has_its_words() {
         ConnectFailure::StateDirectory {
             directory: directory(),
             reason: text(),
+        },
+        ConnectFailure::Unsafe {
+            directory: directory(),
+            reason: "others may write to /var/lib/upshift (drwxrwxrwx)".to_owned(),
         },
         ConnectFailure::DiskFull {
             directory: directory(),
