@@ -6,6 +6,8 @@ mod basics;
 mod crashes;
 #[path = "lab/input.rs"]
 mod input;
+#[path = "lab/machines.rs"]
+mod machines;
 #[path = "lab/misbehaviour.rs"]
 mod misbehaviour;
 #[path = "lab/operator.rs"]
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
         basics::TRIALS,
         misbehaviour::TRIALS,
         crashes::TRIALS,
+        machines::TRIALS,
         input::TRIALS,
         operator::TRIALS,
         releases::TRIALS,

@@ -6,14 +6,17 @@
 mod clock;
 mod gather;
 mod hosts;
+mod known;
 mod recall;
 mod releases;
 mod runner;
+pub mod takeover;
 
 pub mod progress;
 
 pub use gather::{Gathered, gather};
 pub use hosts::Hosts;
+pub use known::{KnownRuns, known_runs};
 pub use progress::Progress;
 pub use recall::{recall, rolled_back_versions};
 pub use releases::{ReleaseError, ReleaseHost};

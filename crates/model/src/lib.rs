@@ -14,6 +14,7 @@ pub mod package;
 pub mod probe;
 pub mod profile;
 pub mod release;
+pub mod runs;
 pub mod template;
 pub mod version;
 

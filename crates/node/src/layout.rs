@@ -14,13 +14,14 @@
 //! records/last-run               the run that has begun the last attempt
 //! records/fences                 the newest fencing token of each fleet
 //! records/runs/<run>/            attempts begun and ended; where logs stood when the run began; what load balancers were found in
+//! records/known/<run>            what controllers wrote down of their runs: whose, from which version to which, how far
 //! records/guards/                guards
 //! records/orders.lock            held while an order is performed, or a guard rolls back
 //! records/records.lock           held for a moment while fences and guards are read and written
 //! ```
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, NodeError, Result};
@@ -55,9 +56,26 @@ impl Layout {
             layout.saved_root(),
             layout.services(),
             layout.runs(),
+            layout.known(),
             layout.guards(),
         ] {
             make_directory(&path, 0o700)?;
+        }
+        for path in [
+            layout.root(),
+            &layout.store(),
+            &layout.releases(),
+            &layout.manifests(),
+        ] {
+            refuse_others(path)?;
+        }
+        for path in [
+            layout.records(),
+            layout.known(),
+            layout.guards(),
+            layout.services(),
+        ] {
+            refuse_others(&path)?;
         }
         let records = layout.records();
         fs::set_permissions(&records, fs::Permissions::from_mode(0o700))
@@ -140,6 +158,10 @@ impl Layout {
         Ok(self.runs().join(component(run)?))
     }
 
+    pub(crate) fn known(&self) -> PathBuf {
+        self.root.join("records/known")
+    }
+
     pub(crate) fn guards(&self) -> PathBuf {
         self.root.join("records/guards")
     }
@@ -160,6 +182,26 @@ pub(crate) fn make_directory(path: &Path, mode: u32) -> Result<()> {
         .mode(mode)
         .create(path)
         .context(|| format!("cannot make the directory {}", path.display()))
+}
+
+/// Refuses a directory that is a link, belongs to another user, or may be written to by others: what lies in it is run.
+fn refuse_others(path: &Path) -> Result<()> {
+    let found = fs::symlink_metadata(path).context(|| format!("cannot look at {}", path.display()))?;
+    let own = rustix::process::geteuid().as_raw();
+    let what = if !found.is_dir() {
+        "is not a directory".to_owned()
+    } else if found.uid() != 0 && found.uid() != own {
+        format!("belongs to user {}", found.uid())
+    } else if found.permissions().mode() & 0o022 != 0 {
+        "may be written to by other users".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(NodeError::refused(format!(
+        "{} {what}: others could have changed what is run from there; look who has written there, then mend that, or set another \
+         `state_directory` for the host",
+        path.display()
+    )))
 }
 
 /// A name that is used as one component of a path: never a way out of the directory.
@@ -185,6 +227,27 @@ mod tests {
         assert_eq!(
             component("RELEASE.2024-01-11T07-46-16Z").unwrap(),
             "RELEASE.2024-01-11T07-46-16Z"
+        );
+    }
+
+    #[test]
+    fn a_store_that_others_may_write_to_is_refused() {
+        for mode in [0o777, 0o775] {
+            let state = tempfile::tempdir().unwrap();
+            let layout = Layout::open(state.path()).unwrap();
+            fs::set_permissions(layout.releases(), fs::Permissions::from_mode(mode)).unwrap();
+            let refusal = Layout::open(state.path()).unwrap_err().to_string();
+            assert!(refusal.contains("may be written to by other users"), "{refusal}");
+        }
+        let state = tempfile::tempdir().unwrap();
+        let layout = Layout::open(state.path()).unwrap();
+        fs::remove_dir(layout.releases()).unwrap();
+        std::os::unix::fs::symlink("/tmp", layout.releases()).unwrap();
+        assert!(
+            Layout::open(state.path())
+                .unwrap_err()
+                .to_string()
+                .contains("is not a directory")
         );
     }
 

@@ -21,6 +21,7 @@ use upshift_wire::protocol::{ExecuteOrder, PROTOCOL, Request, RequestFrame, Resp
 use crate::error::{Context, NodeError, Result, say};
 use crate::host::{self, Host};
 use crate::packages::{Incoming, Received};
+use crate::records::{self, known as known_runs};
 use crate::{clock, guard, locate, orders, probes, releases};
 
 /// The most observations at a time; further ones wait.
@@ -150,7 +151,25 @@ impl Session {
                 });
             }
             Request::Renew(call) => self.aside(id, move |host| {
-                guard::renew(&host.layout, &call).map(Response::Guard)
+                fenced(host, &call.fleet, call.token, || {
+                    guard::renew(&host.layout, &call).map(Response::Guard)
+                })
+            }),
+            Request::RollBack(call) => self.aside(id, move |host| {
+                fenced(host, &call.fleet, call.token, || {
+                    guard::roll_back(&host.layout, &call).map(Response::Guard)
+                })
+            }),
+            Request::Runs => self.aside(id, move |host| {
+                known_runs::known(&host.layout).map(Response::Runs)
+            }),
+            Request::Fence { fleet, token } => self.aside(id, move |host| {
+                fenced(host, &fleet, token, || Ok(Response::Noted))
+            }),
+            Request::Note(note) => self.aside(id, move |host| {
+                fenced(host, &note.fleet, note.token, || {
+                    known_runs::write(&host.layout, &note).map(|()| Response::Noted)
+                })
             }),
             Request::Disarm {
                 guard: call,
@@ -240,6 +259,14 @@ fn put_response(received: Received) -> Response {
     Response::Put {
         received: received.bytes,
         complete: received.complete,
+    }
+}
+
+/// Does what carries a token, unless the host has seen a younger one.
+fn fenced(host: &Host, fleet: &str, token: u64, work: impl FnOnce() -> Result<Response>) -> Result<Response> {
+    match records::fence(&host.layout, fleet, token)? {
+        Some(token) => Ok(Response::Fenced { token }),
+        None => work(),
     }
 }
 

@@ -9,6 +9,7 @@ mod changes;
 mod checks;
 mod estimate;
 pub mod fingerprint;
+pub mod foreign;
 mod judge;
 mod layout;
 mod order;
@@ -19,6 +20,7 @@ pub mod render;
 pub mod show;
 mod standing;
 mod survey;
+pub mod takeover;
 pub mod testing;
 pub mod types;
 mod variables;
@@ -53,14 +55,13 @@ pub fn plan(
     facts: &Facts,
     request: &Request,
 ) -> Result<Plan, Vec<Refusal>> {
-    let mut refusals = Refusals::of(request);
+    let mut refusals = Refusals::default();
     let mut warnings = Vec::new();
     let survey = Survey::take(profile, fleet_name, fleet, facts, request, &mut refusals);
     packages::check(&survey, &mut refusals);
     let mut judge = Judge::new(&survey);
     let legs = path::find(&survey, &mut judge, &mut refusals).unwrap_or_default();
     path::missing_packages(&survey, &legs, &mut refusals);
-    path::note_risks(&survey, &mut judge, &legs, &mut refusals);
     let milder = path::passed_over(&survey, &mut judge, &legs);
     let packages = packages::for_path(&survey, &legs, &mut refusals);
     checks::all(
@@ -107,7 +108,6 @@ pub fn plan(
         finalize_notes: layout.finalize_notes,
         estimate,
         warnings,
-        risks: refusals.risks(),
     };
     plan.fingerprint = plan.compute_fingerprint();
     Ok(plan)

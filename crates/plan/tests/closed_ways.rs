@@ -38,7 +38,6 @@ fn trouble(name: &str) -> BlockedEdge {
             link: None,
         },
         fixed_in: None,
-        acceptable: false,
     }
 }
 

@@ -68,6 +68,11 @@ impl State {
             EventKind::Operator { who, command } => self.operator(&who, &command),
             EventKind::Decided(decision) => self.decided(decision),
             EventKind::Superseded { token } => self.supersede(token),
+            EventKind::EndedElsewhere { by, how } => {
+                self.abandon_active();
+                self.guards.clear();
+                self.outcome = Some(Outcome::EndedElsewhere { by, how });
+            }
         }
     }
 

@@ -71,6 +71,13 @@ pub enum EventKind {
         /// Its token.
         token: u64,
     },
+    /// A controller without this journal has ended the run from the hosts' records.
+    EndedElsewhere {
+        /// Who.
+        by: String,
+        /// How it ended, in words.
+        how: String,
+    },
 }
 
 /// What an operator may say during a run.
@@ -249,9 +256,16 @@ pub enum Outcome {
         /// What an operator can do.
         remedies: Vec<String>,
     },
-    /// Another controller carries the run on.
+    /// Another controller has taken the fleet over.
     Superseded {
         /// Its token.
         token: u64,
+    },
+    /// A controller without this journal has ended the run from the hosts' records.
+    EndedElsewhere {
+        /// Who.
+        by: String,
+        /// How it ended, in words.
+        how: String,
     },
 }

@@ -100,6 +100,7 @@ impl State {
                     | Outcome::Refused { .. }
                     | Outcome::RolledBack { .. }
                     | Outcome::Superseded { .. }
+                    | Outcome::EndedElsewhere { .. }
             )
         );
         if over || self.back.is_some() && self.hold.is_none() {

@@ -261,8 +261,7 @@ impl State {
                     attempt: step.attempt,
                     token: self.token(),
                     sequence: self.sequence,
-                    // A guard that has fired is armed again in a rollback, and only there.
-                    direction: if view.at.part.leads_back() || self.back.is_some() {
+                    direction: if view.at.part.leads_back() {
                         Direction::Back
                     } else {
                         Direction::Forward

@@ -470,5 +470,6 @@ fn outcome_phase(outcome: &Outcome) -> &'static str {
         Outcome::RolledBack { .. } => "rolled back",
         Outcome::Held { .. } => "held",
         Outcome::Superseded { .. } => "taken over by another controller",
+        Outcome::EndedElsewhere { .. } => "ended from another machine",
     }
 }

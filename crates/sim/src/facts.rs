@@ -45,7 +45,6 @@ impl World {
         };
         Fleet {
             name: "simulated".to_owned(),
-            accepted: Vec::new(),
             hosts: self
                 .hosts
                 .iter()

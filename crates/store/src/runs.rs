@@ -49,7 +49,7 @@ pub struct RunRecord {
 const COLUMNS: &str = "id, fleet, product, fingerprint, setting, created_ms, created_by, outcome, outcome_ms";
 
 impl Store {
-    /// A name for a new run of a fleet that no run has yet: `20261120-0415-etcd`.
+    /// A name for a new run of a fleet that no run has yet, on whichever machine: `20261120-0415-etcd-7f3a9c`.
     pub fn fresh_run_id(&self, fleet: &str) -> Result<String, StoreError> {
         let connection = self.lock();
         let stamp: String =
@@ -64,14 +64,10 @@ impl Store {
                 }
             })
             .collect();
-        let mut number = 1;
         loop {
-            let suffix = if number == 1 {
-                String::new()
-            } else {
-                format!("-{number}")
-            };
-            let id = format!("{stamp}-{fleet}{suffix}");
+            let random: String =
+                connection.query_row("SELECT lower(hex(randomblob(3)))", [], |row| row.get(0))?;
+            let id = format!("{stamp}-{fleet}-{random}");
             let taken: bool =
                 connection.query_row("SELECT EXISTS (SELECT 1 FROM runs WHERE id = ?1)", [&id], |row| {
                     row.get(0)
@@ -79,7 +75,6 @@ impl Store {
             if !taken {
                 return Ok(id);
             }
-            number += 1;
         }
     }
 

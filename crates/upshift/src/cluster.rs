@@ -4,8 +4,10 @@ use std::future::Future;
 use std::sync::Arc;
 
 use anyhow::Context;
-use upshift_control::{Gathered, Hosts, gather, rolled_back_versions};
+use upshift_control::{Gathered, Hosts, KnownRuns, gather, known_runs, rolled_back_versions};
+use upshift_model::facts::Facts;
 use upshift_model::fleet::Fleet;
+use upshift_plan::Refusal;
 use upshift_store::Store;
 use upshift_wire::binary::AgentBinary;
 use upshift_wire::transport::Sharing;
@@ -13,6 +15,7 @@ use upshift_wire::transport::Sharing;
 use crate::args::Global;
 use crate::exit::Failure;
 use crate::fleets;
+use crate::foreign;
 use crate::runs;
 use crate::setting::Setting;
 
@@ -40,14 +43,45 @@ pub fn hosts(fleet: &Fleet, group: &str, sharing: Option<&Sharing>) -> Result<Ho
     Ok(Hosts::servers(fleet, group, &binary, sharing))
 }
 
-/// Observes all servers. What earlier runs rolled back from is taken from the store, where there is one.
-pub async fn observe(setting: &Setting, hosts: &Hosts, store: Option<&Store>) -> Result<Gathered, Failure> {
-    let mut gathered = gather(hosts, &setting.fleet, &setting.profile, &|_, _| {}).await;
+/// What was observed on a fleet.
+pub struct Surveyed {
+    /// The facts.
+    pub facts: Facts,
+    /// Why no run may begin now: other runs, and guards that stand.
+    pub barred: Vec<Refusal>,
+    /// The newest fencing token that any host has seen.
+    pub token: u64,
+}
+
+/// Observes all servers, and asks every host for runs that have not ended. What earlier runs rolled back from is taken from the
+/// store, where there is one.
+pub async fn observe(setting: &Setting, hosts: &Hosts, store: Option<&Store>) -> Result<Surveyed, Failure> {
+    let (gathered, known) = tokio::join!(
+        gather(hosts, &setting.fleet, &setting.profile, &|_, _| {}),
+        known_runs(hosts, foreign::PATIENCE)
+    );
+    let Gathered {
+        mut facts,
+        unreachable,
+    } = gathered;
     if let Some(store) = store {
-        gathered.facts.rolled_back =
+        facts.rolled_back =
             rolled_back_versions(store, &setting.fleet.name).map_err(|error| runs::failure(error, &[]))?;
     }
-    Ok(gathered)
+    // Those that cannot be reached are refused by their own name.
+    let known = KnownRuns {
+        silent: known
+            .silent
+            .into_iter()
+            .filter(|(host, _)| !unreachable.contains_key(host))
+            .collect(),
+        ..known
+    };
+    Ok(Surveyed {
+        facts,
+        barred: foreign::bars_a_new_run(setting, &known, store)?,
+        token: known.newest_token(),
+    })
 }
 
 /// The ways to the servers of a setting.

@@ -113,7 +113,7 @@ pub fn exit(outcome: &Outcome, asked: Asked) -> Exit {
         Outcome::Refused { .. } => Exit::Refused,
         Outcome::RolledBack { .. } if asked == Asked::Back => Exit::Done,
         Outcome::RolledBack { .. } => Exit::RolledBack,
-        Outcome::Held { .. } | Outcome::Superseded { .. } => Exit::Held,
+        Outcome::Held { .. } | Outcome::Superseded { .. } | Outcome::EndedElsewhere { .. } => Exit::Held,
     }
 }
 

@@ -29,6 +29,28 @@ impl<'s> HeldLease<'s> {
         })
     }
 
+    /// Takes a token that is younger than this one, where the lease's own is not: hosts have seen it of a controller with another
+    /// journal, whose clock may be ahead of ours.
+    pub fn raise(&mut self, above: u64) -> Result<(), Failure> {
+        if self.lease.token > above {
+            return Ok(());
+        }
+        let how = Acquire {
+            take_over: true,
+            above,
+        };
+        self.lease = self
+            .store
+            .acquire(&self.lease.fleet, &Holder::this_process(&who()), how)
+            .map_err(|error| runs::failure(error, &[]))?;
+        Ok(())
+    }
+
+    /// The lease itself, for what is written under it.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
     /// The fencing token.
     pub fn token(&self) -> u64 {
         self.lease.token

@@ -1,6 +1,5 @@
 //! The command line: parse, call, print. No decisions.
 
-mod acceptances;
 mod args;
 mod ask;
 mod cluster;
@@ -10,6 +9,7 @@ mod drive;
 mod exit;
 mod files;
 mod fleets;
+mod foreign;
 mod hosts;
 mod inside;
 mod lease;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use upshift_model::Millis;
 use upshift_model::profile::Slot;
-use upshift_plan::{Risk, StepKind};
+use upshift_plan::StepKind;
 use upshift_run::{Outcome, State, StepTime};
 
 use crate::table::Table;
@@ -31,9 +31,6 @@ pub struct Report {
     pub remedies: Vec<String>,
     /// Time from the run's beginning to its latest event.
     pub took_ms: u64,
-    /// Risks that operators took upon themselves when the plan was made.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub risks: Vec<Risk>,
     /// The servers.
     pub hosts: Vec<HostReport>,
     /// Every step, in the order in which they were begun.
@@ -105,7 +102,6 @@ impl Report {
             reason,
             remedies,
             took_ms: view.elapsed.0,
-            risks: state.plan().risks.clone(),
             hosts,
             steps,
         }
@@ -185,9 +181,6 @@ impl Report {
                 lost.join(", ")
             ));
         }
-        for risk in &self.risks {
-            text.push_str(&format!("\n{}\n", risk.words()));
-        }
         if let Some(reason) = &self.reason {
             text.push_str(&format!("\nwhy: {reason}\n"));
         }
@@ -236,7 +229,17 @@ pub fn ending(outcome: Option<&Outcome>) -> (&'static str, Option<String>, Vec<S
         Some(Outcome::Held { reason, remedies }) => ("held", Some(reason.clone()), remedies.clone()),
         Some(Outcome::Superseded { token }) => (
             "superseded",
-            Some(format!("another controller carries the run on (token {token})")),
+            Some(format!(
+                "another controller has taken the fleet over (token {token})"
+            )),
+            vec![
+                "what becomes of the run is decided there; `upshift status` observes the servers from here"
+                    .to_owned(),
+            ],
+        ),
+        Some(Outcome::EndedElsewhere { by, how }) => (
+            "ended elsewhere",
+            Some(format!("{by} ended it from the hosts' records: {how}")),
             Vec::new(),
         ),
     }

@@ -59,6 +59,48 @@ pub fn is_open(run: &RunRecord) -> bool {
     )
 }
 
+/// Refuses what is asked of a run that is not the newest of its fleet: a later one may need what the older would take away. Later
+/// runs that left every server as they found it do not count.
+pub fn refuse_older(store: &Store, record: &RunRecord) -> Result<(), Failure> {
+    let runs = store
+        .runs(Some(&record.fleet))
+        .map_err(|error| failure(error, &[]))?;
+    // The newest comes first.
+    for later in runs.iter().take_while(|run| run.id != record.id) {
+        if is_open(later) || has_changed(store, later)? {
+            let state = if is_open(later) {
+                "has not ended"
+            } else {
+                "came after it"
+            };
+            return Err(Failure::Refused(
+                Problem::new(format!(
+                    "{} is not the newest run on the fleet `{}`: {} {state}",
+                    record.id, record.fleet, later.id
+                ))
+                .because("a later run may need what this one would change or remove")
+                .next(format!(
+                    "`upshift why {}` says where the newest run is and what can be done",
+                    later.id
+                )),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a run that has ended left servers on another version than before it, or may have.
+fn has_changed(store: &Store, run: &RunRecord) -> Result<bool, Failure> {
+    Ok(match &run.outcome {
+        Some(Outcome::Refused { .. } | Outcome::Prepared) => false,
+        Some(Outcome::RolledBack { to, .. }) => {
+            let plan = store.plan(&run.id).map_err(|error| failure(error, &[]))?;
+            plan.hops.first().is_none_or(|hop| hop.from != *to)
+        }
+        _ => true,
+    })
+}
+
 /// The run that is meant: the named one, or the newest of the fleet.
 pub fn pick(store: &Store, run: Option<&str>, global: &Global) -> Result<RunRecord, Failure> {
     if let Some(id) = run {

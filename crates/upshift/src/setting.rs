@@ -1,11 +1,10 @@
 //! Everything that a command about a cluster needs to know before it reaches the first host.
 
-use upshift_model::fleet::{Acceptance, Fleet};
+use upshift_model::fleet::Fleet;
 use upshift_model::profile::Profile;
 use upshift_plan::{Request, Timing};
 use upshift_wire::transport::Sharing;
 
-use crate::acceptances;
 use crate::args::{Global, Target};
 use crate::cluster;
 use crate::exit::{Failure, Problem};
@@ -21,8 +20,6 @@ pub struct Setting {
     pub profile: Profile,
     /// The package files at hand.
     pub packages: Packages,
-    /// The risks that are taken upon oneself on this day.
-    pub accepted: Vec<Acceptance>,
     /// How logins are shared with other commands.
     pub sharing: Option<Sharing>,
 }
@@ -36,9 +33,7 @@ impl Setting {
             return Err(no_servers(global, &fleet, &profile));
         }
         let packages = Packages::read(&global.packages, &profile)?;
-        let accepted = acceptances::in_force(global, &fleet, &profile)?;
         Ok(Setting {
-            accepted,
             fleet,
             profile,
             packages,
@@ -54,7 +49,7 @@ impl Setting {
             artifacts: self.packages.artifacts(),
             batch: target.batch,
             canary: target.canary.clone(),
-            accepted: self.accepted.clone(),
+            skip_checks: target.skip_checks.clone(),
             again: target.again,
             timing: Timing {
                 soak: target.soak,

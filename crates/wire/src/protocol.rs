@@ -12,9 +12,10 @@ use upshift_model::facts::HostFacts;
 use upshift_model::probe::{Observation, Probe};
 use upshift_model::profile::Place;
 use upshift_model::release::{ReleaseAnswer, ReleaseCall, ReleaseHandler};
+use upshift_model::runs::{HostRuns, RunNote};
 
 /// Version of this protocol; an agent of another version is replaced.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// A request with its number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,7 +64,7 @@ pub enum Request {
     },
     /// Do something about releases outside of a run; answered by [`Response::Release`].
     Release(Box<ReleaseOrder>),
-    /// Renew the guard of a run; answered by [`Response::Guard`].
+    /// Renew the guard of a run; answered by [`Response::Guard`] or [`Response::Fenced`].
     Renew(GuardCall),
     /// Disarm it; answered by [`Response::Guard`].
     Disarm {
@@ -73,6 +74,21 @@ pub enum Request {
         /// on; a guard that was armed by a newer one stays.
         sequence: u64,
     },
+    /// What the host knows of runs; answered by [`Response::Runs`].
+    Runs,
+    /// From now on refuse every older controller of this fleet; answered by [`Response::Noted`] or [`Response::Fenced`].
+    Fence {
+        /// Name of the fleet, the scope of tokens.
+        fleet: String,
+        /// Fencing token.
+        token: u64,
+    },
+    /// Write down how far a run is; answered by [`Response::Noted`] or [`Response::Fenced`]. Refused where another controller
+    /// has closed the run.
+    Note(Box<RunNote>),
+    /// Let the guard roll its host back now, whether it stands or was disarmed; answered by [`Response::Guard`] or
+    /// [`Response::Fenced`]. One that has rolled back, or stood down, stays as it is.
+    RollBack(GuardCall),
     /// A file is to come; answered by [`Response::Put`].
     PutBegin(Artifact),
     /// A piece of it, in the raw bytes after the header; answered by [`Response::Put`].
@@ -165,6 +181,15 @@ pub enum Response {
     Places(BTreeMap<String, Located>),
     /// To [`Request::Renew`] and [`Request::Disarm`].
     Guard(GuardStatus),
+    /// To [`Request::Runs`].
+    Runs(HostRuns),
+    /// To [`Request::Note`] and [`Request::Fence`].
+    Noted,
+    /// To what carries a fencing token: the host has seen a younger controller of this fleet.
+    Fenced {
+        /// The token that it has seen.
+        token: u64,
+    },
     /// To the three requests that carry a file: how many bytes the host has; the whole file where `complete`.
     Put {
         /// Bytes that the host has.

@@ -82,6 +82,10 @@ pub fn outcome_sentence(outcome: &Outcome) -> String {
         Outcome::Refused { reason } => format!("refused, nothing was changed: {reason}"),
         Outcome::RolledBack { to, reason } => format!("rolled back, every server is back on {to}: {reason}"),
         Outcome::Held { reason, .. } => format!("held, an operator must decide: {reason}"),
-        Outcome::Superseded { token } => format!("another controller carries the run on (token {token})"),
+        Outcome::Superseded { token } => format!(
+            "another controller has taken the fleet over (token {token}): what becomes of the run is decided there; \
+             `upshift status` observes the servers from here"
+        ),
+        Outcome::EndedElsewhere { by, how } => format!("ended by {by} from the hosts' records: {how}"),
     }
 }

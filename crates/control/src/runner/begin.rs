@@ -12,6 +12,7 @@ use upshift_store::NewRun;
 use super::perform::Performer;
 use super::{ControlError, Current, Handle, Runner, Setup};
 use crate::clock::RunClock;
+use crate::known::Notes;
 
 impl<'a> Runner<'a> {
     /// Begins a run of a plan under a lease of its fleet. That nothing has changed since the plan was made is for the caller
@@ -36,11 +37,8 @@ impl<'a> Runner<'a> {
         setup.store.create_run(&setup.lease, &new)?;
         let created_ms = setup.store.run(run)?.created_ms;
         let state = State::new(plan, run.to_owned());
-        Ok(Runner::with(
-            setup,
-            state,
-            RunClock::take_up(created_ms, Millis::ZERO),
-        ))
+        let clock = RunClock::take_up(created_ms, Millis::ZERO);
+        Ok(Runner::with(setup, state, clock, created_ms))
     }
 
     /// Takes a run up where its journal ends.
@@ -60,10 +58,10 @@ impl<'a> Runner<'a> {
         let state = replay(State::new(plan, run.to_owned()), events);
         setup.store.set_outcome(&setup.lease, run, None)?;
         let clock = RunClock::take_up(created_ms, state.now());
-        Ok(Runner::with(setup, state, clock))
+        Ok(Runner::with(setup, state, clock, created_ms))
     }
 
-    fn with(setup: Setup<'a>, state: State, clock: RunClock) -> Self {
+    fn with(setup: Setup<'a>, state: State, clock: RunClock, began_ms: u64) -> Self {
         let Setup {
             store,
             lease,
@@ -73,7 +71,8 @@ impl<'a> Runner<'a> {
         } = setup;
         let (sender, signals) = mpsc::unbounded_channel();
         let (say, spoken) = mpsc::unbounded_channel();
-        let performer = Performer::new(&state, &lease, hosts, artifacts, sender);
+        let notes = Notes::of(&state, &lease.fleet, lease.token, &who, began_ms);
+        let performer = Performer::new(&state, &lease, hosts, artifacts, notes, sender);
         let handle = Handle {
             spoken: say,
             leaving: Arc::new(Notify::new()),

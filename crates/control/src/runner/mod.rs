@@ -193,6 +193,9 @@ impl Runner<'_> {
             }
             ended => ended,
         };
+        if let Ok(Ended::Rested(outcome)) = &ended {
+            self.performer.note_end(outcome).await;
+        }
         self.performer.stop();
         let released = self.store.release(&self.lease);
         let ended = ended?;

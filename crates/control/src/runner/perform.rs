@@ -9,7 +9,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use upshift_model::action::{Action, Artifact, GuardStatus, Report};
 use upshift_model::probe::Probe;
 use upshift_plan::NodeIndex;
-use upshift_run::{AskId, Direction, EventKind, Order, State};
+use upshift_run::{AskId, Direction, EventKind, Order, Outcome, State};
 use upshift_store::Lease;
 use upshift_wire::client::CallError;
 use upshift_wire::protocol::{ExecuteOrder, GuardCall, Request, Response};
@@ -19,6 +19,7 @@ use upshift_wire::session::{LinkState, Session};
 use super::Artifacts;
 use crate::gather::observe;
 use crate::hosts::Hosts;
+use crate::known::Notes;
 
 /// How long a guard may take to answer before the question counts as unanswered; the engine asks again.
 const GUARD_PATIENCE: Duration = Duration::from_secs(20);
@@ -58,6 +59,7 @@ pub(crate) struct Performer {
     /// Of load balancers, by name.
     balancers: BTreeMap<String, Arc<Session>>,
     artifacts: Arc<Artifacts>,
+    notes: Arc<Notes>,
     signals: Signals,
     tasks: JoinSet<()>,
     /// The order that each host was given last. It makes those before it void: hosts refuse them.
@@ -73,6 +75,7 @@ impl Performer {
         lease: &Lease,
         hosts: Hosts,
         artifacts: Artifacts,
+        notes: Notes,
         signals: Signals,
     ) -> Self {
         let sessions: Vec<Arc<Session>> = state
@@ -91,6 +94,7 @@ impl Performer {
             sessions,
             balancers,
             artifacts: Arc::new(artifacts),
+            notes: Arc::new(notes),
             signals,
             tasks: JoinSet::new(),
             orders: BTreeMap::new(),
@@ -102,6 +106,12 @@ impl Performer {
             performer.spawn(watch_link(session, performer.signals.clone()));
         }
         performer
+    }
+
+    /// Writes down on the hosts how the run ended.
+    pub(crate) async fn note_end(&self, outcome: &Outcome) {
+        let sessions = self.sessions.iter().chain(self.balancers.values());
+        self.notes.end(outcome, sessions.map(Arc::as_ref)).await;
     }
 
     /// Ends everything that is under way. Hosts finish what they are doing.
@@ -135,10 +145,14 @@ impl Performer {
         let node = order.node;
         let signals = self.signals.clone();
         let artifacts = Arc::clone(&self.artifacts);
+        let notes = Arc::clone(&self.notes);
         let request = self.execute_order(&order);
         let task = self.spawn(async move {
-            let report = match distribute(&session, &order.action, &artifacts, &signals).await {
-                Ok(()) => execute(&session, request).await,
+            let report = match notes.tell(&session, order.direction).await {
+                Ok(()) => match distribute(&session, &order.action, &artifacts, &signals).await {
+                    Ok(()) => execute(&session, request).await,
+                    Err(report) => report,
+                },
                 Err(report) => report,
             };
             let reported = EventKind::Reported {
@@ -191,9 +205,12 @@ impl Performer {
         self.spawn(async move {
             let answer = tokio::time::timeout(GUARD_PATIENCE, session.call(Request::Renew(call))).await;
             // No answer is no event: the engine knows when the guard would fire.
-            if let Ok(Ok(Response::Guard(status))) = answer {
-                signal(&signals, Signal::Event(EventKind::Guard { node, status }));
-            }
+            let news = match answer {
+                Ok(Ok(Response::Guard(status))) => EventKind::Guard { node, status },
+                Ok(Ok(Response::Fenced { token })) => EventKind::Superseded { token },
+                _ => return,
+            };
+            signal(&signals, Signal::Event(news));
         });
     }
 

@@ -19,6 +19,7 @@ use upshift_model::facts::{HostFacts, ReleaseStatus};
 use upshift_model::fleet::{Fleet, Host};
 use upshift_model::probe::{Probe, ProbeFailure};
 use upshift_model::profile::{self, Profile};
+use upshift_model::runs::HostRuns;
 use upshift_plan::{Plan, Request as PlanRequest};
 use upshift_store::{Acquire, Holder, Lease, Store};
 use upshift_wire::client::Agent;
@@ -125,6 +126,9 @@ impl FakeHost {
                     complete: has == PACKAGE.len() as u64,
                 })
             }
+            Request::Runs => Ok(Response::Runs(HostRuns::default())),
+            Request::Note(_) | Request::Fence { .. } => Ok(Response::Noted),
+            Request::RollBack(_) => Ok(Response::Guard(GuardStatus::Absent)),
             Request::Hello { .. } => Err("not twice".to_owned()),
             Request::Release(_) => Err("this agent keeps no releases".to_owned()),
         }
@@ -358,7 +362,6 @@ pub fn fleet() -> Fleet {
     };
     Fleet {
         name: FLEET.to_owned(),
-        accepted: Vec::new(),
         hosts: NAMES
             .iter()
             .map(|name| ((*name).to_owned(), host.clone()))

@@ -237,7 +237,6 @@ impl<'a> Reader<'a, '_> {
         let fleet = Fleet {
             name: self.file.name.clone(),
             hosts,
-            accepted: self.file.accept.clone(),
         };
         let places = self
             .hosts

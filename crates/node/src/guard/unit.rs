@@ -4,10 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use upshift_host::guard::{Key, Record};
-
 use super::keeper::arguments;
-use super::record;
+use super::record::Key;
 use crate::error::{Context, Result};
 use crate::layout::{Layout, make_directory};
 use crate::process::systemd;
@@ -18,11 +16,7 @@ const UNITS: &str = "/etc/systemd/system";
 /// Name of the unit: state directories differ where several agents share a host.
 fn name(layout: &Layout, key: &Key) -> Result<String> {
     let state = digest::of_bytes(layout.root().as_os_str().as_encoded_bytes());
-    Ok(format!(
-        "upshift-guard-{}-{}.service",
-        record::name(key)?,
-        &state[..8]
-    ))
+    Ok(format!("upshift-guard-{}-{}.service", key.name()?, &state[..8]))
 }
 
 fn path(layout: &Layout, key: &Key) -> Result<PathBuf> {
@@ -116,7 +110,9 @@ pub fn remove(layout: &Layout, key: &Key) -> Result<()> {
         durable::remove(&path)?;
     }
     systemd::systemctl(&["daemon-reload"])?;
-    let standing = record::all(layout)?.iter().any(Record::stands);
+    let standing = super::record::all(layout)?
+        .iter()
+        .any(super::record::Record::stands);
     if !standing {
         // Best effort: a copy of the agent that nobody needs any more; a process that still runs it goes on.
         let _ = fs::remove_dir_all(copies(layout));

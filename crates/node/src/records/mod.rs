@@ -3,6 +3,7 @@
 //! An attempt is written down before it is begun and after it has ended. One that was begun and has not ended belongs to the
 //! agent that holds the lock on orders; where nobody holds it, that agent is dead.
 
+pub mod known;
 mod log;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,6 @@ use crate::in_place;
 use crate::layout::Layout;
 
 pub use log::RunLog;
-pub use upshift_host::Place;
 
 /// One attempt at one step of one run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,11 +32,13 @@ pub struct Attempt {
     pub attempt: u32,
 }
 
-/// The place of an order.
-pub fn place_of(order: &ExecuteOrder) -> Place {
-    Place {
-        token: order.token,
-        sequence: order.sequence,
+impl Place {
+    /// The place of an order.
+    pub fn of(order: &ExecuteOrder) -> Self {
+        Place {
+            token: order.token,
+            sequence: order.sequence,
+        }
     }
 }
 
@@ -75,6 +77,15 @@ pub struct Begun {
     pub until: u64,
 }
 
+/// A place among the orders of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place {
+    /// Fencing token.
+    pub token: u64,
+    /// Number among the orders of the run with this token.
+    pub sequence: u64,
+}
+
 fn last_run_path(layout: &Layout) -> PathBuf {
     layout.records().join("last-run")
 }
@@ -111,6 +122,11 @@ pub fn fence(layout: &Layout, fleet: &str, token: u64) -> Result<Option<u64>> {
             Ok(None)
         }
     }
+}
+
+/// The newest token of each fleet.
+pub fn tokens(layout: &Layout) -> Result<BTreeMap<String, u64>> {
+    Ok(in_place::read(&layout.records().join("fences"))?.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -74,11 +74,7 @@ prop_compose! {
         request.batch = batch;
         request.canary = canary.map(testing::name);
         if skip {
-            request.accepted = vec![upshift_model::fleet::Acceptance {
-                name: "capacity".to_owned(),
-                reason: "a test".to_owned(),
-                until: None,
-            }];
+            request.skip_checks = vec!["capacity".to_owned()];
         }
         Input { profile, fleet, facts, request }
     }

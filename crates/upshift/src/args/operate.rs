@@ -21,10 +21,18 @@ pub struct PauseArgs {
 Examples:
   upshift resume
   upshift resume --take-over            the other controller is known to be dead
-  upshift resume --accept-no-return     the run asked for consent")]
+  upshift resume --accept-no-return     the run asked for consent
+  upshift resume --from-hosts           the machine with the run's journal is lost")]
 pub struct ResumeArgs {
-    /// The run [default: the newest of the fleet].
+    /// The run [default: the newest of the fleet; with --from-hosts, the one that hosts know of].
     pub run: Option<String>,
+    /// End a run that is not in this machine's journal, by what its hosts know: their guards bring every server back, or, where it
+    /// was decided to stay, every server keeps the new version. Any other controller of the run is fenced off.
+    #[arg(long, conflicts_with = "accept_no_return")]
+    pub from_hosts: bool,
+    /// Do not ask (with --from-hosts).
+    #[arg(short, long, requires = "from_hosts")]
+    pub yes: bool,
     /// Take the run over from a controller whose lease still stands.
     #[arg(long)]
     pub take_over: bool,

@@ -16,24 +16,21 @@ use crate::setting::Setting;
 pub fn run(arguments: &CheckArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
     printer.only(&[Output::Table, Output::Json])?;
     let setting = Setting::read(global)?;
-    let facts = cluster::wait(async {
+    let surveyed = cluster::wait(async {
         let hosts = cluster::hosts_of(&setting)?;
-        Ok(
-            cluster::observe(&setting, &hosts, runs::look(global).ok().as_ref())
-                .await?
-                .facts,
-        )
+        cluster::observe(&setting, &hosts, runs::look(global).ok().as_ref()).await
     })?;
+    let facts = &surveyed.facts;
     let found = match &arguments.to {
         None => {
-            let standing = standing(&setting.profile, &setting.fleet, &facts);
+            let standing = standing(&setting.profile, &setting.fleet, facts);
             Found {
-                refusals: standing.troubles,
+                refusals: surveyed.barred.iter().cloned().chain(standing.troubles).collect(),
                 warnings: standing.warnings,
                 way: Vec::new(),
             }
         }
-        Some(to) => match upgrade::make(&setting, &facts, &setting.request(to, &arguments.target)) {
+        Some(to) => match upgrade::make(&setting, &surveyed, &setting.request(to, &arguments.target)) {
             Ok(plan) => {
                 let first = plan.hops.first().map(|hop| hop.from.clone());
                 let way = first
@@ -53,7 +50,7 @@ pub fn run(arguments: &CheckArgs, global: &Global, printer: Printer) -> Result<E
             Err(other) => return Err(other),
         },
     };
-    let observed = hosts::observed(&facts);
+    let observed = hosts::observed(facts);
     let value = json!({
         "fleet": setting.fleet.name,
         "product": setting.profile.product,

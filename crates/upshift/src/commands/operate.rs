@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use upshift_control::{Artifacts, Runner, Setup};
+use upshift_control::{Artifacts, Runner, Setup, known_runs};
 use upshift_model::action::{Action, Artifact};
 use upshift_model::fleet::Fleet;
 use upshift_plan::Plan;
@@ -12,10 +12,12 @@ use upshift_store::{RunRecord, Store};
 use crate::args::{AbortArgs, FinalizeArgs, Global, Output, PauseArgs, ResumeArgs, RollbackArgs};
 use crate::ask::{Question, confirm};
 use crate::cluster;
+use crate::commands::from_hosts;
 use crate::commands::upgrade::Kept;
 use crate::drive::{self, Asked};
 use crate::exit::{Exit, Failure, Problem};
 use crate::fleets;
+use crate::foreign;
 use crate::lease::{self, HeldLease};
 use crate::output::Printer;
 use crate::report;
@@ -52,9 +54,13 @@ pub fn pause(arguments: &PauseArgs, global: &Global, printer: Printer) -> Result
 
 /// `upshift resume`.
 pub fn resume(arguments: &ResumeArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
+    if arguments.from_hosts {
+        return from_hosts::run(arguments, global, printer);
+    }
     let store = runs::look(global)?;
     let record = runs::pick(&store, arguments.run.as_deref(), global)?;
     refuse_ended(&record, "resumed")?;
+    runs::refuse_older(&store, &record)?;
     let consent = arguments.accept_no_return.then_some(OperatorCommand::Consent);
     let said = Said {
         run: Some(&record.id),
@@ -70,6 +76,7 @@ pub fn abort(arguments: &AbortArgs, global: &Global, printer: Printer) -> Result
     let store = runs::look(global)?;
     let record = runs::pick(&store, arguments.run.as_deref(), global)?;
     refuse_ended(&record, "aborted")?;
+    runs::refuse_older(&store, &record)?;
     let text = format!(
         "Take back what the current hop of {} has changed, and end the run?",
         record.id
@@ -100,11 +107,13 @@ pub fn rollback(arguments: &RollbackArgs, global: &Global, printer: Printer) -> 
         outcome @ (Outcome::Finalized
         | Outcome::RolledBack { .. }
         | Outcome::Refused { .. }
+        | Outcome::EndedElsewhere { .. }
         | Outcome::Prepared),
     ) = &record.outcome
     {
         return Err(ended(&record, outcome, "rolled back"));
     }
+    runs::refuse_older(&store, &record)?;
     let held = matches!(record.outcome, Some(Outcome::Held { .. }));
     if arguments.all_at_once && !(held && runs::state(&store, &record.id)?.rolling_back()) {
         return Err(Failure::Refused(
@@ -161,6 +170,7 @@ pub fn finalize(arguments: &FinalizeArgs, global: &Global, printer: Printer) -> 
             ));
         }
     }
+    runs::refuse_older(&store, &record)?;
     let plan = store
         .plan(&record.id)
         .map_err(|error| runs::failure(error, &[]))?;
@@ -246,11 +256,14 @@ fn speak(said: &Said<'_>, global: &Global, printer: Printer) -> Result<Exit, Fai
     let kept: Kept = serde_json::from_value(record.setting.clone())?;
     let fleet = fleet_now(&kept, global)?;
     cluster::wait(async {
-        let lease = HeldLease::take(&store, &record.fleet, said.take_over)?;
+        let mut lease = HeldLease::take(&store, &record.fleet, said.take_over)?;
         let plan = store
             .plan(&record.id)
             .map_err(|error| runs::failure(error, &[]))?;
         let hosts = cluster::hosts(&fleet, &kept.group, cluster::sharing(global).as_ref())?;
+        let known = known_runs(&hosts, foreign::PATIENCE).await;
+        lease.raise(known.newest_token())?;
+        foreign::refuse(&record, &known, &store, &lease)?;
         for command in &said.commands {
             store
                 .say(&record.id, &lease::who(), command)

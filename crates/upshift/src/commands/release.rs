@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use upshift_control::{Hosts, ReleaseHost};
+use upshift_control::{Hosts, ReleaseHost, known_runs};
 use upshift_model::action::Artifact;
 use upshift_model::facts::ReleaseStatus;
 use upshift_model::fleet::{Fleet, Host, Transport};
@@ -19,6 +19,7 @@ use crate::cluster;
 use crate::commands::upgrade::refuse_unfinished;
 use crate::exit::{Exit, Failure, Problem};
 use crate::fleets;
+use crate::foreign;
 use crate::lease::HeldLease;
 use crate::output::Printer;
 use crate::packages::Packages;
@@ -96,14 +97,12 @@ fn setting(arguments: &ReleaseArgs, global: &Global) -> Result<Setting, Failure>
     let fleet = Fleet {
         name: format!("{} on this machine", profile.product),
         hosts: [("localhost".to_owned(), host)].into(),
-        accepted: Vec::new(),
     };
     let packages = Packages::read(&global.packages, &profile)?;
     Ok(Setting {
         fleet,
         profile,
         packages,
-        accepted: Vec::new(),
         sharing: None,
     })
 }
@@ -258,9 +257,15 @@ impl<'s> Work<'s> {
         version: &str,
         change: Change,
     ) -> Result<Vec<Answered>, Failure> {
-        let lease = HeldLease::take(store, &self.setting.fleet.name, false)?;
+        let mut lease = HeldLease::take(store, &self.setting.fleet.name, false)?;
         refuse_unfinished(store, &self.setting.fleet.name)?;
         let hosts = cluster::hosts_of(self.setting)?;
+        let known = known_runs(&hosts, foreign::PATIENCE).await;
+        lease.raise(known.newest_token())?;
+        let barred = foreign::bars_a_new_run(self.setting, &known, Some(store))?;
+        if !barred.is_empty() {
+            return Err(Failure::Refusals(barred));
+        }
         // All are asked before the first one is changed.
         let mut known = Vec::new();
         for (name, host) in &self.chosen {

@@ -69,7 +69,8 @@ pub fn run(arguments: &StatusArgs, global: &Global, printer: Printer) -> Result<
 }
 
 async fn look(setting: &Setting, hosts: &Hosts, store: Option<&Store>) -> Result<Status, Failure> {
-    let facts = cluster::observe(setting, hosts, store).await?.facts;
+    let surveyed = cluster::observe(setting, hosts, store).await?;
+    let facts = surveyed.facts;
     let observed = hosts::observed(&facts);
     let versions: std::collections::BTreeSet<&String> =
         observed.iter().filter_map(|host| host.version.as_ref()).collect();
@@ -91,10 +92,13 @@ async fn look(setting: &Setting, hosts: &Hosts, store: Option<&Store>) -> Result
         product: setting.profile.product.clone(),
         mixed: versions.len() > 1,
         hosts: observed,
-        troubles: standing
-            .troubles
+        troubles: surveyed
+            .barred
             .into_iter()
-            .map(|trouble| trouble.message)
+            // The newest run of this journal is told of below.
+            .filter(|barred| barred.code != "run-open")
+            .map(|barred| format!("{}: {}", barred.hosts.join(", "), barred.message))
+            .chain(standing.troubles.into_iter().map(|trouble| trouble.message))
             .collect(),
         run,
     })

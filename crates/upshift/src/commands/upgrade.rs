@@ -7,7 +7,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use upshift_control::{Artifacts, Hosts, Runner, Setup};
 use upshift_model::action::{Action, Artifact};
-use upshift_model::facts::Facts;
 use upshift_model::fleet::Fleet;
 use upshift_plan::{PLAN_FORMAT, Plan, Refusal, Request, show};
 use upshift_run::OperatorCommand;
@@ -15,7 +14,7 @@ use upshift_store::Store;
 
 use crate::args::{Global, Output, PlanArgs, PrepareArgs, Target, UpgradeArgs};
 use crate::ask::{Question, confirm};
-use crate::cluster;
+use crate::cluster::{self, Surveyed};
 use crate::drive::{self, Asked};
 use crate::exit::{Exit, Failure, Problem};
 use crate::files;
@@ -57,10 +56,8 @@ pub fn plan(arguments: &PlanArgs, global: &Global, printer: Printer) -> Result<E
     let request = setting.request(&arguments.to, &arguments.target);
     let plan = cluster::wait(async {
         let hosts = cluster::hosts_of(&setting)?;
-        let facts = cluster::observe(&setting, &hosts, runs::look(global).ok().as_ref())
-            .await?
-            .facts;
-        make(&setting, &facts, &request)
+        let surveyed = cluster::observe(&setting, &hosts, runs::look(global).ok().as_ref()).await?;
+        make(&setting, &surveyed, &request)
     })?;
     let rendered = match printer.form() {
         Output::Markdown => Some(show::markdown(&plan)),
@@ -69,7 +66,7 @@ pub fn plan(arguments: &PlanArgs, global: &Global, printer: Printer) -> Result<E
     };
     if let Some(file) = &arguments.file {
         let text = rendered.clone().map_or_else(|| show::json(&plan), Ok)?;
-        std::fs::write(file, text).map_err(|error| unwritable(file, &error))?;
+        files::write_private(file, text.as_bytes()).map_err(|error| unwritable(file, &error))?;
         printer.note(&format!("written to {}", file.display()));
         if rendered.is_some() {
             return Ok(Exit::Done);
@@ -106,15 +103,27 @@ fn detail(global: &Global) -> show::Detail {
 }
 
 /// A plan, or all the reasons why not.
-pub fn make(setting: &Setting, facts: &Facts, request: &Request) -> Result<Plan, Failure> {
-    upshift_plan::plan(
+pub fn make(setting: &Setting, surveyed: &Surveyed, request: &Request) -> Result<Plan, Failure> {
+    let made = upshift_plan::plan(
         &setting.profile,
         &setting.fleet.name,
         &setting.fleet,
-        facts,
+        &surveyed.facts,
         request,
-    )
-    .map_err(Failure::Refusals)
+    );
+    unless_barred(surveyed, made)
+}
+
+/// What the planner says, unless another run stands in the way; then that is said, too.
+fn unless_barred<T>(surveyed: &Surveyed, made: Result<T, Vec<Refusal>>) -> Result<T, Failure> {
+    match made {
+        Ok(made) if surveyed.barred.is_empty() => Ok(made),
+        made => {
+            let mut refusals = surveyed.barred.clone();
+            refusals.extend(made.err().unwrap_or_default());
+            Err(Failure::Refusals(refusals))
+        }
+    }
 }
 
 /// `upshift prepare`.
@@ -127,11 +136,8 @@ pub fn prepare(arguments: &PrepareArgs, global: &Global, printer: Printer) -> Re
     };
     let store = runs::open(global)?;
     cluster::wait(async {
-        let begun = Begun::take(&store, &setting)?;
-        let facts = cluster::observe(&setting, &begun.hosts, Some(&store))
-            .await?
-            .facts;
-        let plan = make(&setting, &facts, &request)?;
+        let (begun, surveyed) = Begun::survey(&store, &setting).await?;
+        let plan = make(&setting, &surveyed, &request)?;
         begun.execute(plan, &setting, false, printer).await
     })
 }
@@ -143,13 +149,10 @@ pub fn adopt(global: &Global, printer: Printer) -> Result<Exit, Failure> {
     let request = setting.request("", &Target::default());
     let store = runs::open(global)?;
     cluster::wait(async {
-        let begun = Begun::take(&store, &setting)?;
-        let facts = cluster::observe(&setting, &begun.hosts, Some(&store))
-            .await?
-            .facts;
+        let (begun, surveyed) = Begun::survey(&store, &setting).await?;
         let (profile, fleet) = (&setting.profile, &setting.fleet);
-        let plan = upshift_plan::adoption(profile, &fleet.name, fleet, &facts, &request)
-            .map_err(Failure::Refusals)?;
+        let made = upshift_plan::adoption(profile, &fleet.name, fleet, &surveyed.facts, &request);
+        let plan = unless_barred(&surveyed, made)?;
         if plan.prepare.is_empty() {
             printer.result(&serde_json::json!({"adopted": true, "changed": false}), || {
                 "every release store holds what runs already; nothing was changed".to_owned()
@@ -167,17 +170,15 @@ pub fn upgrade(arguments: &UpgradeArgs, global: &Global, printer: Printer) -> Re
     let kept = arguments.plan.as_deref().map(read_plan).transpose()?;
     let store = runs::open(global)?;
     cluster::wait(async {
-        let begun = Begun::take(&store, &setting)?;
-        let facts = cluster::observe(&setting, &begun.hosts, Some(&store))
-            .await?
-            .facts;
+        let (begun, surveyed) = Begun::survey(&store, &setting).await?;
         let plan = match (kept, &arguments.to) {
             (Some(plan), _) => {
-                upshift_plan::verify_unchanged(&plan, &setting.profile, &setting.fleet, &facts)
-                    .map_err(Failure::Refusals)?;
+                let facts = &surveyed.facts;
+                let same = upshift_plan::verify_unchanged(&plan, &setting.profile, &setting.fleet, facts);
+                unless_barred(&surveyed, same)?;
                 plan
             }
-            (None, Some(to)) => make(&setting, &facts, &setting.request(to, &arguments.target))?,
+            (None, Some(to)) => make(&setting, &surveyed, &setting.request(to, &arguments.target))?,
             (None, None) => {
                 return Err(Failure::Usage(
                     Problem::new("upgrade to which version?").next("say so with --to"),
@@ -276,7 +277,7 @@ pub struct Begun<'s> {
 
 impl<'s> Begun<'s> {
     /// Takes the fleet; refused where somebody else has it, or where a run on it has not ended.
-    pub fn take(store: &'s Store, setting: &Setting) -> Result<Self, Failure> {
+    fn take(store: &'s Store, setting: &Setting) -> Result<Self, Failure> {
         let lease = HeldLease::take(store, &setting.fleet.name, false)?;
         refuse_unfinished(store, &setting.fleet.name)?;
         Ok(Begun {
@@ -286,9 +287,12 @@ impl<'s> Begun<'s> {
         })
     }
 
-    /// The ways to its servers.
-    pub fn hosts(&self) -> &Hosts {
-        &self.hosts
+    /// Takes the fleet, and observes it; see [`Begun::take`].
+    pub async fn survey(store: &'s Store, setting: &Setting) -> Result<(Self, Surveyed), Failure> {
+        let mut begun = Begun::take(store, setting)?;
+        let surveyed = cluster::observe(setting, &begun.hosts, Some(store)).await?;
+        begun.lease.raise(surveyed.token)?;
+        Ok((begun, surveyed))
     }
 
     /// Begins a run of a plan; yields who carries it, and its name.
@@ -390,7 +394,5 @@ fn gone(artifact: &Artifact, setting: &Setting) -> Refusal {
         ),
         remedy: "put that file back, or make the plan anew".to_owned(),
         link: None,
-        finding: upshift_plan::Finding::DoesNotHold,
-        hides: Vec::new(),
     }
 }

@@ -5,6 +5,7 @@ use upshift_run::{Outcome, State, Why};
 
 use crate::args::{Global, Output, WhyArgs};
 use crate::exit::{Exit, Failure};
+use crate::lease;
 use crate::output::Printer;
 use crate::report::{self, seconds};
 use crate::runs;
@@ -26,23 +27,34 @@ pub fn run(arguments: &WhyArgs, global: &Global, printer: Printer) -> Result<Exi
     let store = runs::look(global)?;
     let record = runs::pick(&store, arguments.run.as_deref(), global)?;
     let state = runs::state(&store, &record.id)?;
-    printer.result(&answer(&state), || text(&state))?;
+    let lost = state.outcome().is_none() && lease::carrier(&store, &record.fleet, &record.id)?.is_none();
+    printer.result(&answer(&state, lost), || text_of(&state, lost))?;
     Ok(Exit::Done)
 }
 
-fn answer(state: &State) -> Answer {
+fn answer(state: &State, lost: bool) -> Answer {
     let view = state.view();
     Answer {
         run: view.run,
         phase: view.phase,
         outcome: report::ending(state.outcome()).0.to_owned(),
         why: view.why,
-        next: next(state.outcome()),
+        next: next(state, lost),
     }
 }
 
-fn next(outcome: Option<&Outcome>) -> Vec<String> {
-    match outcome {
+/// What an operator can do; `lost` where no controller drives a run that has not ended.
+fn next(state: &State, lost: bool) -> Vec<String> {
+    let run = state.run();
+    match state.outcome() {
+        None if lost => vec![
+            format!("no controller drives it; to go on: `upshift resume {run}`"),
+            format!("to roll back: `upshift abort {run}`"),
+        ],
+        Some(Outcome::Superseded { .. }) => vec![
+            format!("to drive it from here again: `upshift resume {run} --take-over`"),
+            "to see what became of it: `upshift status`".to_owned(),
+        ],
         Some(Outcome::Held { remedies, .. }) => remedies.clone(),
         Some(Outcome::RolledBack { .. }) => {
             vec!["mend what is named above, then `upshift upgrade … --again`".to_owned()]
@@ -54,8 +66,12 @@ fn next(outcome: Option<&Outcome>) -> Vec<String> {
     }
 }
 
-/// What a person reads.
+/// What a person reads of a run that this process drives, or has driven.
 pub fn text(state: &State) -> String {
+    text_of(state, false)
+}
+
+fn text_of(state: &State, lost: bool) -> String {
     let view = state.view();
     let mut text = format!("run {}: {}\n", view.run, view.phase);
     for why in &view.why {
@@ -73,7 +89,7 @@ pub fn text(state: &State) -> String {
         }
         text.push('\n');
     }
-    for next in next(state.outcome()) {
+    for next in next(state, lost) {
         text.push_str(&format!("  next: {next}\n"));
     }
     text

@@ -137,13 +137,10 @@ impl Player<'_> {
     async fn upgrade(&self, to: &str, timing: Timing, show_plan: bool) -> Result<(Report, Outcome), Failure> {
         let setting = Setting::read(&self.global)?;
         let store = runs::open(&self.global)?;
-        let begun = Begun::take(&store, &setting)?;
-        let facts = cluster::observe(&setting, begun.hosts(), Some(&store))
-            .await?
-            .facts;
+        let (begun, surveyed) = Begun::survey(&store, &setting).await?;
         let mut request = setting.request(to, &Target::default());
         request.timing = timing;
-        let plan = make(&setting, &facts, &request)?;
+        let plan = make(&setting, &surveyed, &request)?;
         if show_plan && !self.printer.json() {
             self.printer.text(&format!(
                 "{}\n\n{}",
