@@ -37,9 +37,19 @@ impl Fixture {
 
     /// Three members of real etcd on this machine, with the packages of other versions at hand.
     pub fn etcd(version: &str, others: &[&str]) -> Result<Self, Unavailable> {
+        Fixture::etcd_of(3, version, others)
+    }
+
+    /// So many members of real etcd on this machine.
+    pub fn etcd_of(members: usize, version: &str, others: &[&str]) -> Result<Self, Unavailable> {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let package = etcd_packages(directory.path(), version, others)?;
-        Ok(Fixture::with(Product::Etcd, directory, Place::local(3), &package))
+        Ok(Fixture::with(
+            Product::Etcd,
+            directory,
+            Place::local(members),
+            &package,
+        ))
     }
 
     /// A cluster at given places.

@@ -6,13 +6,15 @@ mod faults;
 mod hosts;
 #[path = "etcd/local.rs"]
 mod local;
+#[path = "etcd/tls.rs"]
+mod tls;
 
 use std::process::ExitCode;
 
 use upshift_e2e::harness::{self, Trial};
 
 fn main() -> ExitCode {
-    let trials: Vec<Trial> = [local::TRIALS, faults::TRIALS, hosts::TRIALS]
+    let trials: Vec<Trial> = [local::TRIALS, tls::TRIALS, faults::TRIALS, hosts::TRIALS]
         .into_iter()
         .flatten()
         .map(|(name, run)| Trial { name, run: *run })

@@ -294,6 +294,7 @@ fn fleet(rig: &Path) -> Fleet {
     };
     Fleet {
         name: FLEET.to_owned(),
+        accepted: Vec::new(),
         hosts: NAMES.map(|name| (name.to_owned(), host(name))).into(),
     }
 }

@@ -29,3 +29,12 @@ pub fn boot_id() -> &'static str {
             .unwrap_or_default()
     })
 }
+
+/// All of them, at this moment.
+pub fn now() -> upshift_host::Clocks {
+    upshift_host::Clocks {
+        boot: boot_id().to_owned(),
+        since_boot: since_boot(),
+        wall: wall(),
+    }
+}

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
+use upshift_host::guard::Refusal;
 use upshift_model::action::Report;
 
 /// Why something was not done on this host.
@@ -29,6 +30,16 @@ pub enum NodeError {
 
 /// The usual result on a host.
 pub type Result<T> = std::result::Result<T, NodeError>;
+
+impl From<Refusal> for NodeError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            // A newer order to arm may follow.
+            Refusal::DisarmedSince => NodeError::Transient(refusal.to_string()),
+            Refusal::GuardOfGuards | Refusal::Firing => NodeError::Refused(refusal.to_string()),
+        }
+    }
+}
 
 impl NodeError {
     /// Something that trying again does not help.

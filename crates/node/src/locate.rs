@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use regex::Regex;
 use serde_json::{Value, json};
 use upshift_model::action::Service;
 use upshift_model::profile::{ConfigKey, Place, PlaceSource};
@@ -13,7 +14,7 @@ use upshift_wire::protocol::Located;
 use crate::error::{NodeError, Result};
 use crate::installation;
 use crate::layout::Layout;
-use crate::process::service;
+use crate::process::{service, systemd};
 
 /// The places that were found. A source may use places found before: those that are waiting for others are looked for again
 /// when those are found. The description of the service may use places, too; then what its process says is asked once they
@@ -125,9 +126,13 @@ impl Search {
 
     /// Looks for a place; whether the search is over for it. With `wait`, a source that uses an unknown name is waited for.
     fn try_place(&mut self, name: &str, place: &Place, wait: bool) -> bool {
+        let pattern = place.pattern.as_deref().and_then(|text| Regex::new(text).ok());
         for source in &place.sources {
             match self.ask(source) {
                 Yield::Value(value, source) => {
+                    let Some(value) = picked(pattern.as_ref(), value) else {
+                        continue;
+                    };
                     self.found.insert(name.to_owned(), Located { value, source });
                     return true;
                 }
@@ -159,7 +164,19 @@ impl Search {
                 argument(&self.running.arguments, name),
                 format!("argument {name} of the process"),
             ),
+            PlaceSource::Flag(name) => said(
+                flag(&self.running.arguments, name),
+                format!("argument {name} of the process"),
+            ),
+            PlaceSource::Options(pattern) => said(
+                options(&self.running.arguments, pattern),
+                "the arguments of the process".to_owned(),
+            ),
             PlaceSource::ConfigKey(key) => self.config_key(key),
+            PlaceSource::Unit(program) => said(
+                systemd::unit_of(program),
+                format!("the cgroup of the process of {program}"),
+            ),
             PlaceSource::Package(name) => said(
                 installation::manager_of(name).map(str::to_owned),
                 format!("the package manager that installed {name}"),
@@ -193,7 +210,7 @@ impl Search {
         };
         let value = fs::read_to_string(&file)
             .ok()
-            .and_then(|text| config_value(&text, &key.key));
+            .and_then(|text| config_value(&text, &key.key).or_else(|| key.nested_in(&text)));
         match value {
             Some(value) => Yield::Value(value, format!("key {} in {file}", key.key)),
             None => Yield::Nothing,
@@ -225,6 +242,50 @@ fn argument(arguments: &[String], name: &str) -> Option<String> {
         }
     }
     found
+}
+
+/// What the pattern takes out of a value: its first group.
+fn picked(pattern: Option<&Regex>, value: String) -> Option<String> {
+    match pattern {
+        None => Some(value),
+        Some(pattern) => Some(pattern.captures(&value)?.get(1)?.as_str().to_owned()),
+    }
+}
+
+/// A switch: `true` where it stands alone, else what stands behind its `=`. The last one counts.
+fn flag(arguments: &[String], name: &str) -> Option<String> {
+    let wanted = name.trim_start_matches('-');
+    let given = arguments
+        .iter()
+        .skip(1)
+        .filter(|argument| argument.starts_with('-'));
+    given
+        .filter_map(|argument| {
+            let argument = argument.trim_start_matches('-');
+            match argument.split_once('=') {
+                Some((name, value)) if name == wanted => Some(value.to_owned()),
+                None if argument == wanted => Some("true".to_owned()),
+                _ => None,
+            }
+        })
+        .next_back()
+}
+
+/// The names of the options that a pattern matches, each once, in the order of the command line.
+fn options(arguments: &[String], pattern: &str) -> Option<String> {
+    let pattern = Regex::new(pattern).ok()?;
+    let mut names: Vec<&str> = Vec::new();
+    for argument in arguments
+        .iter()
+        .skip(1)
+        .filter(|argument| argument.starts_with('-'))
+    {
+        let name = argument.split('=').next().unwrap_or(argument);
+        if pattern.is_match(name) && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    (!names.is_empty()).then(|| names.join(","))
 }
 
 /// The value of a key in `key: value`, `key = value` or `key=value` lines, without quotes around it and without the comment
@@ -280,6 +341,71 @@ mod tests {
     }
 
     #[test]
+    fn switches_and_names_of_options_are_found_without_their_values() {
+        let arguments: Vec<String> = [
+            "etcd",
+            "--enable-v2",
+            "--proxy=readonly",
+            "-experimental-compact-hash-check-enabled",
+            "true",
+            "--client-cert-auth=false",
+            "--data-dir",
+            "/a",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        assert_eq!(flag(&arguments, "--enable-v2").as_deref(), Some("true"));
+        assert_eq!(flag(&arguments, "client-cert-auth").as_deref(), Some("false"));
+        assert_eq!(flag(&arguments, "--strict"), None);
+        let gone = "^--?(enable-v2|proxy.*|experimental-.*)$";
+        assert_eq!(
+            options(&arguments, gone).as_deref(),
+            Some("--enable-v2,--proxy,-experimental-compact-hash-check-enabled")
+        );
+        assert_eq!(options(&arguments, "^--?nothing$"), None);
+    }
+
+    #[test]
+    fn a_pattern_takes_the_first_of_several_values() {
+        let first = Regex::new(r"^\s*([^,\s]+)").unwrap();
+        let urls = "https://10.0.0.1:2379, https://127.0.0.1:2379".to_owned();
+        assert_eq!(
+            picked(Some(&first), urls).as_deref(),
+            Some("https://10.0.0.1:2379")
+        );
+        assert_eq!(picked(Some(&first), String::new()), None);
+    }
+
+    #[test]
+    fn keys_below_others_are_found_in_yaml() {
+        let text = "name: n1\nclient-transport-security:\n  cert-file: /a.pem\n  client-cert-auth: true\n\
+                    peer-transport-security: {cert-file: /b.pem}\na.b = flat\n";
+        let yaml = text.replace("a.b = flat\n", "");
+        let nested = |key: &str| {
+            let key = ConfigKey {
+                file: String::new(),
+                key: key.to_owned(),
+            };
+            key.nested_in(&yaml)
+        };
+        assert_eq!(
+            nested("client-transport-security.cert-file").as_deref(),
+            Some("/a.pem")
+        );
+        assert_eq!(
+            nested("client-transport-security.client-cert-auth").as_deref(),
+            Some("true")
+        );
+        assert_eq!(
+            nested("peer-transport-security.cert-file").as_deref(),
+            Some("/b.pem")
+        );
+        assert_eq!(nested("client-transport-security.key-file"), None);
+        assert_eq!(nested("client-transport-security"), None);
+        assert_eq!(config_value(text, "a.b").as_deref(), Some("flat"));
+    }
+
+    #[test]
     fn keys_are_found_in_every_spelling() {
         let text = "a=1\n b : 'two words' # why\n\"c\": \"x#y\"\nd = plain # comment\n#e=1\na = 2\nurl: http://h:1/p\nf:\n";
         for (key, value) in [
@@ -305,6 +431,7 @@ mod tests {
             description: String::new(),
             sources,
             required: false,
+            pattern: None,
         };
         let places = BTreeMap::from([
             // Sorted before what it needs.

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use upshift_host::orders::{self, Admission, Asked};
 use upshift_model::action::{Action, Report, Service};
 use upshift_wire::protocol::ExecuteOrder;
 
@@ -21,7 +22,7 @@ use crate::host::Host;
 use crate::layout::Layout;
 use crate::process::command::MARK;
 use crate::process::{self, ProcessId};
-use crate::records::{self, Attempt, Begun, Place, RunLog};
+use crate::records::{self, Attempt, Begun, RunLog};
 
 /// Added to the time that a program is allowed, before a later agent kills what is left of it.
 const MARGIN: u64 = 1000;
@@ -49,29 +50,23 @@ fn execute_locked(host: &Host, order: &ExecuteOrder, attempt: &Attempt) -> Resul
         Records::MayBeLost
     };
     let mut log = settle_and_read(layout, strict, &order.run)?;
-    if let Some(report) = log.report(attempt)? {
-        return Ok(report);
-    }
-    if let Some(token) = records::fence(layout, &order.fleet, order.token)? {
-        return Ok(Report::Fenced { token });
-    }
-    let place = Place::of(order);
+    let place = records::place_of(order);
+    // A newer controller may have come while this order waited.
+    let fence = records::fence(layout, &order.fleet, order.token)?.unwrap_or(order.token);
     if let Some(token) = records::known::closed(layout, &order.run)? {
         return Ok(Report::Fenced { token });
     }
-    let newest = log.newest();
-    if place < newest {
-        return Ok(Report::Fenced { token: newest.token });
-    }
-    if order.forward && guard::has_fired(layout, &order.run, order.hop)? {
-        return Ok(Report::GuardFired);
-    }
-    if matches!(order.action, Action::ArmGuard(_))
-        && let Some(disarmed) = guard::disarmed_since(layout, &order.run, order.hop, place)?
-    {
-        return Ok(Report::Fenced {
-            token: disarmed.token,
-        });
+    let guard = guard::of(layout, &order.run, order.hop)?;
+    let asked = Asked {
+        attempt: (order.step, order.attempt),
+        place,
+        forward: order.forward,
+        arms: matches!(order.action, Action::ArmGuard(_)),
+    };
+    match orders::admit(&log.ledger(), fence, guard.as_ref(), &asked) {
+        Admission::Perform => {}
+        Admission::Repeat(report) => return log.report(report),
+        Admission::Answer(report) => return Ok(report),
     }
     failpoint::hit("before-begun");
     strict.judge(records::set_last_run(layout, &order.run))?;
@@ -117,7 +112,7 @@ fn perform_order(host: &Host, order: &ExecuteOrder, mark: &str) -> Report {
         run: &order.run,
         hop: order.hop,
         fleet: &order.fleet,
-        place: Place::of(order),
+        place: records::place_of(order),
         mark,
     };
     // A defect in one action must neither end the agent nor leave the attempt without an end.

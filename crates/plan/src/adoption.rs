@@ -30,7 +30,7 @@ pub fn adoption(
     facts: &Facts,
     request: &Request,
 ) -> Result<Plan, Vec<Refusal>> {
-    let mut refusals = Refusals::default();
+    let mut refusals = Refusals::of(request);
     let survey = Survey::take(profile, fleet_name, fleet, facts, request, &mut refusals);
     let mut wanting: BTreeMap<String, Vec<NodeIndex>> = BTreeMap::new();
     for server in &survey.servers {
@@ -90,6 +90,7 @@ pub fn adoption(
         finalize_notes: Vec::new(),
         estimate: Estimate::default(),
         warnings: Vec::new(),
+        risks: Vec::new(),
     };
     plan.fingerprint = plan.compute_fingerprint();
     Ok(plan)

@@ -114,11 +114,11 @@ impl Plan {
                     ),
                     (&plan.estimate, &plan.warnings),
                 );
-                // Without load balancers a plan keeps the fingerprint that it has always had.
-                if plan.balancers.is_empty() {
-                    parts.serialize(serializer)
-                } else {
-                    (parts, &plan.balancers).serialize(serializer)
+                // Without load balancers and risks a plan keeps the fingerprint that it has always had.
+                match (plan.balancers.is_empty(), plan.risks.is_empty()) {
+                    (true, true) => parts.serialize(serializer),
+                    (false, true) => (parts, &plan.balancers).serialize(serializer),
+                    (_, false) => (parts, &plan.balancers, &plan.risks).serialize(serializer),
                 }
             }
         }

@@ -55,13 +55,14 @@ pub fn plan(
     facts: &Facts,
     request: &Request,
 ) -> Result<Plan, Vec<Refusal>> {
-    let mut refusals = Refusals::default();
+    let mut refusals = Refusals::of(request);
     let mut warnings = Vec::new();
     let survey = Survey::take(profile, fleet_name, fleet, facts, request, &mut refusals);
     packages::check(&survey, &mut refusals);
     let mut judge = Judge::new(&survey);
     let legs = path::find(&survey, &mut judge, &mut refusals).unwrap_or_default();
     path::missing_packages(&survey, &legs, &mut refusals);
+    path::note_risks(&survey, &mut judge, &legs, &mut refusals);
     let milder = path::passed_over(&survey, &mut judge, &legs);
     let packages = packages::for_path(&survey, &legs, &mut refusals);
     checks::all(
@@ -108,6 +109,7 @@ pub fn plan(
         finalize_notes: layout.finalize_notes,
         estimate,
         warnings,
+        risks: refusals.risks(),
     };
     plan.fingerprint = plan.compute_fingerprint();
     Ok(plan)

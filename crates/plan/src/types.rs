@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use upshift_model::Millis;
 use upshift_model::action::{Action, Artifact};
+use upshift_model::fleet::Acceptance;
 use upshift_model::probe::Probe;
 use upshift_model::profile::{At, Otherwise, Retry, Slot, Source, Strategy};
 use upshift_model::version::Scheme;
@@ -34,9 +35,12 @@ pub struct Request {
     /// Host to be upgraded first.
     #[serde(default)]
     pub canary: Option<String>,
-    /// Names of checks that the operator takes upon themselves.
+    /// Names of checks that were skipped, in plans made before there were named risks. New plans have none.
     #[serde(default)]
     pub skip_checks: Vec<String>,
+    /// Risks that the operator takes upon themselves, those whose time has passed left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<Acceptance>,
     /// Whether a version that was rolled back before may be tried again.
     #[serde(default)]
     pub again: bool,
@@ -127,6 +131,39 @@ pub struct Plan {
     pub estimate: Estimate,
     /// Things that an operator should know and that stop nothing.
     pub warnings: Vec<String>,
+    /// What would have stood in the way, had the operator not taken it upon themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub risks: Vec<Risk>,
+}
+
+/// A risk that was taken: what was found, and who took it for which reason.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Risk {
+    /// Its name, and why the operator takes it.
+    #[serde(flatten)]
+    pub acceptance: Acceptance,
+    /// The hosts that it is about; all where empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// What was found when the plan was made.
+    pub found: String,
+}
+
+impl Risk {
+    /// It in a sentence.
+    pub fn words(&self) -> String {
+        let Acceptance { name, reason, until } = &self.acceptance;
+        let hosts = match self.hosts.is_empty() {
+            true => String::new(),
+            false => format!(" on {}", self.hosts.join(", ")),
+        };
+        let until = until.as_ref().map(|until| format!(", until {until}"));
+        format!(
+            "risk taken, `{name}`{hosts}: {}; accepted because: {reason}{}",
+            self.found,
+            until.unwrap_or_default()
+        )
+    }
 }
 
 /// A server of the plan.
@@ -395,6 +432,17 @@ pub struct Estimate {
     pub disk_per_node: u64,
 }
 
+/// What is known of the condition that a refusal is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    /// It was judged, and does not hold.
+    #[default]
+    DoesNotHold,
+    /// It could not be judged: unknown, which is neither yes nor no.
+    CannotTell,
+}
+
 /// A reason why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Refusal {
@@ -409,6 +457,12 @@ pub struct Refusal {
     /// Where the rule comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
+    /// Whether something does not hold, or cannot be told.
+    #[serde(default)]
+    pub finding: Finding,
+    /// Names of the checks that cannot be told because of this, sorted. They are not reported one by one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hides: Vec<String>,
 }
 
 impl Plan {

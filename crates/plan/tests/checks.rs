@@ -3,7 +3,7 @@
 use serde_json::json;
 use upshift_model::facts::{Facts, NodeFacts};
 use upshift_model::profile::{Check, Profile, Source, Strategy};
-use upshift_plan::{Plan, Refusal, Request, plan, standing, testing};
+use upshift_plan::{Finding, Plan, Refusal, Request, plan, standing, testing};
 
 /// A profile that is changed in one thing.
 fn profile(change: impl FnOnce(&mut Profile)) -> Profile {
@@ -291,13 +291,75 @@ fn advice_is_told_and_stops_nothing() {
         });
         assert_eq!(attempt(&profile, &facts(unhealthy)).unwrap().warnings, [expected]);
         assert!(attempt(&profile, &facts(|_| {})).unwrap().warnings.is_empty());
-        // Nothing depends on advice that cannot be computed.
+        // Advice that cannot be computed is told as that, and not passed over.
         let profile = with_check(|check| {
             (check.cluster, check.advice) = (cluster, true);
             check.expect = "nothing.of.the.kind".to_owned();
         });
-        assert!(attempt(&profile, &facts(|_| {})).unwrap().warnings.is_empty());
+        let warnings = attempt(&profile, &facts(|_| {})).unwrap().warnings;
+        assert!(
+            warnings[0].contains("whether `healthy` holds cannot be told"),
+            "{warnings:?}"
+        );
     }
+}
+
+#[test]
+fn what_depends_on_a_check_that_does_not_hold_is_only_counted() {
+    let profile = profile(|profile| {
+        let mut root = profile.checks[0].clone();
+        root.name = "answers".to_owned();
+        root.message = "the server wants a certificate".to_owned();
+        profile.checks[0].needs = vec!["answers".to_owned()];
+        profile.checks[0].expect = "probes.status.value.healthy".to_owned();
+        profile.checks[1].needs = vec!["healthy".to_owned()];
+        profile.checks.insert(0, root);
+    });
+    let refusals = planned(&profile, &facts(unhealthy), &testing::request("1.1.0", &[])).unwrap_err();
+    assert_eq!(refusals.len(), 1, "{refusals:#?}");
+    assert_eq!(refusals[0].code, "check:answers");
+    assert_eq!(refusals[0].hosts, ["n00002"]);
+    assert_eq!(refusals[0].hides, ["healthy", "one-leader"]);
+    insta::assert_snapshot!(upshift_plan::show::refusals(&refusals), @"");
+}
+
+#[test]
+fn a_place_that_is_missing_is_the_cause_of_what_cannot_be_told_without_it() {
+    let profile = with_check(|check| check.expect = "places.data_dir != ''".to_owned());
+    let lacking = facts(|node| {
+        node.places.remove("data_dir");
+    });
+    let refusals = planned(&profile, &lacking, &testing::request("1.1.0", &[])).unwrap_err();
+    assert_eq!(refusals.len(), 1, "{refusals:#?}");
+    assert_eq!(refusals[0].code, "missing-place");
+    assert_eq!(refusals[0].hides, ["healthy"]);
+}
+
+#[test]
+fn a_command_that_failed_is_the_cause_and_is_told_first() {
+    let profile = with_check(|check| check.expect = "probes.status.value.healthy".to_owned());
+    let failed = facts(|node| {
+        let value = json!({"exit": 1, "value": null, "stderr": "Error: certificate required\n"});
+        node.probes.insert("status".to_owned(), value);
+        node.host.disk_free = 0;
+    });
+    let refusals = planned(&profile, &failed, &testing::request("1.1.0", &[])).unwrap_err();
+    let told: Vec<(&str, Finding)> = refusals
+        .iter()
+        .map(|refusal| (refusal.code.as_str(), refusal.finding))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("probe-failed", Finding::CannotTell),
+            ("disk", Finding::DoesNotHold)
+        ]
+    );
+    assert!(
+        refusals[0]
+            .message
+            .ends_with("ended with status 1: Error: certificate required")
+    );
 }
 
 #[test]
@@ -309,7 +371,7 @@ fn a_check_that_cannot_be_computed_is_refused_with_the_reason() {
         });
         let found = attempt(&profile, &facts(|_| {})).unwrap_err();
         assert_eq!(found.len(), 1, "{found:?}");
-        let told = "check:healthy: the server says that it is not healthy: ";
+        let told = "check:healthy: whether `healthy` holds cannot be told: ";
         assert!(
             found[0].starts_with(told) && found[0].contains("nothing"),
             "{found:?}"

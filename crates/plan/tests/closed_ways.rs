@@ -38,6 +38,7 @@ fn trouble(name: &str) -> BlockedEdge {
             link: None,
         },
         fixed_in: None,
+        acceptable: false,
     }
 }
 

@@ -106,7 +106,6 @@ fn everything_that_is_wrong_is_said_at_once() {
     let request = Request {
         canary: Some("n00009".to_owned()),
         batch: Some(2),
-        skip_checks: vec!["helthy".to_owned()],
         ..testing::request("1.1.0", &[])
     };
     insta::assert_snapshot!("refused_everything", refused(&fleet, &facts, &request));

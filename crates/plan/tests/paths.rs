@@ -37,6 +37,7 @@ blocked:
     reason: members may come to hold different data
     source: { title: announcement, link: "https://groups.google.com/g/etcd-dev/c/8S7u6NqW6C4" }
     fixed_in: 3.5.3
+    acceptable: false,
 skew: { servers: "same_major(a, b)" }
 verbs: { verify: [{ title: look, proof: [{ probe: process, expect: value.running, waiting: it does not run }] }] }
 "#;
@@ -347,6 +348,7 @@ fn conditional_troubles_block_only_where_they_hold() {
         reason: "they are loud".to_owned(),
         source: profile.paths[0].source.clone(),
         fixed_in: None,
+        acceptable: false,
     }];
     let (fleet, mut facts) = (testing::fleet(3), testing::facts(3, "1.0.0"));
     let request = testing::request("1.1.0", &[]);

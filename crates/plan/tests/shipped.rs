@@ -83,6 +83,7 @@ fn planned(product: &str, known: &Value, from: &str, versions: &[&str]) -> Resul
     let fleet = Fleet {
         name: "test".to_owned(),
         hosts: hosts.into(),
+        accepted: Vec::new(),
     };
     let mut variant = known["target"].clone();
     variant.as_object_mut().unwrap().remove("version");

@@ -11,6 +11,8 @@ fn up_to_six_hosts_are_named() {
             message: "too small".to_owned(),
             remedy: "make room".to_owned(),
             link: None,
+            finding: upshift_plan::Finding::DoesNotHold,
+            hides: Vec::new(),
         };
         let text = show::refusals(&[refusal]);
         text.lines().nth(2).unwrap().trim().to_owned()

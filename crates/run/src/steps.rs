@@ -261,7 +261,8 @@ impl State {
                     attempt: step.attempt,
                     token: self.token(),
                     sequence: self.sequence,
-                    direction: if view.at.part.leads_back() {
+                    // A guard that has fired is armed again in a rollback, and only there.
+                    direction: if view.at.part.leads_back() || self.back.is_some() {
                         Direction::Back
                     } else {
                         Direction::Forward

@@ -1,9 +1,10 @@
 //! The agent's rules on a host: durable records, fencing, one order at a time.
 
+use upshift_host::orders::{self, Admission, Asked, Ledger};
 use upshift_model::action::{Action, Report};
 use upshift_run::{Direction, Order};
 
-use crate::disk::{GuardRecord, Record};
+use crate::guard::{key, place};
 use crate::host::{Waiting, Worker};
 use crate::network::{Answer, Question};
 use crate::ops::ops_of;
@@ -24,14 +25,14 @@ impl World {
             }
             Question::Renew { token, hop } => {
                 let answer = match self.admit(host, token) {
-                    Ok(()) => Answer::Guard(self.renew_guard(host, &(run, hop))),
+                    Ok(()) => Answer::Guard(self.renew_guard(host, &key(&run, hop))),
                     Err(seen) => Answer::Stale(seen),
                 };
                 self.send_to_controller(host, controller, &answer);
             }
             Question::Disarm { token, hop, sequence } => {
                 let answer = match self.admit(host, token) {
-                    Ok(()) => Answer::Guard(self.disarm_guard(host, &(run, hop), (token, sequence))),
+                    Ok(()) => Answer::Guard(self.disarm_guard(host, &key(&run, hop), place(token, sequence))),
                     Err(seen) => Answer::Stale(seen),
                 };
                 self.send_to_controller(host, controller, &answer);
@@ -77,7 +78,8 @@ impl World {
     /// Gives the host its next piece of work, where it has none.
     pub fn pump(&mut self, host: usize) {
         while self.hosts[host].up && self.hosts[host].job.is_none() {
-            if self.guard_works(host) {
+            self.guard_takes_lock(host);
+            if self.hosts[host].orders_locked.is_some() || self.hosts[host].job.is_some() {
                 return;
             }
             let Some(waiting) = self.hosts[host].queue.pop_front() else {
@@ -112,8 +114,8 @@ impl World {
             self.send_to_controller(host, controller, &answer);
             return;
         }
-        let key = (run.clone(), order.step.0, order.attempt);
-        self.hosts[host].disk.records.insert(key, Record::Started);
+        self.ledger(host, &run)
+            .begin((order.step.0, order.attempt), place(order.token, order.sequence));
         self.record.execution_begins(host, &order);
         self.check_readiness(&order);
         self.tell(host, || {
@@ -140,41 +142,35 @@ impl World {
         if let Err(token) = self.admit(host, order.token) {
             return Some(Report::Fenced { token });
         }
-        let key = (run.to_owned(), order.step.0, order.attempt);
-        let disk = &mut self.hosts[host].disk;
-        match disk.records.get(&key) {
-            Some(Record::Finished(report)) if !self.planted.run_twice => return Some(report.clone()),
-            Some(Record::Started) if !self.planted.run_twice => {
-                disk.records.insert(key, Record::Finished(Report::Interrupted));
-                return Some(Report::Interrupted);
-            }
-            _ => {}
+        let planted = &self.planted;
+        let mut asked = Asked {
+            attempt: (order.step.0, order.attempt),
+            place: place(order.token, order.sequence),
+            forward: order.direction == Direction::Forward,
+            arms: matches!(order.action, Action::ArmGuard(_)),
+        };
+        if planted.ignore_fencing {
+            asked.place = place(u64::MAX, u64::MAX);
         }
-        let newest = disk.sequence.entry(run.to_owned()).or_default();
-        let this = (order.token, order.sequence);
-        let obeys_anything = self.planted.ignore_fencing || self.planted.run_twice;
-        if this < *newest && !obeys_anything {
-            return Some(Report::Fenced { token: disk.token });
+        let disk = &self.hosts[host].disk;
+        let forgotten = Ledger::default();
+        let ledger = disk.ledgers.get(run).filter(|_| !planted.run_twice);
+        let guard = disk.guards.get(&key(run, order.hop));
+        match orders::admit(ledger.unwrap_or(&forgotten), disk.token, guard, &asked) {
+            Admission::Perform => None,
+            Admission::Repeat(report) => Some(report.clone()),
+            Admission::Answer(report) => Some(report),
         }
-        *newest = this.max(*newest);
-        let arms = matches!(order.action, Action::ArmGuard(_));
-        if arms && disk.is_disarmed_since(&(run.to_owned(), order.hop), this) {
-            return Some(Report::Fenced { token: disk.token });
-        }
-        let fired = disk
-            .guards
-            .get(&(run.to_owned(), order.hop))
-            .is_some_and(GuardRecord::has_fired);
-        (fired && order.direction == Direction::Forward).then_some(Report::GuardFired)
+    }
+
+    fn ledger(&mut self, host: usize, run: &str) -> &mut Ledger<Report> {
+        self.hosts[host].disk.ledgers.entry(run.to_owned()).or_default()
     }
 
     /// An order is over: recorded, then reported.
     pub fn order_over(&mut self, host: usize, controller: usize, run: &str, order: &Order, report: Report) {
-        let key = (run.to_owned(), order.step.0, order.attempt);
-        self.hosts[host]
-            .disk
-            .records
-            .insert(key, Record::Finished(report.clone()));
+        self.ledger(host, run)
+            .end((order.step.0, order.attempt), report.clone());
         if !matches!(report, Report::Done { .. }) {
             let text = report_words(&report);
             self.tell(host, || {
@@ -221,10 +217,10 @@ pub fn report_words(report: &Report) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
+    use upshift_host::guard::State;
     use upshift_model::profile::Strategy;
 
     use super::*;
-    use crate::disk::GuardPhase;
     use crate::scenario::{Scenario, profile};
     use crate::trace::Level;
 
@@ -267,8 +263,8 @@ mod tests {
             }
         };
         let stands = |world: &World| {
-            let guard = world.hosts[host].disk.guards.get(&(world.run.clone(), 0));
-            guard.is_some_and(|guard| guard.phase == GuardPhase::Armed)
+            let guard = world.hosts[host].disk.guards.get(&key(&world.run, 0));
+            guard.is_some_and(|guard| guard.state == State::Armed)
         };
         world.host_hears(host, 0, disarming(7));
         tell(&mut world, &order);

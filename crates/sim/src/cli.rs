@@ -11,9 +11,12 @@ use crate::trace::Level;
 use crate::{exhaustive, random, scenario};
 
 const USAGE: &str = "\
-Usage: cargo xtask sim [--seeds N] [--seed S] [--exhaustive] [--every N] [--details]
+Usage: cargo xtask sim [--seeds N] [--from S] [--warn] [--seed S] [--exhaustive] [--every N] [--details]
 
-  --seeds N      run seeds 0 to N-1 (2000 where nothing is said)
+  --seeds N      run N seeds (2000 where nothing is said)
+  --from S       begin with seed S (0 where nothing is said)
+  --warn         a broken promise is printed with its seed, and does not change the exit status
+  --threads N    use N threads (as many as there are cores where nothing is said)
   --seed S       run one seed and print what happened on which host
   --exhaustive   put every kind of fault at every step boundary, for each strategy
   --every N      of that matrix, only every Nth case
@@ -24,6 +27,9 @@ Usage: cargo xtask sim [--seeds N] [--seed S] [--exhaustive] [--every N] [--deta
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Options {
     seeds: Option<u64>,
+    from: u64,
+    warn: bool,
+    threads: Option<usize>,
     seed: Option<u64>,
     exhaustive: bool,
     every: Option<usize>,
@@ -74,6 +80,9 @@ fn parse(arguments: &[String]) -> Result<Options, String> {
         };
         match word.as_str() {
             "--seeds" => options.seeds = Some(number()?),
+            "--from" => options.from = number()?,
+            "--warn" => options.warn = true,
+            "--threads" => options.threads = Some(number()?.max(1) as usize),
             "--seed" => options.seed = Some(number()?),
             "--every" => options.every = Some(number()?.max(1) as usize),
             "--exhaustive" => options.exhaustive = true,
@@ -98,10 +107,16 @@ pub fn main(arguments: &[String]) -> ExitCode {
     let totals = match options.seed {
         Some(seed) => one_seed(seed, &profile, options.details),
         None if options.exhaustive => matrix(&profile, options.every.unwrap_or(1)),
-        None => many_seeds(0..options.seeds.unwrap_or(2000), &profile),
+        None => {
+            let end = options.from.saturating_add(options.seeds.unwrap_or(2000));
+            many_seeds_on(options.threads.unwrap_or_else(cores), options.from..end, &profile)
+        }
     };
     println!("{}", totals.line());
-    if totals.violations == 0 {
+    if totals.violations > 0 && options.warn {
+        println!("warning: a promise was broken; the seeds above show it again");
+    }
+    if totals.violations == 0 || options.warn {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -140,9 +155,17 @@ fn story(seed: u64, draw: &random::Draw, summary: &scenario::Summary, wrong: Opt
 
 /// Runs seeds on all cores; the first failing ones are printed with their transcript.
 pub fn many_seeds(seeds: std::ops::Range<u64>, profile: &Profile) -> Totals {
+    many_seeds_on(cores(), seeds, profile)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn many_seeds_on(threads: usize, seeds: std::ops::Range<u64>, profile: &Profile) -> Totals {
     let seeds: Vec<u64> = seeds.collect();
     let failed = Mutex::new(Vec::new());
-    let totals = in_parallel(&seeds, |seed| {
+    let totals = in_parallel(threads, &seeds, |seed| {
         let (draw, summary) = random::run(*seed, profile, Level::Silent);
         let wrong = random::verdict(&draw, &summary);
         if let Some(wrong) = &wrong {
@@ -180,7 +203,7 @@ pub fn matrix(profile: &Profile, every: usize) -> Totals {
         .step_by(every)
         .collect();
     let wrong_by_kind: Mutex<BTreeMap<String, Vec<String>>> = Mutex::default();
-    let totals = in_parallel(&cases, |case| {
+    let totals = in_parallel(cores(), &cases, |case| {
         let (summary, wrong) = case.judge(profile, Level::Silent);
         if let Some(wrong) = &wrong {
             let kind = format!("{:?} {:?}", case.strategy, case.kind);
@@ -200,10 +223,9 @@ pub fn matrix(profile: &Profile, every: usize) -> Totals {
     totals
 }
 
-fn in_parallel<T: Sync>(items: &[T], run: impl Fn(&T) -> (u64, u64, bool) + Sync) -> Totals {
+fn in_parallel<T: Sync>(threads: usize, items: &[T], run: impl Fn(&T) -> (u64, u64, bool) + Sync) -> Totals {
     let next = AtomicUsize::new(0);
     let totals = Mutex::new(Totals::default());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -235,6 +257,12 @@ mod tests {
             (options.seeds, options.seed, options.details),
             (Some(10), Some(3), true)
         );
+        let options = parse(&words("--from 5000000 --seeds 300 --warn --threads 1")).unwrap();
+        assert_eq!(
+            (options.from, options.seeds, options.warn),
+            (5_000_000, Some(300), true)
+        );
+        assert!(parse(&words("--from")).is_err());
         assert!(parse(&words("--seeds")).is_err());
         assert!(parse(&words("--seed x")).unwrap_err().contains("`x`"));
         assert!(parse(&words("--sed 1")).unwrap_err().contains("--sed"));

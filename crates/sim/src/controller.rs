@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use upshift_model::Millis;
+use upshift_model::action::GuardStatus;
 use upshift_model::probe::ProbeFailure;
 use upshift_plan::{NodeIndex, StepId};
 use upshift_run::{AskId, Decision, Effect, Event, EventKind, Order, Outcome, State};
@@ -110,6 +111,9 @@ impl World {
                 }
                 if let Effect::Record(decision) = &effect {
                     self.tell_decision(controller, decision);
+                    if let (true, Decision::Stay { hop }) = (self.planted.disarm_early, decision) {
+                        self.disarm_early(controller, *hop);
+                    }
                     if !self.planted.forgets(decision) {
                         pending.push_back(EventKind::Decided(decision.clone()));
                     }
@@ -162,6 +166,7 @@ impl World {
         }
         if let EventKind::Decided(Decision::Stay { hop }) = &event.kind {
             self.note_configs(hop + 1);
+            self.check_staying(*hop);
         }
         self.controllers[controller]
             .own_journal
@@ -209,6 +214,11 @@ impl World {
                     },
                 );
             }
+            Effect::Renew { node, .. } if self.planted.ask_no_guard => {
+                let remaining = Millis(60_000);
+                let answer = Answer::Guard(GuardStatus::Armed { remaining });
+                self.send_to_controller(node.0 as usize, controller, &answer);
+            }
             Effect::Renew { node, token, hop } => {
                 self.send_to_host(controller, node, &Question::Renew { token, hop });
             }
@@ -218,6 +228,7 @@ impl World {
                 hop,
                 sequence,
             } => {
+                self.check_disarming(controller, node.0 as usize);
                 let name = self.hosts[node.0 as usize].name.clone();
                 let who = self.controllers[controller].name.clone();
                 self.trace
@@ -234,6 +245,20 @@ impl World {
             }
             Effect::Record(_) => self.note_boundary(NodeIndex(0)),
             Effect::Rest(outcome) => self.comes_to_rest(controller, outcome),
+        }
+    }
+
+    /// A planted fault: every guard of a hop is disarmed before the decision is on record.
+    fn disarm_early(&mut self, controller: usize, hop: u32) {
+        let token = self.controllers[controller].token;
+        for node in (0..self.hosts.len() as u32).map(NodeIndex) {
+            let disarm = Effect::Disarm {
+                node,
+                token,
+                hop,
+                sequence: u64::MAX,
+            };
+            self.perform_effect(controller, disarm);
         }
     }
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use upshift_model::Millis;
-use upshift_model::action::{GuardRecipe, GuardStatus, Report};
+use upshift_host::guard::{self, Key};
+use upshift_host::orders::Ledger;
+use upshift_model::action::Report;
 use upshift_model::facts::ReleaseStatus;
 
 use crate::data::{DataDirectory, Snapshot};
@@ -30,77 +31,6 @@ pub struct Saved {
     pub finished: bool,
 }
 
-/// The agent's record of one attempt at a step.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Record {
-    /// Written before the action.
-    Started,
-    /// Written after it.
-    Finished(Report),
-}
-
-/// Where a guard stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GuardPhase {
-    /// Waiting for a renewal or its deadline.
-    Armed,
-    /// Its deadline has passed; it waits until the host may be taken down.
-    Waiting,
-    /// Doing the rollback.
-    Firing,
-    /// The rollback is done; its proof is being waited for.
-    Proving,
-    /// Over, with what it says of itself.
-    Over(GuardStatus),
-}
-
-/// Which guard: its run and its hop.
-pub type GuardKey = (String, u32);
-
-/// A guard's record.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GuardRecord {
-    /// What it does.
-    pub recipe: GuardRecipe,
-    /// Token and sequence of the order that armed it.
-    pub armed: (u64, u64),
-    /// Where it stands.
-    pub phase: GuardPhase,
-    /// Deadline on the monotonic clock of the boot below.
-    pub deadline: u64,
-    /// The boot.
-    pub boot: u32,
-    /// Deadline on the wall clock, for when the boot has changed.
-    pub wall_deadline: i64,
-}
-
-impl GuardRecord {
-    /// Whether it has fired: the host takes no order forward for its hop any more.
-    pub fn has_fired(&self) -> bool {
-        match &self.phase {
-            GuardPhase::Armed => false,
-            GuardPhase::Waiting | GuardPhase::Firing | GuardPhase::Proving => true,
-            GuardPhase::Over(status) => {
-                matches!(
-                    status,
-                    GuardStatus::RolledBack | GuardStatus::Failed { .. } | GuardStatus::Firing
-                )
-            }
-        }
-    }
-
-    /// What it says of itself.
-    pub fn status(&self, monotonic: u64) -> GuardStatus {
-        match &self.phase {
-            GuardPhase::Armed => GuardStatus::Armed {
-                remaining: Millis(self.deadline.saturating_sub(monotonic)),
-            },
-            GuardPhase::Waiting | GuardPhase::Firing | GuardPhase::Proving => GuardStatus::Firing,
-            GuardPhase::Over(status) => status.clone(),
-        }
-    }
-}
-
 /// The disk.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
@@ -114,16 +44,12 @@ pub struct Disk {
     pub current: String,
     /// What was copied aside, by run and name.
     pub saved: BTreeMap<(String, String), Saved>,
-    /// Records by run, step and attempt.
-    pub records: BTreeMap<(String, u32, u32), Record>,
+    /// What is on record of the orders of each run.
+    pub ledgers: BTreeMap<String, Ledger<Report>>,
     /// Greatest fencing token seen.
     pub token: u64,
-    /// Greatest sequence seen, by run, with the token that it came with.
-    pub sequence: BTreeMap<String, (u64, u64)>,
-    /// Guards by run and hop.
-    pub guards: BTreeMap<GuardKey, GuardRecord>,
-    /// The newest disarming of each guard, as token and sequence, whether a guard stood or not.
-    pub disarmed: BTreeMap<GuardKey, (u64, u64)>,
+    /// The guards.
+    pub guards: BTreeMap<Key, guard::Record>,
     /// No byte more can be written.
     pub full: bool,
 }
@@ -132,11 +58,6 @@ pub struct Disk {
 pub const DISK_TOTAL: u64 = 100_000_000_000;
 
 impl Disk {
-    /// Whether a guard was disarmed by a word that is as new as this place, or newer.
-    pub fn is_disarmed_since(&self, key: &GuardKey, place: (u64, u64)) -> bool {
-        self.disarmed.get(key).is_some_and(|disarmed| place <= *disarmed)
-    }
-
     /// The path with links on the way replaced.
     pub fn resolve(&self, path: &str) -> String {
         if let Some(File::Link(target)) = self.files.get(path) {

@@ -45,6 +45,7 @@ impl World {
         };
         Fleet {
             name: "simulated".to_owned(),
+            accepted: Vec::new(),
             hosts: self
                 .hosts
                 .iter()

@@ -173,10 +173,7 @@ impl World {
             Fault::AllAgentsKilled => (0..self.hosts.len()).for_each(|host| self.agent_dies(host)),
             Fault::AgentKilled(host) => self.agent_dies(*host),
             Fault::GuardKilled(host) => {
-                self.hosts[*host].guard_runs = false;
-                self.hosts[*host]
-                    .job
-                    .take_if(|job| matches!(job.worker, crate::host::Worker::Guard { .. }));
+                self.guard_process_ends(*host);
                 self.ends_after(5_000, fault);
             }
             Fault::HostRebooted(host, down) => self.reboot(*host, *down),
@@ -262,7 +259,7 @@ impl World {
         machine.process = None;
         machine.job = None;
         machine.queue.clear();
-        machine.guard_runs = false;
+        self.guard_process_ends(host);
         self.ends_due += 1;
         self.after(down, Happening::HostUp(host));
     }
@@ -285,6 +282,10 @@ impl World {
 
     fn operator_speaks(&mut self, command: &OperatorCommand) {
         let Some(latest) = self.controllers.iter().rposition(|controller| controller.alive) else {
+            // Where a controller is still to come, the operator says it to that one.
+            if self.takeovers_due > 0 {
+                self.plan_fault(When::At(self.now + 1_000), Fault::Operator(command.clone()));
+            }
             return;
         };
         self.controllers[latest].resting = None;

@@ -1,11 +1,14 @@
 //! A host: its disk, its server's process, its agent and its guard's process.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::Value;
+use upshift_host::Clocks;
+use upshift_host::fire::Firing;
+use upshift_host::guard::Key;
 use upshift_run::Order;
 
-use crate::disk::{Disk, GuardKey};
+use crate::disk::Disk;
 use crate::ops::Op;
 use crate::product::Behaviour;
 
@@ -47,7 +50,7 @@ pub enum Worker {
     /// A guard.
     Guard {
         /// Which.
-        key: GuardKey,
+        key: Key,
     },
 }
 
@@ -63,6 +66,29 @@ pub struct Job {
     /// What the action returned.
     pub output: Value,
 }
+
+/// A guard that fires.
+#[derive(Clone, Debug)]
+pub struct ActiveGuard {
+    /// Where it stands.
+    pub firing: Firing,
+    /// What it waits for.
+    pub waits: Waits,
+}
+
+/// What a guard that fires waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// A moment.
+    Until(u64),
+    /// That no order is being done.
+    Orders,
+    /// That its action is over.
+    Action,
+}
+
+/// Wall time at the beginning, in milliseconds since 1970.
+const WALL: u64 = 1_700_000_000_000;
 
 /// An order that waits for its turn.
 #[derive(Clone, Debug)]
@@ -98,14 +124,10 @@ pub struct Host {
     pub queue: VecDeque<Waiting>,
     /// Whether the guard's process runs.
     pub guard_runs: bool,
-    /// When the guard began to wait for its proof.
-    pub guard_proves_since: u64,
-    /// Which action of its rollback the guard does next.
-    pub guard_action: usize,
-    /// Whether the guard found the old version serving already: then it stops nothing.
-    pub guard_stays_up: bool,
-    /// How often the guard has begun its rollback.
-    pub guard_attempts: u32,
+    /// The guards that fire at this moment.
+    pub firing: BTreeMap<Key, ActiveGuard>,
+    /// The guard that lets no order begin.
+    pub orders_locked: Option<Key>,
     /// Whether the server starts with the host.
     pub starts_with_host: bool,
     /// Whether we stopped the server and it does not serve again yet.
@@ -132,10 +154,8 @@ impl Host {
             job: None,
             queue: VecDeque::new(),
             guard_runs: true,
-            guard_proves_since: 0,
-            guard_action: 0,
-            guard_stays_up: false,
-            guard_attempts: 0,
+            firing: BTreeMap::new(),
+            orders_locked: None,
             starts_with_host: true,
             stopped_by_us: false,
             not_serving_since: None,
@@ -144,14 +164,13 @@ impl Host {
         }
     }
 
-    /// The monotonic clock.
-    pub fn monotonic(&self, now: u64) -> u64 {
-        now - self.booted_at
-    }
-
-    /// The wall clock.
-    pub fn wall(&self, now: u64) -> i64 {
-        now as i64 + self.clock_ahead
+    /// Its clocks.
+    pub fn clocks(&self, now: u64) -> Clocks {
+        Clocks {
+            boot: self.boot.to_string(),
+            since_boot: now - self.booted_at,
+            wall: (now + WALL).saturating_add_signed(self.clock_ahead),
+        }
     }
 
     /// Whether its server's process runs.

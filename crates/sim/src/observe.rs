@@ -45,9 +45,8 @@ impl World {
             Probe::Saved(name) => Ok(self.saved_facts(host, run, name)),
             Probe::Guard => {
                 let machine = &self.hosts[host];
-                let latest = machine.disk.guards.iter().rfind(|((of, _), _)| of == run);
-                let guard = latest.map(|(_, guard)| guard);
-                let status = guard.map(|guard| guard.status(machine.monotonic(self.now)));
+                let latest = machine.disk.guards.values().rfind(|guard| guard.key.run == run);
+                let status = latest.map(|guard| guard.status(&machine.clocks(self.now)));
                 let status = status.unwrap_or(upshift_model::action::GuardStatus::Absent);
                 serde_json::to_value(status).map_err(|error| ProbeFailure::Failed(error.to_string()))
             }

@@ -3,12 +3,12 @@
 //! Some are looked at after every event, some at the moment at which they could be broken (an action, a step that is taken
 //! for done, an outcome), some at the end. None of them asks the engine what it believes.
 
-use upshift_model::action::GuardStatus;
+use upshift_host::guard::{Key, Record, State};
 use upshift_model::profile::Slot;
 use upshift_plan::{StepId, StepKind};
 use upshift_run::{Decision, Direction, EventKind, Order, Outcome};
 
-use crate::disk::{File, GuardPhase};
+use crate::disk::File;
 use crate::host::Worker;
 use crate::product;
 use crate::record::Truth;
@@ -27,6 +27,9 @@ pub struct Violation {
 
 /// A server that died less than this ago may not have been noticed when the next was taken down, in milliseconds.
 const UNNOTICED: u64 = 10_000;
+
+/// A guard that was asked longer ago than this was not asked for the decision, in milliseconds.
+const ASKED: u64 = 30_000;
 
 impl World {
     /// Writes a broken promise down.
@@ -136,7 +139,11 @@ impl World {
                 return (!there).then(|| self.untrue(step, "the release is not unpacked"));
             }
             StepKind::Arm => {
-                let there = disk.guards.contains_key(&(self.run.clone(), *hop));
+                let key = Key {
+                    run: self.run.clone(),
+                    hop: *hop,
+                };
+                let there = disk.guards.contains_key(&key);
                 return (!there).then(|| self.untrue(step, "no guard stands"));
             }
             StepKind::Do(slot) | StepKind::Undo(slot) => slot,
@@ -146,8 +153,13 @@ impl World {
             Slot::Switch | Slot::MakePermanent => was(&|truth| truth.current == want),
             Slot::Start => was(&|truth| truth.executable.as_deref() == Some(want)),
             Slot::Uninstall => was(&|truth| truth.current == want || run_of(truth)),
-            Slot::Install | Slot::Rejoin | Slot::Recover => was(&|truth| run_of(truth)),
-            Slot::Verify => (0..self.hosts.len()).all(|host| self.record.was(host, run_of)),
+            Slot::Install | Slot::Rejoin => was(&|truth| run_of(truth)),
+            Slot::Recover => was(&|truth| run_of(truth) && truth.serves),
+            Slot::Verify => {
+                (0..self.hosts.len()).all(|host| self.record.was(host, |truth| run_of(truth) && truth.serves))
+            }
+            Slot::Gate if recipe.kind == StepKind::Do(Slot::Gate) => (0..self.hosts.len())
+                .all(|other| other == host || self.record.was(other, |truth| truth.serves)),
             Slot::Save => match recipe.kind {
                 StepKind::Do(_) => disk.saved.values().any(|saved| saved.finished),
                 _ => true,
@@ -208,7 +220,7 @@ impl World {
                 self.all_on(from).or_else(|| self.config_is_that_of(0))
             }
             Some(Outcome::Held { .. } | Outcome::Superseded { .. } | Outcome::EndedElsewhere { .. }) => None,
-            None if self.in_doubt() || self.a_guard_failed() => None,
+            None if self.in_doubt() || self.a_guard_failed() || self.a_guard_waits_in_vain() => None,
             None if self.all_run_the_same_hot_release() => None,
             None => {
                 let first = versions.first().copied().unwrap_or("");
@@ -291,26 +303,30 @@ impl World {
         self.journal
             .iter()
             .any(|event| matches!(event.kind, EventKind::Decided(Decision::Stay { .. })))
-            && self
-                .guards()
-                .any(|phase| *phase == GuardPhase::Over(GuardStatus::RolledBack))
+            && self.guards().any(|state| *state == State::RolledBack)
     }
 
     fn a_guard_failed(&self) -> bool {
-        self.guards()
-            .any(|phase| matches!(phase, GuardPhase::Over(GuardStatus::Failed { .. })))
+        self.guards().any(|state| matches!(state, State::Failed { .. }))
     }
 
     fn a_guard_stood_down(&self) -> bool {
-        self.guards()
-            .any(|phase| *phase == GuardPhase::Over(GuardStatus::StoodDown))
+        self.guards().any(|state| *state == State::StoodDown)
     }
 
-    fn guards(&self) -> impl Iterator<Item = &GuardPhase> {
+    /// A server that is dead for good keeps the guards of the others from taking their servers down, and no controller came back.
+    fn a_guard_waits_in_vain(&self) -> bool {
+        let guards = |host: &crate::host::Host| host.firing.keys().cloned().collect::<Vec<Key>>();
+        self.hosts
+            .iter()
+            .any(|host| guards(host).iter().any(|key| self.waits_in_vain(host, key)))
+    }
+
+    fn guards(&self) -> impl Iterator<Item = &State> {
         self.hosts
             .iter()
             .flat_map(|host| host.disk.guards.values())
-            .map(|guard| &guard.phase)
+            .map(|guard| &guard.state)
     }
 
     /// **6. Capacity.** Never more units down than the profile allows; the next unit waits until the data has recovered.
@@ -336,12 +352,68 @@ impl World {
         })
     }
 
+    /// On the way forward, no server is taken down while another one is that we took down, however short that is ago.
+    fn promise_6_one_at_a_time(&self, host: usize, hop: u32) -> Option<String> {
+        let hop = self.plan.hops.get(hop as usize)?;
+        let rolling = hop.strategy == upshift_model::profile::Strategy::Rolling;
+        let ends = |machine: &crate::host::Host| {
+            let process = machine.process.as_ref();
+            process.is_none_or(|process| process.ends_at.is_some())
+        };
+        let mut others = self.hosts.iter().enumerate().filter(|(other, _)| *other != host);
+        let (_, other) = others.find(|(_, machine)| machine.stopped_by_us && ends(machine))?;
+        rolling.then(|| {
+            format!(
+                "{} is taken down while we have {} down",
+                self.hosts[host].name, other.name
+            )
+        })
+    }
+
+    /// A guard is about to be disarmed: what becomes of the hop must be on record.
+    pub fn check_disarming(&mut self, controller: usize, host: usize) {
+        let journal = self.controllers[controller].own_journal.as_ref();
+        let decided = journal
+            .unwrap_or(&self.journal)
+            .iter()
+            .any(|event| matches!(event.kind, EventKind::Decided(_)));
+        if !decided {
+            let name = self.hosts[host].name.clone();
+            self.violated(
+                3,
+                format!("the guard of {name} is disarmed before a decision is on record"),
+            );
+        }
+    }
+
+    /// The decision to stay is on record: every guard of the hop must have been asked just before.
+    pub fn check_staying(&mut self, hop: u32) {
+        let key = crate::guard::key(&self.run, hop);
+        let silent = (0..self.hosts.len()).find(|host| {
+            let guard = self.hosts[*host].disk.guards.get(&key);
+            let asked = self.record.guards_asked.get(&(*host, hop));
+            guard.is_some_and(Record::stands) && asked.is_none_or(|asked| asked + ASKED < self.now)
+        });
+        if let Some(host) = silent {
+            let name = self.hosts[host].name.clone();
+            self.violated(
+                3,
+                format!("the new version stays, and the guard of {name} was not asked"),
+            );
+        }
+    }
+
     /// A server is about to be taken down by us.
     pub fn note_taken_down(&mut self, host: usize, worker: &Worker) {
         let hop = match worker {
             Worker::Agent { order, .. } => order.hop,
-            Worker::Guard { key } => key.1,
+            Worker::Guard { key } => key.hop,
         };
+        if matches!(worker, Worker::Agent { order, .. } if order.direction == Direction::Forward)
+            && let Some(what) = self.promise_6_one_at_a_time(host, hop)
+        {
+            self.violated(6, what);
+        }
         if let Some(what) = self.promise_6_capacity(host, hop) {
             self.violated(6, what);
         }
@@ -412,8 +484,11 @@ impl World {
 
     /// **8. Nothing is left behind.** Drained backends, locks, maintenance modes, temporary files return to what they were.
     pub fn promise_8_nothing_is_left(&self, outcome: Option<&Outcome>) -> Option<String> {
-        let excused =
-            outcome.is_none() && (self.in_doubt() || self.a_guard_failed() || self.a_guard_stood_down());
+        let excused = outcome.is_none()
+            && (self.in_doubt()
+                || self.a_guard_failed()
+                || self.a_guard_stood_down()
+                || self.a_guard_waits_in_vain());
         if excused || matches!(outcome, Some(Outcome::Held { .. })) {
             return None;
         }
@@ -424,12 +499,7 @@ impl World {
             return Some("service is left paused".to_owned());
         }
         self.hosts.iter().find_map(|host| {
-            let guard = host
-                .disk
-                .guards
-                .values()
-                .find(|guard| !matches!(guard.phase, GuardPhase::Over(_)));
-            if guard.is_some() {
+            if host.disk.guards.values().any(|guard| guard.stands()) {
                 return Some(format!("the guard of {} is left standing", host.name));
             }
             let unfinished = host.disk.saved.values().any(|saved| !saved.finished);

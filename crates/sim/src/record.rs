@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use upshift_host::Place;
+use upshift_host::guard::Key;
 use upshift_plan::StepId;
 use upshift_run::{Direction, Order};
 
@@ -48,6 +50,10 @@ pub struct Record {
     pub leader_stays: bool,
     /// How often each attempt at each step was begun, by host.
     pub executions: BTreeMap<(usize, StepId, u32), u32>,
+    /// When each guard was last asked, by host and hop.
+    pub guards_asked: BTreeMap<(usize, u32), u64>,
+    /// Guards that have fired to an end, by host, with the place of the order that had armed them.
+    pub guards_ended: std::collections::BTreeSet<(usize, Key, Place)>,
     /// The greatest token that each host has been told of.
     pub tokens: BTreeMap<usize, u64>,
     /// Promises broken since they were last looked at.

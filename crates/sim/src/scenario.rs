@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use upshift_host::guard::Key;
 use upshift_model::action::Artifact;
 use upshift_model::profile::{Profile, Strategy};
 use upshift_plan::{Group, Plan, Request};
 use upshift_run::Outcome;
 
-use crate::disk::GuardPhase;
 use crate::fault::{Fault, When};
 use crate::planted::PlantedFaults;
 use crate::promises::Violation;
@@ -133,8 +133,9 @@ impl Scenario {
             ..Request::default()
         };
         let fleet = world.fleet();
-        let plan = upshift_plan::plan(profile, &fleet.name, &fleet, &facts, &request)
+        let mut plan = upshift_plan::plan(profile, &fleet.name, &fleet, &facts, &request)
             .unwrap_or_else(|refusals| panic!("no plan from {} to {}: {refusals:#?}", self.from, self.to));
+        self.planted.spoil(&mut plan);
         world.set_plan(plan);
         world.planted = self.planted.clone();
         world.check_replay = self.check_replay;
@@ -239,9 +240,18 @@ impl World {
                 .disk
                 .guards
                 .values()
-                .all(|guard| matches!(guard.phase, GuardPhase::Over(_)) || !host.up)
+                .all(|guard| !guard.stands() || !host.up || self.waits_in_vain(host, &guard.key))
         });
         controllers && !pending && hosts && !self.controllers.is_empty()
+    }
+
+    /// Whether a guard waits for its turn, and another server does not run: that does not change by itself, and nothing was changed.
+    pub fn waits_in_vain(&self, host: &crate::host::Host, key: &Key) -> bool {
+        let waits = host
+            .firing
+            .get(key)
+            .is_some_and(|active| active.firing.waits_for_others());
+        waits && self.hosts.iter().any(|host| host.process.is_none())
     }
 
     /// The whole journal, replayed at the end, gives the live state of the last controller that shares it.

@@ -100,9 +100,9 @@ impl World {
     }
 
     fn perform(&mut self, host: usize, worker: &Worker, op: &mut Op, output: &mut Value) -> Ended {
-        let (run, hop) = match worker {
-            Worker::Agent { run, order, .. } => (run.clone(), order.hop),
-            Worker::Guard { key } => key.clone(),
+        let run = match worker {
+            Worker::Agent { run, .. } => run.clone(),
+            Worker::Guard { key } => key.run.clone(),
         };
         let full = self.hosts[host].disk.full;
         match op {
@@ -112,12 +112,17 @@ impl World {
             Op::AskToEnd => {
                 self.note_taken_down(host, worker);
                 self.ask_server_to_end(host);
+                if self.planted.stop_two {
+                    let next = (host + 1) % self.hosts.len();
+                    self.note_taken_down(next, worker);
+                    self.ask_server_to_end(next);
+                }
             }
             Op::AwaitEnd { kill_at, patience } => return self.await_end(host, kill_at, *patience),
             Op::StartServer => self.start_server(host),
             Op::Run(command) => return self.run_command(host, command, output),
             Op::Arm(recipe) => return self.arm_guard(host, worker, recipe),
-            Op::Disarm => self.close_guard(host, &(run, hop)),
+            Op::Disarm => return self.disarm_on_order(host, worker),
             _ => return self.perform_on_disk(host, &run, op),
         }
         Ended::Done

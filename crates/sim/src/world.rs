@@ -313,5 +313,6 @@ fn no_plan() -> Plan {
         finalize_notes: Vec::new(),
         estimate: upshift_plan::Estimate::default(),
         warnings: Vec::new(),
+        risks: Vec::new(),
     }
 }

@@ -4,7 +4,8 @@ use upshift_model::profile::Strategy;
 use upshift_sim::fault::{Fault, Moment, When};
 use upshift_sim::planted::PlantedFaults;
 use upshift_sim::product::Behaviour;
-use upshift_sim::scenario::Scenario;
+use upshift_sim::random;
+use upshift_sim::scenario::{self, Scenario};
 use upshift_sim::trace::Level;
 
 fn broken(scenario: Scenario, planted: PlantedFaults) -> Vec<u8> {
@@ -151,4 +152,42 @@ fn guards_that_sleep_are_noticed() {
         &planted,
         3
     ));
+}
+
+/// Whether the seeds that every test command runs notice a planted fault: the first one that does.
+fn noticed_by_seeds(planted: &PlantedFaults) -> u64 {
+    let profile = scenario::profile();
+    let notices = |seed: &u64| {
+        let mut draw = random::draw(*seed);
+        draw.scenario.planted = planted.clone();
+        draw.scenario.check_replay = false;
+        let summary = draw.scenario.run_with(&profile, Level::Silent);
+        !summary.violations.is_empty()
+    };
+    let seed = (0..200).find(notices);
+    seed.unwrap_or_else(|| panic!("no seed notices {planted:?}"))
+}
+
+macro_rules! noticed {
+    ($($name:ident: $fault:ident;)*) => {$(
+        #[test]
+        fn $name() {
+            noticed_by_seeds(&PlantedFaults {
+                $fault: true,
+                ..PlantedFaults::default()
+            });
+        }
+    )*};
+}
+
+noticed! {
+    seeds_notice_waits_that_are_skipped: skip_waiting;
+    seeds_notice_gates_that_are_ignored: ignore_gates;
+    seeds_notice_exit_codes_that_are_trusted: trust_exit_codes;
+    seeds_notice_guards_that_are_disarmed_early: disarm_early;
+    seeds_notice_guards_that_are_not_asked: ask_no_guard;
+    seeds_notice_two_servers_stopped: stop_two;
+    seeds_notice_a_rollback_that_does_not_undrain: forget_undrain;
+    seeds_notice_a_token_that_is_ignored: ignore_fencing;
+    seeds_notice_guards_that_fire_twice: guards_fire_twice;
 }

@@ -3,6 +3,7 @@
 //! One SQLite file, written ahead and flushed to disk with every commit. Any number of processes may read it while one
 //! works; who writes a journal shows with every write that its lease on the fleet still stands.
 
+mod acceptances;
 mod error;
 mod export;
 mod failpoint;
@@ -20,6 +21,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
+pub use acceptances::Accepted;
 pub use error::{Held, StoreError};
 pub use journal::{Lasting, Recorded};
 pub use lease::{Acquire, HEARTBEAT_EVERY, Holder, Lease, LeaseInfo, STALE_AFTER};

@@ -11,7 +11,8 @@ use crate::journal::Lasting;
 const APPLICATION: i32 = 0x5570_7368;
 
 /// How a store of each format becomes one of the next. The format is the number of scripts that were run.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
 CREATE TABLE runs (
     id          TEXT PRIMARY KEY,
     fleet       TEXT NOT NULL,
@@ -60,7 +61,22 @@ CREATE TABLE commands (
     seq        INTEGER
 );
 CREATE INDEX commands_open ON commands (run) WHERE seq IS NULL;
-"];
+",
+    "
+-- Risks that operators take upon themselves in the upgrades to come; a plan holds those that it was made with.
+CREATE TABLE acceptances (
+    fleet       TEXT NOT NULL,
+    product     TEXT NOT NULL,
+    name        TEXT NOT NULL,
+    reason      TEXT NOT NULL,
+    -- The last day on which it counts, as YYYY-MM-DD; for good where null.
+    until       TEXT,
+    who         TEXT NOT NULL,
+    accepted_ms INTEGER NOT NULL,
+    PRIMARY KEY (fleet, product, name)
+) WITHOUT ROWID;
+",
+];
 
 /// How the next transactions are written. With `FULL` the write-ahead log is flushed with every commit, and with it what commits
 /// under `NORMAL` have left in it; see "PRAGMA synchronous" in SQLite's documentation.

@@ -174,6 +174,8 @@ mod tests {
             message: "3.5.1 must not be reached".to_owned(),
             remedy: "choose 3.5.3 or later".to_owned(),
             link: None,
+            finding: upshift_plan::Finding::DoesNotHold,
+            hides: Vec::new(),
         };
         let failure = Failure::Refusals(vec![refusal]);
         assert!(failure.text(false).contains("Nothing was changed"));

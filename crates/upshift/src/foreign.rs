@@ -49,6 +49,8 @@ pub fn bars_a_new_run(
         message: format!("what the host knows of other runs cannot be read: {reason}"),
         remedy: "mend that; then again".to_owned(),
         link: None,
+        finding: upshift_plan::Finding::CannotTell,
+        hides: Vec::new(),
     }));
     Ok(refusals)
 }

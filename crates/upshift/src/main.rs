@@ -1,5 +1,6 @@
 //! The command line: parse, call, print. No decisions.
 
+mod acceptances;
 mod args;
 mod ask;
 mod cluster;

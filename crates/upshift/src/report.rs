@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use upshift_model::Millis;
 use upshift_model::profile::Slot;
-use upshift_plan::StepKind;
+use upshift_plan::{Risk, StepKind};
 use upshift_run::{Outcome, State, StepTime};
 
 use crate::table::Table;
@@ -31,6 +31,9 @@ pub struct Report {
     pub remedies: Vec<String>,
     /// Time from the run's beginning to its latest event.
     pub took_ms: u64,
+    /// Risks that operators took upon themselves when the plan was made.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub risks: Vec<Risk>,
     /// The servers.
     pub hosts: Vec<HostReport>,
     /// Every step, in the order in which they were begun.
@@ -102,6 +105,7 @@ impl Report {
             reason,
             remedies,
             took_ms: view.elapsed.0,
+            risks: state.plan().risks.clone(),
             hosts,
             steps,
         }
@@ -180,6 +184,9 @@ impl Report {
                 "\ngoing back has closed {sum} connections of clients and of other servers: {}\n",
                 lost.join(", ")
             ));
+        }
+        for risk in &self.risks {
+            text.push_str(&format!("\n{}\n", risk.words()));
         }
         if let Some(reason) = &self.reason {
             text.push_str(&format!("\nwhy: {reason}\n"));

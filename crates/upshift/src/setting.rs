@@ -1,10 +1,11 @@
 //! Everything that a command about a cluster needs to know before it reaches the first host.
 
-use upshift_model::fleet::Fleet;
+use upshift_model::fleet::{Acceptance, Fleet};
 use upshift_model::profile::Profile;
 use upshift_plan::{Request, Timing};
 use upshift_wire::transport::Sharing;
 
+use crate::acceptances;
 use crate::args::{Global, Target};
 use crate::cluster;
 use crate::exit::{Failure, Problem};
@@ -20,6 +21,8 @@ pub struct Setting {
     pub profile: Profile,
     /// The package files at hand.
     pub packages: Packages,
+    /// The risks that are taken upon oneself on this day.
+    pub accepted: Vec<Acceptance>,
     /// How logins are shared with other commands.
     pub sharing: Option<Sharing>,
 }
@@ -33,7 +36,9 @@ impl Setting {
             return Err(no_servers(global, &fleet, &profile));
         }
         let packages = Packages::read(&global.packages, &profile)?;
+        let accepted = acceptances::in_force(global, &fleet, &profile)?;
         Ok(Setting {
+            accepted,
             fleet,
             profile,
             packages,
@@ -49,7 +54,7 @@ impl Setting {
             artifacts: self.packages.artifacts(),
             batch: target.batch,
             canary: target.canary.clone(),
-            skip_checks: target.skip_checks.clone(),
+            accepted: self.accepted.clone(),
             again: target.again,
             timing: Timing {
                 soak: target.soak,

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use upshift_e2e::fixture::{Fixture, copy};
-use upshift_e2e::harness::{Case, Outcome, Skip};
+use upshift_e2e::harness::{self, Case, Outcome, Skip};
+use upshift_e2e::program::Ran;
 use upshift_e2e::watch::Watch;
 use upshift_lab::cluster::Member;
 use upshift_lab::fetch::{self, Cache};
@@ -25,6 +26,12 @@ pub const TRIALS: &[Case] = &[
         "a_release_with_a_known_defect_and_a_skipped_minor_are_refused",
         refused,
     ),
+    (
+        "a_client_certificate_that_is_missing_is_the_one_thing_that_check_names",
+        certificate,
+    ),
+    ("a_risk_is_taken_by_name_and_stands_in_the_report", risk),
+    ("from_3_5_to_3_6_and_3_7_under_load_lose_nothing", newest),
 ];
 
 /// Arguments of an upgrade that asks nothing.
@@ -202,6 +209,99 @@ fn refused() -> Outcome {
         ran.text()
     );
     fixture.expect_all("3.3.25");
+    fixture.expect_nothing_left();
+    Ok(())
+}
+
+/// What stands in `check`'s JSON under `refusals`.
+fn refusals(ran: &Ran) -> Vec<serde_json::Value> {
+    let value: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    value["refusals"].as_array().expect("refusals").clone()
+}
+
+fn certificate() -> Outcome {
+    let fixture = Fixture::etcd("3.5.16", &[])?;
+    let check = ["check", "--output", "json"];
+    fixture.upshift.run(&check).expect(0);
+    for member in fixture.cluster.members() {
+        let mut text = fs::read_to_string(&member.config_file).expect("a configuration");
+        text.push_str("client-transport-security:\n  client-cert-auth: true\n");
+        fs::write(&member.config_file, text).expect("written");
+    }
+    let ran = fixture.upshift.run(&check).expect(3);
+    let found = refusals(&ran);
+    assert_eq!(found.len(), 1, "{}", ran.text());
+    assert_eq!(found[0]["code"], "check:client-certificate");
+    assert_eq!(found[0]["hosts"], serde_json::json!(["n1", "n2", "n3"]));
+    let hidden = found[0]["hides"].as_array().expect("what depends on it");
+    assert!(hidden.iter().any(|name| name == "no-alarms"), "{hidden:?}");
+    let remedy = found[0]["remedy"].as_str().unwrap_or_default();
+    assert!(
+        remedy.contains("etcd_client_cert") && remedy.contains("etcd_client_key"),
+        "{remedy}"
+    );
+    fixture.expect_nothing_left();
+    Ok(())
+}
+
+/// With one member nothing is left while it is upgraded: an outage that somebody must take upon themselves.
+fn risk() -> Outcome {
+    let fixture = Fixture::etcd_of(1, "3.4.23", &["3.5.16"])?;
+    let refused = fixture.upshift.run(&to("3.5.16")).expect(3);
+    assert!(
+        refused.text().contains("upshift accept capacity --reason"),
+        "{}",
+        refused.text()
+    );
+    fixture
+        .upshift
+        .run(&["accept", "capacty", "--reason", "a typo"])
+        .expect(2);
+    fixture.upshift.run(&["accept", "capacity"]).expect(2);
+    let reason = "a test, no users";
+    fixture
+        .upshift
+        .run(&["accept", "capacity", "--reason", reason, "--until", "2999-12-31"])
+        .expect(0);
+    let ran = fixture.upshift.run(&to("3.5.16")).expect(0);
+    assert!(ran.text().contains(reason), "{}", ran.text());
+    fixture.expect_all("3.5.16");
+    let report = fixture.upshift.run(&["history", "--output", "json"]).expect(0);
+    let history: serde_json::Value = serde_json::from_str(&report.stdout).expect("JSON");
+    let id = history[0]["run"].as_str().expect("a run").to_owned();
+    let report = fixture.upshift.run(&["report", &id]).expect(0);
+    assert!(report.text().contains(reason), "{}", report.text());
+    fixture
+        .upshift
+        .run(&["accept", "capacity", "--withdraw"])
+        .expect(0);
+    fixture
+        .upshift
+        .run(&["accept", "capacity", "--withdraw"])
+        .expect(2);
+    Ok(())
+}
+
+/// The newest minors, which no Debian suite has: built from the module proxy, some minutes each.
+fn newest() -> Outcome {
+    harness::only_when_exhaustive("10 minutes and a Go toolchain, which builds three versions of etcd")?;
+    let fixture = Fixture::etcd("3.5.35", &["3.6.16", "3.7.3"])?;
+    let load = Load::start(&fixture.cluster.client(), "load", 100);
+    let watch = Watch::start(fixture.cluster.members().iter().map(Member::endpoint).collect());
+    assert!(processes::poll(Duration::from_secs(20), || load
+        .so_far()
+        .acknowledged
+        > 50));
+    fixture.upshift.run(&to("3.7.3")).expect(0);
+    assert_eq!(watch.finish(), 1, "exactly one member was down at a time");
+    let report = load.finish().expect("the cluster is read");
+    assert_eq!(report.lost, 0, "{report:?}");
+    fixture.expect_all("3.7.3");
+    expect_equal_hashes(&fixture);
+    assert_eq!(
+        fixture.cluster.cluster_versions(),
+        vec![Some("3.7.0".to_owned()); 3]
+    );
     fixture.expect_nothing_left();
     Ok(())
 }

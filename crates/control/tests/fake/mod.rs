@@ -362,6 +362,7 @@ pub fn fleet() -> Fleet {
     };
     Fleet {
         name: FLEET.to_owned(),
+        accepted: Vec::new(),
         hosts: NAMES
             .iter()
             .map(|name| ((*name).to_owned(), host.clone()))

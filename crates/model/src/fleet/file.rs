@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Acceptance;
+
 /// A fleet file.
 ///
 /// ```
@@ -56,6 +58,9 @@ pub struct FleetFile {
     pub groups: BTreeMap<String, GroupEntry>,
     /// The hosts, by name. A name may have ranges: `node[01:12]`, `db-[a:c]`, `node[1:9:2]`.
     pub hosts: BTreeMap<String, HostEntry>,
+    /// Risks that the fleet's operators take upon themselves in every upgrade; see `upshift accept`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accept: Vec<Acceptance>,
 }
 
 /// What holds for every host that does not say otherwise.

@@ -36,6 +36,29 @@ pub struct Fleet {
     pub name: String,
     /// The hosts, by name.
     pub hosts: BTreeMap<String, Host>,
+    /// Risks that the fleet's operators take upon themselves in every upgrade.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<Acceptance>,
+}
+
+/// A risk that an operator takes upon themselves, by its name in the profile.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Acceptance {
+    /// Name of a check, a blocked way or a condition that the profile calls acceptable, or `capacity`.
+    pub name: String,
+    /// Why it is taken.
+    pub reason: String,
+    /// The last day on which it counts, as in `2027-01-31` (UTC); for good where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+}
+
+impl Acceptance {
+    /// Whether it counts on a day, written as YYYY-MM-DD. Such days order as their texts do.
+    pub fn counts_on(&self, day: &str) -> bool {
+        self.until.as_deref().is_none_or(|until| day <= until)
+    }
 }
 
 /// One host.

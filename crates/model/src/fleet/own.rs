@@ -237,6 +237,7 @@ impl<'a> Reader<'a, '_> {
         let fleet = Fleet {
             name: self.file.name.clone(),
             hosts,
+            accepted: self.file.accept.clone(),
         };
         let places = self
             .hosts

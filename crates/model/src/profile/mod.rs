@@ -16,6 +16,8 @@ pub use shipped::shipped;
 pub use types::*;
 pub use verbs::*;
 
+use std::collections::BTreeSet;
+
 use crate::diagnostic::{self, Diagnostic};
 
 /// Reads a profile.
@@ -35,6 +37,25 @@ pub fn lint(file_name: &str, text: &str) -> Vec<Diagnostic> {
         Err(mistakes) => mistakes,
     };
     diagnostic::diagnostics(file_name, text, mistakes)
+}
+
+/// The risk of a rolling upgrade that leaves too few servers, which any profile's operators may take.
+pub const OUTAGE: &str = "capacity";
+
+impl Profile {
+    /// Names of what an operator may take upon themselves: checks, blocked ways and conditions that are called acceptable, and
+    /// [`OUTAGE`].
+    pub fn risks(&self) -> BTreeSet<&str> {
+        let checks = self.checks.iter().filter(|check| check.acceptable);
+        let blocked = self.blocked.iter().filter(|blocked| blocked.acceptable);
+        let conditions = self.paths.iter().flat_map(|path| &path.when);
+        checks
+            .map(|check| check.name.as_str())
+            .chain(blocked.map(|blocked| blocked.name.as_str()))
+            .chain(conditions.filter_map(|condition| condition.risk.as_deref()))
+            .chain([OUTAGE])
+            .collect()
+    }
 }
 
 /// The JSON Schema of profile files, for editors; docs/schema/profile.json is a copy.

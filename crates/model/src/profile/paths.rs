@@ -60,6 +60,9 @@ pub struct Condition {
     pub expect: String,
     /// What an operator reads where it does not hold; a template.
     pub message: String,
+    /// Name under which an operator may take it upon themselves (`upshift accept`) that it does not hold; nobody may where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<String>,
 }
 
 /// A version that must not be reached, or a way that must not be taken.
@@ -88,6 +91,9 @@ pub struct BlockedEdge {
     /// The version that has it mended; absent where none has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fixed_in: Option<String>,
+    /// Whether an operator may take the trouble upon themselves (`upshift accept`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub acceptable: bool,
 }
 
 /// Which versions may run side by side.
@@ -122,7 +128,7 @@ pub struct ClientLag {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Check {
-    /// Name, for `--skip` and reports.
+    /// Name, for reports and `upshift accept`.
     pub name: String,
     /// Expression over one server's facts, with the names of [`PathEdge::when`]; or, where `cluster` is set, over `nodes` (a
     /// list with one map per server, holding those names and `name`), `from` and `to`.
@@ -146,6 +152,13 @@ pub struct Check {
     /// Whether the plan only says it, and is made all the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub advice: bool,
+    /// Names of checks above this one without which it says nothing: where one of them does not hold, or cannot be told, this one
+    /// cannot be told either, and is only counted with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
+    /// Whether an operator may take it upon themselves (`upshift accept`) that it does not hold, or cannot be told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub acceptable: bool,
     /// Where the rule comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,

@@ -162,6 +162,9 @@ pub struct Place {
     /// Whether a host on which no source yields anything is refused.
     #[serde(default)]
     pub required: bool,
+    /// Regular expression whose first group is the value; what a source yields and this does not match is passed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
 }
 
 /// One source of a place.
@@ -174,8 +177,15 @@ pub enum PlaceSource {
     Environment(String),
     /// A command-line option of the running process, such as `--data-dir`.
     Argument(String),
+    /// A switch on the command line of the running process, such as `--enable-v2`: `true` where it stands alone, else its value.
+    Flag(String),
+    /// Regular expression: the names, never the values, of those command-line options of the running process that match, with
+    /// commas between them. Nothing where none does.
+    Options(String),
     /// A key of a configuration file.
     ConfigKey(ConfigKey),
+    /// The systemd unit whose main process runs the program of this name, as the process's cgroup and systemd say.
+    Unit(String),
     /// The package manager that installed the package of this name: `dpkg` or `rpm`.
     Package(String),
     /// A path that exists.
@@ -190,6 +200,22 @@ pub enum PlaceSource {
 pub struct ConfigKey {
     /// The file; a template, which may use places found before.
     pub file: String,
-    /// The key, as `key: value`, `key = value` or `key=value` lines have it.
+    /// The key, as `key: value`, `key = value` or `key=value` lines have it. In a YAML file, `a.b` is the key `b` below `a`.
     pub key: String,
+}
+
+impl ConfigKey {
+    /// The value of a nested key of a YAML (or JSON) document, as text. Nothing where there is none, or it is no single value.
+    pub fn nested_in(&self, text: &str) -> Option<String> {
+        let document: serde_json::Value = serde_saphyr::from_str(text).ok()?;
+        let value = self
+            .key
+            .split('.')
+            .try_fold(&document, |value, key| value.get(key))?;
+        match value {
+            serde_json::Value::String(text) => Some(text.clone()),
+            serde_json::Value::Bool(_) | serde_json::Value::Number(_) => Some(value.to_string()),
+            _ => None,
+        }
+    }
 }

@@ -5,8 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::record::{self, Key, Record, State};
-use super::{LOOK, fire, lives, unit};
+use upshift_host::guard::{Event, Key, Record, State};
+
+use super::{LOOK, fire, lives, record, unit};
+use crate::clock;
 use crate::detach::{self, Detached};
 use crate::durable::Lock;
 use crate::error::{NodeError, Result};
@@ -85,7 +87,7 @@ pub fn keep(host: &Host, run: &str, hop: u32) -> Result<()> {
         };
         match record.state {
             State::Armed => {
-                let remaining = record.deadline.remaining();
+                let remaining = record.deadline.remaining(&clock::now());
                 if remaining.0 > 0 {
                     std::thread::sleep(Duration::from_millis(remaining.min(LOOK).0));
                     continue;
@@ -107,15 +109,7 @@ pub fn keep(host: &Host, run: &str, hop: u32) -> Result<()> {
 
 /// Marks the guard as firing, unless it was renewed or disarmed at the last moment: only what is on record now counts.
 fn begin(layout: &Layout, key: &Key) -> Result<()> {
-    record::change(layout, key, |now| {
-        let due = now.filter(|now| now.state == State::Armed && now.deadline.remaining().0 == 0);
-        Ok(due.map(|now| Record {
-            state: State::Firing,
-            fired: true,
-            ..now.clone()
-        }))
-    })
-    .map(|_| ())
+    record::decide(layout, key, &Event::Woke).map(|_| ())
 }
 
 /// Fires, and writes down how it ended; as soon as there is room for that.
@@ -125,15 +119,7 @@ fn conclude(host: &Host, record: &Record) -> Result<()> {
             reason: "the agent has a defect: see the guard's log under records/guards".to_owned(),
         });
     loop {
-        let written = record::change(&host.layout, &record.key, |now| {
-            let fired = outcome != State::StoodDown;
-            Ok(now.map(|now| Record {
-                state: outcome.clone(),
-                fired,
-                ..now.clone()
-            }))
-        });
-        match written {
+        match record::decide(&host.layout, &record.key, &Event::Ended(outcome.clone())) {
             Err(error) if error.is_full() => std::thread::sleep(Duration::from_millis(LOOK.0)),
             written => {
                 failpoint::hit("guard-fired");

@@ -9,124 +9,68 @@ mod keeper;
 mod record;
 mod unit;
 
+use upshift_host::guard::{Effect, Event, Key, Record};
 use upshift_model::Millis;
-use upshift_model::action::{Action, GuardRecipe, GuardStatus};
+use upshift_model::action::{GuardRecipe, GuardStatus};
 use upshift_model::runs::HostGuard;
 use upshift_wire::protocol::GuardCall;
 
 use crate::actions::Request;
+use crate::clock;
 use crate::durable::Lock;
 use crate::error::{NodeError, Result};
 use crate::layout::Layout;
 use crate::records::{self, Place};
 
 pub use keeper::keep;
-use record::{Deadline, Key, Record, State};
 
 /// Arms the guard of a hop, or arms it again with a new deadline and recipe.
 pub fn arm(request: &Request<'_>, recipe: &GuardRecipe) -> Result<serde_json::Value> {
-    let layout = &request.host.layout;
-    if recipe
-        .rollback
-        .iter()
-        .any(|action| matches!(action, Action::ArmGuard(_) | Action::DisarmGuard))
-    {
-        return Err(NodeError::refused("a guard cannot arm or disarm guards"));
+    let event = Event::Arm {
+        fleet: request.fleet,
+        place: request.place,
+        recipe,
+    };
+    let after = happen(&request.host.layout, &key(request.run, request.hop), &event)?;
+    let remaining = after.map_or(Millis::ZERO, |record| record.deadline.remaining(&clock::now()));
+    Ok(serde_json::json!({ "remaining_ms": remaining.0 }))
+}
+
+/// The guard of a hop.
+pub fn of(layout: &Layout, run: &str, hop: u32) -> Result<Option<Record>> {
+    record::read(layout, &key(run, hop))
+}
+
+fn key(run: &str, hop: u32) -> Key {
+    Key {
+        run: run.to_owned(),
+        hop,
     }
-    let key = Key {
-        run: request.run.to_owned(),
-        hop: request.hop,
-    };
-    let deadline = Deadline::after(recipe.lease.plus(recipe.stagger));
-    record::change(layout, &key, |before| {
-        if before.is_some_and(|before| before.state == State::Firing) {
-            return Err(NodeError::refused("the guard is rolling this host back just now"));
-        }
-        let disarmed = before.and_then(|before| before.disarmed);
-        if before.is_some_and(|before| before.disarmed_since(request.place).is_some()) {
-            return Err(NodeError::Transient(
-                "the guard has been disarmed since this order was given".to_owned(),
-            ));
-        }
-        Ok(Some(Record {
-            key: key.clone(),
-            fleet: request.fleet.to_owned(),
-            recipe: Some(recipe.clone()),
-            armed: request.place,
-            disarmed,
-            deadline: deadline.clone(),
-            state: State::Armed,
-            fired: before.is_some_and(|before| before.fired),
-        }))
-    })?;
-    keeper::ensure(layout, &key)?;
-    Ok(serde_json::json!({ "remaining_ms": deadline.remaining().0 }))
 }
 
-/// Whether the guard of a hop has fired, or is firing. One that stood down has changed nothing.
-pub fn has_fired(layout: &Layout, run: &str, hop: u32) -> Result<bool> {
-    let key = Key {
-        run: run.to_owned(),
-        hop,
-    };
-    Ok(record::read(layout, &key)?.is_some_and(|record| record.fired))
-}
-
-/// The disarming of a hop's guard that an order to arm it at this place comes too late for.
-pub fn disarmed_since(layout: &Layout, run: &str, hop: u32, place: Place) -> Result<Option<Place>> {
-    let key = Key {
-        run: run.to_owned(),
-        hop,
-    };
-    Ok(record::read(layout, &key)?.and_then(|record| record.disarmed_since(place)))
+/// Lets something happen to a guard: its record, then what follows. The record afterwards.
+fn happen(layout: &Layout, key: &Key, event: &Event<'_>) -> Result<Option<Record>> {
+    let (after, effect) = record::decide(layout, key, event)?;
+    match effect {
+        Effect::Nothing => {}
+        Effect::StartProcess => keeper::ensure(layout, key)?,
+        Effect::EndProcess => unit::remove(layout, key)?,
+    }
+    Ok(after)
 }
 
 /// Renews the lease of a guard.
 pub fn renew(layout: &Layout, call: &GuardCall) -> Result<GuardStatus> {
     fence(layout, call)?;
-    let key = Key {
-        run: call.run.clone(),
-        hop: call.hop,
-    };
-    let after = record::change(layout, &key, |before| {
-        Ok(before
-            .filter(|record| record.state == State::Armed)
-            .map(|record| Record {
-                deadline: Deadline::after(record.patience()),
-                ..record.clone()
-            }))
-    })?;
-    if after.as_ref().is_some_and(Record::stands) {
-        keeper::ensure(layout, &key)?;
-    }
+    let after = happen(layout, &key(&call.run, call.hop), &Event::Renew)?;
     Ok(status_of(after.as_ref()))
 }
 
 /// Lets a guard fire at once, for a controller that ends the run without its journal. One that was disarmed still holds its
 /// rollback, and one that has failed is tried again; one that has rolled back or stood down stays as it is.
 pub fn roll_back(layout: &Layout, call: &GuardCall) -> Result<GuardStatus> {
-    let key = Key {
-        run: call.run.clone(),
-        hop: call.hop,
-    };
-    let after = record::change(layout, &key, |before| {
-        Ok(before
-            .filter(|record| record.recipe.is_some())
-            .filter(|record| {
-                matches!(
-                    record.state,
-                    State::Armed | State::Disarmed | State::Failed { .. }
-                )
-            })
-            .map(|record| Record {
-                state: State::Armed,
-                deadline: Deadline::after(Millis::ZERO),
-                ..record.clone()
-            }))
-    })?;
-    if after.as_ref().is_some_and(Record::stands) {
-        keeper::ensure(layout, &key)?;
-    }
+    fence(layout, call)?;
+    let after = happen(layout, &key(&call.run, call.hop), &Event::RollBack)?;
     Ok(status_of(after.as_ref()))
 }
 
@@ -146,10 +90,7 @@ pub fn known(layout: &Layout) -> Result<Vec<(String, String, HostGuard)>> {
 /// Disarms a guard for the controller.
 pub fn disarm_for(layout: &Layout, call: &GuardCall, sequence: u64) -> Result<GuardStatus> {
     fence(layout, call)?;
-    let key = Key {
-        run: call.run.clone(),
-        hop: call.hop,
-    };
+    let key = key(&call.run, call.hop);
     let place = Place {
         token: call.token,
         sequence,
@@ -163,53 +104,13 @@ pub fn disarm_for(layout: &Layout, call: &GuardCall, sequence: u64) -> Result<Gu
 
 /// Disarms the guard of an order's hop.
 pub fn disarm_on_order(request: &Request<'_>) -> Result<GuardStatus> {
-    let key = Key {
-        run: request.run.to_owned(),
-        hop: request.hop,
-    };
+    let key = key(request.run, request.hop);
     disarm(&request.host.layout, &key, request.fleet, request.place)
 }
 
-/// Disarms a guard that stands, unless a newer order has armed it; what it says of itself then. One that fires cannot be
-/// disarmed. That it was disarmed is kept also where none stands: the order to arm it may still be on its way.
 fn disarm(layout: &Layout, key: &Key, fleet: &str, place: Place) -> Result<GuardStatus> {
-    let after = record::change(layout, key, |before| {
-        Ok(match before {
-            None => Some(Record {
-                key: key.clone(),
-                fleet: fleet.to_owned(),
-                recipe: None,
-                armed: Place::default(),
-                disarmed: Some(place),
-                deadline: Deadline::after(Millis::ZERO),
-                state: State::Disarmed,
-                fired: false,
-            }),
-            Some(record) => disarmed(record, place),
-        })
-    })?;
-    if after
-        .as_ref()
-        .is_some_and(|record| record.state == State::Disarmed)
-    {
-        unit::remove(layout, key)?;
-    }
+    let after = happen(layout, key, &Event::Disarm { fleet, place })?;
     Ok(status_of(after.as_ref()))
-}
-
-/// What a record becomes that is disarmed from this place; nothing where it stays as it is.
-fn disarmed(record: &Record, place: Place) -> Option<Record> {
-    if place < record.armed || record.disarmed >= Some(place) && record.state != State::Armed {
-        return None;
-    }
-    Some(Record {
-        state: match &record.state {
-            State::Armed => State::Disarmed,
-            other => other.clone(),
-        },
-        disarmed: record.disarmed.max(Some(place)),
-        ..record.clone()
-    })
 }
 
 fn fence(layout: &Layout, call: &GuardCall) -> Result<()> {
@@ -232,21 +133,7 @@ pub fn status(layout: &Layout, run: &str) -> Result<GuardStatus> {
 }
 
 fn status_of(record: Option<&Record>) -> GuardStatus {
-    let Some(record) = record else {
-        return GuardStatus::Absent;
-    };
-    match &record.state {
-        State::Armed => GuardStatus::Armed {
-            remaining: record.deadline.remaining(),
-        },
-        State::Firing => GuardStatus::Firing,
-        State::RolledBack => GuardStatus::RolledBack,
-        State::StoodDown => GuardStatus::StoodDown,
-        State::Failed { reason } => GuardStatus::Failed {
-            reason: reason.clone(),
-        },
-        State::Disarmed => GuardStatus::Disarmed,
-    }
+    record.map_or(GuardStatus::Absent, |record| record.status(&clock::now()))
 }
 
 /// Starts a process for every guard that stands without one: after a reboot, or where somebody has killed it.

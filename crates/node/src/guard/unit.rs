@@ -4,8 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use upshift_host::guard::{Key, Record};
+
 use super::keeper::arguments;
-use super::record::Key;
+use super::record;
 use crate::error::{Context, Result};
 use crate::layout::{Layout, make_directory};
 use crate::process::systemd;
@@ -16,7 +18,11 @@ const UNITS: &str = "/etc/systemd/system";
 /// Name of the unit: state directories differ where several agents share a host.
 fn name(layout: &Layout, key: &Key) -> Result<String> {
     let state = digest::of_bytes(layout.root().as_os_str().as_encoded_bytes());
-    Ok(format!("upshift-guard-{}-{}.service", key.name()?, &state[..8]))
+    Ok(format!(
+        "upshift-guard-{}-{}.service",
+        record::name(key)?,
+        &state[..8]
+    ))
 }
 
 fn path(layout: &Layout, key: &Key) -> Result<PathBuf> {
@@ -110,9 +116,7 @@ pub fn remove(layout: &Layout, key: &Key) -> Result<()> {
         durable::remove(&path)?;
     }
     systemd::systemctl(&["daemon-reload"])?;
-    let standing = super::record::all(layout)?
-        .iter()
-        .any(super::record::Record::stands);
+    let standing = record::all(layout)?.iter().any(Record::stands);
     if !standing {
         // Best effort: a copy of the agent that nobody needs any more; a process that still runs it goes on.
         let _ = fs::remove_dir_all(copies(layout));

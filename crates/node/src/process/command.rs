@@ -66,6 +66,16 @@ pub enum Keep<'a> {
     Log(&'a Path),
 }
 
+/// Where programs look for a proxy; `/etc/environment` may have set them for every login.
+const PROXIES: [&str; 6] = [
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+];
+
 /// Runs a program to its end.
 ///
 /// # Errors
@@ -92,6 +102,12 @@ pub fn run(command: &Command, mark: Option<&str>, keep: Keep<'_>) -> Result<Fini
         0
     };
     let mut process = std::process::Command::new(program);
+    if mark.is_none() {
+        // What is observed is this host's own server, and a host's proxy is for what lies outside.
+        PROXIES.iter().for_each(|name| {
+            process.env_remove(name);
+        });
+    }
     process
         .args(&command.argv[1..])
         .envs(&command.env)

@@ -36,7 +36,8 @@ pub fn record(layout: &Layout, service: &SupervisedService) -> Result<Option<Ser
     durable::read_json(&record_path(layout, service)?)
 }
 
-/// The process of a service: the one on record, or else one that somebody else started with the very same arguments.
+/// The process of a service: the one on record, or else one that somebody else started with the very same arguments. Its program may
+/// lie elsewhere: what was installed by other means runs from `/usr/bin`, say, and not from the release store.
 pub fn find(layout: &Layout, service: &SupervisedService) -> Result<Option<ProcessId>> {
     let recorded = record(layout, service)?
         .map(|record| record.process)
@@ -50,11 +51,24 @@ fn adopted(service: &SupervisedService) -> Option<ProcessId> {
     }
     let mut same = all()
         .into_iter()
-        .filter(|pid| arguments(*pid) == service.argv)
+        .filter(|pid| same_command(&arguments(*pid), &service.argv))
         .filter_map(ProcessId::of);
     let found = same.next()?;
     // Where there are several, none of them is known to be the one.
     same.next().is_none().then_some(found)
+}
+
+/// Whether two argument vectors are the same but for the directory of the program. A program without arguments is only known by its path.
+fn same_command(found: &[String], wanted: &[String]) -> bool {
+    let (Some((program, found_rest)), Some((wanted_program, wanted_rest))) =
+        (found.split_first(), wanted.split_first())
+    else {
+        return false;
+    };
+    let name = |path: &'_ str| path.rsplit('/').next().unwrap_or(path).to_owned();
+    let same_program =
+        program == wanted_program || (!wanted_rest.is_empty() && name(program) == name(wanted_program));
+    same_program && found_rest == wanted_rest
 }
 
 /// Starts the process, and writes it down before its program begins.
@@ -136,4 +150,31 @@ pub fn end(process: &ProcessId, patience: Duration) -> Result<Stopped> {
         }
     }
     Ok(Stopped { killed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same_command;
+
+    #[test]
+    fn a_server_that_runs_from_elsewhere_is_known_by_its_arguments() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let wanted = words("/var/lib/upshift/store/current/etcd --config-file /etc/etcd/etcd.conf.yml");
+        for (found, same) in [
+            ("/usr/bin/etcd --config-file /etc/etcd/etcd.conf.yml", true),
+            ("etcd --config-file /etc/etcd/etcd.conf.yml", true),
+            ("/usr/bin/etcd --config-file /etc/etcd/other.yml", false),
+            (
+                "/usr/bin/etcd --config-file /etc/etcd/etcd.conf.yml --debug",
+                false,
+            ),
+            ("/usr/bin/vim --config-file /etc/etcd/etcd.conf.yml", false),
+        ] {
+            assert_eq!(same_command(&words(found), &wanted), same, "{found}");
+        }
+        // Without arguments every program of the name would be the one.
+        assert!(!same_command(&words("/usr/bin/redis"), &words("/opt/redis")));
+        assert!(same_command(&words("/opt/redis"), &words("/opt/redis")));
+        assert!(!same_command(&[], &words("/opt/redis")));
+    }
 }

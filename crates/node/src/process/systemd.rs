@@ -86,6 +86,40 @@ pub fn find(name: &str) -> Result<Option<ProcessId>> {
     Ok(Some(unit.pid).filter(|pid| *pid != 0).and_then(ProcessId::of))
 }
 
+/// The one unit whose main process runs a program of this name. What runs in a login's session, or as the child of another program of
+/// a unit, is nothing that the unit could restart.
+pub fn unit_of(program: &str) -> Option<String> {
+    if !runs() {
+        return None;
+    }
+    let runs_it = |process: &ProcessId| {
+        let executable = process.executable();
+        executable.is_some_and(|path| path.file_name().is_some_and(|name| name == program))
+    };
+    let mut units = super::all()
+        .into_iter()
+        .filter_map(ProcessId::of)
+        .filter(runs_it)
+        .filter_map(|process| {
+            let cgroup = std::fs::read_to_string(format!("/proc/{}/cgroup", process.pid)).ok()?;
+            let name = service_in(&cgroup)?.to_owned();
+            (unit(&name).ok()?.pid == process.pid).then_some(name)
+        });
+    let found = units.next()?;
+    // Where there are several, none of them is known to be the one.
+    units.next().is_none().then_some(found)
+}
+
+/// The service that `/proc/PID/cgroup` names, where it names one of the system's.
+fn service_in(cgroup: &str) -> Option<&str> {
+    cgroup
+        .lines()
+        .filter_map(|line| line.splitn(3, ':').nth(2))
+        .filter(|path| !path.contains("/user.slice/") && !path.starts_with("/user.slice"))
+        .filter_map(|path| path.rsplit('/').find(|name| name.ends_with(".service")))
+        .next()
+}
+
 /// Starts a unit; it has begun when it has a main process, or is active without one.
 pub fn start(name: &str) -> Result<Option<ProcessId>> {
     let before = unit(name)?;
@@ -149,6 +183,29 @@ pub fn stop(name: &str, process: Option<&ProcessId>, patience: Duration) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_service_is_read_off_the_cgroup() {
+        for (cgroup, expected) in [
+            ("0::/system.slice/etcd.service\n", Some("etcd.service")),
+            (
+                "0::/system.slice/system-etcd.slice/etcd@a.service\n",
+                Some("etcd@a.service"),
+            ),
+            (
+                "12:pids:/system.slice/etcd.service\n1:name=systemd:/system.slice/etcd.service\n",
+                Some("etcd.service"),
+            ),
+            (
+                "0::/user.slice/user-0.slice/user@0.service/app.slice/x.service\n",
+                None,
+            ),
+            ("0::/user.slice/user-0.slice/session-1.scope\n", None),
+            ("0::/\n", None),
+        ] {
+            assert_eq!(service_in(cgroup), expected, "{cgroup}");
+        }
+    }
 
     #[test]
     fn properties_of_a_unit_are_read() {

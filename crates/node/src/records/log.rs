@@ -15,6 +15,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use upshift_host::orders::Ledger;
 use upshift_model::action::Report;
 
 use super::{Attempt, Begun, Place};
@@ -86,52 +87,47 @@ impl RunLog {
         self.text.lines().filter_map(take_apart)
     }
 
-    /// The report of an attempt that has ended. One that was begun before another one, and has no end, was interrupted.
-    pub fn report(&self, attempt: &Attempt) -> Result<Option<Report>> {
-        let wanted = (attempt.step, attempt.attempt);
-        let mut later = false;
-        for line in self.lines().rev() {
+    /// What is on record of the attempts; reports as the text that [`RunLog::report`] reads.
+    pub fn ledger(&self) -> Ledger<&str> {
+        let mut ledger = Ledger::default();
+        for line in self.lines() {
             match line {
-                Line::Ended { attempt, json } if attempt == wanted => {
-                    return self.parse::<Ended>(json).map(|ended| Some(ended.report));
-                }
-                Line::Begun { attempt, .. } if attempt == wanted => {
-                    return Ok(later.then_some(Report::Interrupted));
-                }
-                Line::Begun { .. } => later = true,
-                Line::Ended { .. } => {}
+                Line::Begun { attempt, place, .. } => ledger.begin(attempt, place),
+                Line::Ended { attempt, json } => ledger.end(attempt, json),
             }
         }
-        Ok(None)
+        ledger
+    }
+
+    /// Reads a report of the ledger.
+    pub fn report(&self, text: &str) -> Result<Report> {
+        self.parse::<Ended>(text).map(|ended| ended.report)
     }
 
     /// The place of the newest order.
     pub fn newest(&self) -> Place {
-        let places = self.lines().filter_map(|line| match line {
-            Line::Begun { place, .. } => Some(place),
-            Line::Ended { .. } => None,
-        });
-        places.max().unwrap_or_default()
+        self.ledger().newest()
     }
 
     /// The last attempt, where it has no end.
     pub fn unfinished(&self, run: &str) -> Result<Option<(Attempt, Begun)>> {
-        let last = self.lines().rev().find_map(|line| match line {
-            Line::Begun { attempt, json, .. } => Some((attempt, json)),
-            Line::Ended { .. } => None,
-        });
-        let Some(((step, attempt), json)) = last else {
-            return Ok(None);
-        };
-        let attempt = Attempt {
-            run: run.to_owned(),
-            step,
-            attempt,
-        };
-        match self.report(&attempt)? {
-            Some(_) => Ok(None),
-            None => Ok(Some((attempt, self.parse(json)?))),
+        let mut ended = Vec::new();
+        for line in self.lines().rev() {
+            match line {
+                Line::Ended { attempt, .. } => ended.push(attempt),
+                Line::Begun { attempt, .. } if ended.contains(&attempt) => return Ok(None),
+                Line::Begun { attempt, json, .. } => {
+                    let (step, attempt) = attempt;
+                    let attempt = Attempt {
+                        run: run.to_owned(),
+                        step,
+                        attempt,
+                    };
+                    return Ok(Some((attempt, self.parse(json)?)));
+                }
+            }
         }
+        Ok(None)
     }
 
     /// Writes down that an attempt is begun.
@@ -282,6 +278,7 @@ fn create(path: &Path) -> io::Result<()> {
 mod tests {
     use proptest::prelude::*;
     use serde_json::json;
+    use upshift_host::orders::{Admission, Asked, admit};
 
     use super::*;
 
@@ -310,6 +307,20 @@ mod tests {
         Report::Done { output: json!(text) }
     }
 
+    fn known(log: &RunLog, attempt: (u32, u32)) -> Admission<'static, Report> {
+        let asked = Asked {
+            attempt,
+            place: place(9, 9),
+            forward: false,
+            arms: false,
+        };
+        match admit(&log.ledger(), 0, None, &asked) {
+            Admission::Repeat(text) => Admission::Answer(log.report(text).unwrap()),
+            Admission::Answer(report) => Admission::Answer(report),
+            Admission::Perform => Admission::Perform,
+        }
+    }
+
     fn layout() -> (tempfile::TempDir, Layout) {
         let state = tempfile::tempdir().unwrap();
         let layout = Layout::open(state.path()).unwrap();
@@ -329,12 +340,9 @@ mod tests {
             .unwrap();
         log.begin(&attempt(2, 1), place(1, 2), &begun()).unwrap();
         let log = RunLog::read(&layout, "run").unwrap();
-        assert_eq!(
-            log.report(&attempt(1, 1)).unwrap(),
-            Some(done("two\nlines \u{e9}"))
-        );
-        assert_eq!(log.report(&attempt(2, 1)).unwrap(), None);
-        assert_eq!(log.report(&attempt(1, 2)).unwrap(), None);
+        assert_eq!(known(&log, (1, 1)), Admission::Answer(done("two\nlines \u{e9}")));
+        assert_eq!(known(&log, (2, 1)), Admission::Answer(Report::Interrupted));
+        assert_eq!(known(&log, (1, 2)), Admission::Perform);
         assert_eq!(log.newest(), place(1, 2));
         assert_eq!(log.unfinished("run").unwrap(), Some((attempt(2, 1), begun())));
     }
@@ -345,8 +353,8 @@ mod tests {
         let mut log = RunLog::read(&layout, "run").unwrap();
         log.begin(&attempt(1, 1), place(1, 1), &begun()).unwrap();
         log.begin(&attempt(1, 2), place(1, 2), &begun()).unwrap();
-        assert_eq!(log.report(&attempt(1, 1)).unwrap(), Some(Report::Interrupted));
-        assert_eq!(log.report(&attempt(1, 2)).unwrap(), None);
+        assert_eq!(known(&log, (1, 1)), Admission::Answer(Report::Interrupted));
+        assert_eq!(log.unfinished("run").unwrap(), Some((attempt(1, 2), begun())));
     }
 
     #[test]
@@ -361,7 +369,7 @@ mod tests {
         }
         let log = RunLog::read(&layout, "run").unwrap();
         for step in 0..5 {
-            assert_eq!(log.report(&attempt(step, 1)).unwrap(), Some(done(&long)));
+            assert_eq!(known(&log, (step, 1)), Admission::Answer(done(&long)));
         }
         assert_eq!(fs::metadata(&log.path).unwrap().len() % SET_ASIDE, 0);
     }
@@ -383,11 +391,11 @@ mod tests {
             file.write_all_at(&garbage, begin as u64).unwrap();
             let mut log = RunLog::read(&layout, "run").unwrap();
             prop_assert_eq!(log.newest(), place(1, 1));
-            prop_assert_eq!(log.report(&attempt(1, 1)).unwrap(), Some(done("first")));
+            prop_assert_eq!(known(&log, (1, 1)), Admission::Answer(done("first")));
             log.begin(&attempt(3, 1), place(1, 3), &begun()).unwrap();
             let log = RunLog::read(&layout, "run").unwrap();
             prop_assert_eq!(log.unfinished("run").unwrap(), Some((attempt(3, 1), begun())));
-            prop_assert_eq!(log.report(&attempt(2, 1)).unwrap(), None);
+            prop_assert_eq!(known(&log, (2, 1)), Admission::Perform);
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::in_place;
 use crate::layout::Layout;
 
 pub use log::RunLog;
+pub use upshift_host::Place;
 
 /// One attempt at one step of one run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,13 +33,11 @@ pub struct Attempt {
     pub attempt: u32,
 }
 
-impl Place {
-    /// The place of an order.
-    pub fn of(order: &ExecuteOrder) -> Self {
-        Place {
-            token: order.token,
-            sequence: order.sequence,
-        }
+/// The place of an order.
+pub fn place_of(order: &ExecuteOrder) -> Place {
+    Place {
+        token: order.token,
+        sequence: order.sequence,
     }
 }
 
@@ -75,15 +74,6 @@ pub struct Begun {
     pub boot: String,
     /// When the processes of the attempt must have ended, in milliseconds since boot.
     pub until: u64,
-}
-
-/// A place among the orders of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Place {
-    /// Fencing token.
-    pub token: u64,
-    /// Number among the orders of the run with this token.
-    pub sequence: u64,
 }
 
 fn last_run_path(layout: &Layout) -> PathBuf {

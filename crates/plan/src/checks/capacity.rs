@@ -1,12 +1,12 @@
 //! How many servers may be down at once, and which versions may meet.
 
-use upshift_model::profile::Strategy;
+use upshift_model::profile::{OUTAGE, Strategy};
 
 use crate::judge::Judge;
 use crate::layout::Leg;
 use crate::order;
 use crate::path::may_mix;
-use crate::refusal::Refusals;
+use crate::refusal::{Refusals, how_to_accept};
 use crate::show;
 use crate::survey::Survey;
 
@@ -38,7 +38,7 @@ pub(super) fn check(
     let rolling = one_by_one
         .iter()
         .any(|leg| leg.edge.strategy == Strategy::Rolling);
-    if rolling && !survey.request.skip_checks.iter().any(|name| name == "capacity") {
+    if rolling {
         spare(survey, refusals);
     }
 }
@@ -63,7 +63,6 @@ fn batch(survey: &Survey<'_>, refusals: &mut Refusals) {
 
 /// Whether the cluster can spare a batch.
 fn spare(survey: &Survey<'_>, refusals: &mut Refusals) {
-    const SKIP: &str = "or accept an outage with `--skip capacity`";
     let capacity = &survey.profile.capacity;
     let servers = survey.total as u32;
     if servers < capacity.min_servers {
@@ -74,8 +73,8 @@ fn spare(survey: &Survey<'_>, refusals: &mut Refusals) {
             capacity.min_servers
         );
         let missing = capacity.min_servers - servers;
-        let remedy = format!("add {}, {SKIP}", show::count(missing as usize, "server"));
-        refusals.add("capacity", message, remedy);
+        let remedy = format!("add {}", show::count(missing as usize, "server"));
+        outage(message, &remedy, refusals);
     }
     let down = order::batch_size(survey).min(servers);
     let majority = servers / 2 + 1;
@@ -85,9 +84,17 @@ fn spare(survey: &Survey<'_>, refusals: &mut Refusals) {
             show::count(servers as usize, "server")
         );
         let remedy = match servers - majority {
-            0 => format!("add servers, {SKIP}"),
-            most => format!("ask for a batch of {most} or fewer, {SKIP}"),
+            0 => "add servers".to_owned(),
+            most => format!("ask for a batch of {most} or fewer"),
         };
+        outage(message, &remedy, refusals);
+    }
+}
+
+/// An outage may be accepted, under the name of `capacity`.
+fn outage(message: String, remedy: &str, refusals: &mut Refusals) {
+    if !refusals.accepts(OUTAGE, None, &message) {
+        let remedy = format!("{remedy}; {}", how_to_accept(OUTAGE));
         refusals.add("capacity", message, remedy);
     }
 }

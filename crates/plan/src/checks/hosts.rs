@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use upshift_model::profile::{Place, PlaceSource};
+
 use crate::packages::Assignment;
-use crate::refusal::Refusals;
+use crate::refusal::{Reason, Refusals};
 use crate::show;
-use crate::survey::Survey;
+use crate::survey::{Server, Survey};
 use crate::types::NodeIndex;
 
 /// Clocks that are further apart than this are worth a warning.
@@ -17,15 +19,31 @@ pub(super) fn places(survey: &Survey<'_>, refusals: &mut Refusals) {
     for (name, place) in required {
         for server in &survey.servers {
             if !server.facts.places.contains_key(name) {
-                refusals.add_host(
-                    "missing-place",
-                    server.name,
-                    format!("{} (`{name}`) was not found on the host", place.description),
-                    format!("set the variable `{name}` of the host in the fleet file"),
-                );
+                missing_place(name, place, server, refusals);
             }
         }
     }
+}
+
+/// A place that was not found, whoever asks for it.
+pub(super) fn missing_place(
+    name: &str,
+    place: &Place,
+    server: &Server<'_>,
+    refusals: &mut Refusals,
+) -> Reason {
+    let variables = place.sources.iter().filter_map(|source| match source {
+        PlaceSource::Variable(variable) => Some(variable.as_str()),
+        _ => None,
+    });
+    let variable = variables.into_iter().next().unwrap_or(name);
+    refusals.note(
+        "missing-place",
+        Some(server.name),
+        format!("{} (`{name}`) was not found on the host", place.description),
+        format!("set the variable `{variable}` of the host in the fleet file"),
+        None,
+    )
 }
 
 /// Clocks decide nothing here, but logs are read side by side, and products have rules of their own.

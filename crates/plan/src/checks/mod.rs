@@ -1,6 +1,7 @@
 //! What must hold before anything is changed, beside the way itself.
 
 mod capacity;
+mod causes;
 mod clients;
 mod hosts;
 mod profile;
@@ -14,15 +15,16 @@ use crate::refusal::Refusals;
 use crate::survey::Survey;
 
 /// All checks, whatever else is wrong.
-pub(crate) fn all(
-    survey: &Survey<'_>,
+pub(crate) fn all<'s, 'a>(
+    survey: &'s Survey<'a>,
     legs: &[Leg<'_>],
     packages: &[Assignment<'_>],
-    judge: &mut Judge<'_, '_>,
+    judge: &mut Judge<'s, 'a>,
     refusals: &mut Refusals,
     warnings: &mut Vec<String>,
 ) {
     request(survey, legs, refusals);
+    accepted(survey, warnings);
     hosts::places(survey, refusals);
     hosts::clocks(survey, warnings);
     hosts::disk(survey, packages, refusals);
@@ -32,9 +34,9 @@ pub(crate) fn all(
 }
 
 /// The checks that need no target.
-pub(crate) fn without_target(
-    survey: &Survey<'_>,
-    judge: &mut Judge<'_, '_>,
+pub(crate) fn without_target<'s, 'a>(
+    survey: &'s Survey<'a>,
+    judge: &mut Judge<'s, 'a>,
     refusals: &mut Refusals,
     warnings: &mut Vec<String>,
 ) {
@@ -77,21 +79,6 @@ fn request(survey: &Survey<'_>, legs: &[Leg<'_>], refusals: &mut Refusals) {
             format!("name one of the servers, such as {}", names.join(", ")),
         );
     }
-    for name in &survey.request.skip_checks {
-        if name != "capacity" && !survey.profile.checks.iter().any(|check| check.name == *name) {
-            let known: Vec<&str> = survey
-                .profile
-                .checks
-                .iter()
-                .map(|check| check.name.as_str())
-                .collect();
-            refusals.add(
-                "unknown-check",
-                format!("the profile of {title} has no check `{name}` that could be skipped"),
-                format!("the checks are: {}, capacity", known.join(", ")),
-            );
-        }
-    }
     if survey.request.again {
         return;
     }
@@ -102,6 +89,19 @@ fn request(survey: &Survey<'_>, legs: &[Leg<'_>], refusals: &mut Refusals) {
                 format!("the run {run} reached {} and rolled back from it", leg.to),
                 format!("find out why with `upshift show {run}`; to try it again, say `--again`"),
             );
+        }
+    }
+}
+
+/// Names that are accepted and mean nothing: a mistake of the operator's that would go unseen.
+fn accepted(survey: &Survey<'_>, warnings: &mut Vec<String>) {
+    let profile = survey.profile;
+    for acceptance in &survey.request.accepted {
+        if !profile.risks().contains(acceptance.name.as_str()) {
+            warnings.push(format!(
+                "`{}` is accepted, and the profile of {} calls no such thing acceptable",
+                acceptance.name, profile.title
+            ));
         }
     }
 }

@@ -1,12 +1,15 @@
 //! The profile's own checks.
 
+use std::collections::BTreeMap;
+
 use upshift_model::profile::{Check, Strategy};
 use upshift_model::version::{Range, Version};
 
-use crate::judge::{About, Judge, Needed};
+use super::causes;
+use crate::judge::{About, Judge};
 use crate::layout::Leg;
-use crate::refusal::Refusals;
-use crate::survey::Survey;
+use crate::refusal::{Reason, Refusals, how_to_accept};
+use crate::survey::{Server, Survey};
 
 /// A hop, as far as checks care. Where no way was found there is only the wish.
 struct Subject<'x> {
@@ -15,10 +18,10 @@ struct Subject<'x> {
     strategy: Option<Strategy>,
 }
 
-pub(super) fn check(
-    survey: &Survey<'_>,
+pub(super) fn check<'s, 'a>(
+    survey: &'s Survey<'a>,
     legs: &[Leg<'_>],
-    judge: &mut Judge<'_, '_>,
+    judge: &mut Judge<'s, 'a>,
     refusals: &mut Refusals,
     warnings: &mut Vec<String>,
 ) {
@@ -39,38 +42,166 @@ pub(super) fn check(
             })
             .collect(),
     };
+    // Of servers that cannot be seen nothing can be told, and nothing of the cluster as a whole.
+    let unseen = match survey.is_complete() {
+        true => Vec::new(),
+        false => refusals.with_codes(&UNSEEN),
+    };
+    let mut checking = Checking {
+        survey,
+        judge,
+        refusals,
+        warnings,
+        roots: Roots::default(),
+    };
     for check in &survey.profile.checks {
-        let skipped = survey.request.skip_checks.contains(&check.name);
         for subject in subjects.iter().filter(|subject| applies(survey, check, subject)) {
-            if skipped {
-                warnings.push(format!(
-                    "the check `{}` was skipped at the operator's wish",
-                    check.name
-                ));
-                break;
-            }
             let text = |version: Option<&Version>| version.map(ToString::to_string).unwrap_or_default();
             let (from, to) = (text(subject.from), text(subject.to));
-            let about = About { from: &from, to: &to };
-            if check.cluster && !survey.is_complete() {
-                continue;
-            }
             if !in_range(survey, &check.from, running.first()) {
                 // It is about a version that does not run yet, which may not even have what the check looks at.
-                warnings.push(format!(
+                checking.warnings.push(format!(
                     "the check `{}` of the hop from {from} to {to} cannot be made before {from} runs; `upshift check` makes it then",
                     check.name
                 ));
                 continue;
             }
-            if check.advice {
-                advise(survey, check, judge, about, warnings);
-            } else if check.cluster {
-                whole(survey, check, judge, about, refusals);
-            } else {
-                each(survey, check, judge, about, refusals);
+            unseen
+                .iter()
+                .filter(|_| !check.advice)
+                .for_each(|reason| checking.refusals.hide(reason, &check.name));
+            let about = About { from: &from, to: &to };
+            match (check.cluster, unseen.is_empty()) {
+                (true, true) => checking.one(check, None, about),
+                (true, false) => {}
+                (false, _) => {
+                    for server in &survey.servers {
+                        checking.one(check, Some(server), about);
+                    }
+                }
             }
         }
+    }
+}
+
+/// What keeps a server, or all of them, from being seen.
+const UNSEEN: [&str; 4] = ["unreachable", "not-running", "unknown-version", "no-servers"];
+
+/// For a check that does not hold, or cannot be told, the reason that stands for it: on a server, or (`None`) for the cluster.
+#[derive(Default)]
+struct Roots(BTreeMap<(String, Option<String>), Reason>);
+
+impl Roots {
+    fn insert(&mut self, check: &Check, server: Option<&Server<'_>>, reason: Reason) {
+        let server = server.map(|server| server.name.to_owned());
+        self.0.insert((check.name.clone(), server), reason);
+    }
+
+    /// The reason because of which a check cannot be told: one of those that it needs, on this server or for the cluster. What is
+    /// said of the cluster needs every server.
+    fn of(&self, check: &Check, server: Option<&Server<'_>>) -> Option<&Reason> {
+        let same = |found: &Option<String>| match (found, server) {
+            (None, _) | (_, None) => true,
+            (Some(found), Some(server)) => found == server.name,
+        };
+        check.needs.iter().find_map(|needed| {
+            let found = self.0.iter();
+            let mut found = found.filter(|((name, on), _)| name == needed && same(on));
+            found.next().map(|(_, reason)| reason)
+        })
+    }
+}
+
+struct Checking<'c, 's, 'a> {
+    survey: &'s Survey<'a>,
+    judge: &'c mut Judge<'s, 'a>,
+    refusals: &'c mut Refusals,
+    warnings: &'c mut Vec<String>,
+    roots: Roots,
+}
+
+impl Checking<'_, '_, '_> {
+    /// Makes a check of one server, or of the cluster: it holds, does not hold, or cannot be told.
+    fn one(&mut self, check: &Check, server: Option<&Server<'_>>, about: About<'_>) {
+        if let Some(root) = self.roots.of(check, server).cloned() {
+            if !check.advice {
+                self.refusals.hide(&root, &check.name);
+            }
+            self.roots.insert(check, server, root);
+            return;
+        }
+        let verdict = match server {
+            Some(server) => self.judge.server(&check.expect, server, about),
+            None => self.judge.cluster(&check.expect, about),
+        };
+        match verdict {
+            Ok(true) => {}
+            Ok(false) => {
+                let message = match server {
+                    Some(server) => self.judge.message(&check.message, server, about),
+                    None => self.judge.cluster_message(&check.message, about),
+                };
+                self.fails(check, server, message);
+            }
+            Err(error) => self.unknown(check, server, &error),
+        }
+    }
+
+    fn fails(&mut self, check: &Check, server: Option<&Server<'_>>, message: String) {
+        if check.advice {
+            self.warnings.push(message);
+            return;
+        }
+        let host = server.map(|server| server.name);
+        if check.acceptable && self.refusals.accepts(&check.name, host, &message) {
+            return;
+        }
+        let code = format!("check:{}", check.name);
+        let reason = self
+            .refusals
+            .note(&code, host, message, remedy(check), link(check));
+        self.roots.insert(check, server, reason);
+    }
+
+    /// A condition that cannot be computed is neither true nor false. What stands in the way is told once, for all that it hides.
+    fn unknown(&mut self, check: &Check, server: Option<&Server<'_>>, error: &str) {
+        let host = server.map(|server| server.name);
+        let message = format!("whether `{}` holds cannot be told: {error}", check.name);
+        if check.advice {
+            self.warnings.push(match host {
+                Some(host) => format!("{host}: {message}"),
+                None => message,
+            });
+            return;
+        }
+        if check.acceptable && self.refusals.accepts(&check.name, host, &message) {
+            return;
+        }
+        let servers: Vec<&Server<'_>> = match server {
+            Some(server) => vec![server],
+            None => self.survey.servers.iter().collect(),
+        };
+        let causes: Vec<Reason> = servers
+            .into_iter()
+            .flat_map(|server| causes::of(self.survey, &check.expect, server, self.refusals))
+            .collect();
+        for cause in &causes {
+            self.refusals.hide(cause, &check.name);
+        }
+        let reason = causes.into_iter().next().unwrap_or_else(|| {
+            let code = format!("check:{}", check.name);
+            let remedy = "look at what the check reads there; where that is as it should be, mend the check in the profile";
+            self.refusals
+                .note_unknown(&code, host, message, remedy.to_owned(), link(check))
+        });
+        self.roots.insert(check, server, reason);
+    }
+}
+
+fn remedy(check: &Check) -> String {
+    match check.acceptable {
+        true => format!("{}; {}", check.remedy, how_to_accept(&check.name)),
+        false => check.remedy.clone(),
     }
 }
 
@@ -95,101 +226,4 @@ fn in_range(survey: &Survey<'_>, range: &Option<String>, version: Option<&Versio
 
 fn link(check: &Check) -> Option<String> {
     check.source.as_ref().and_then(|source| source.link.clone())
-}
-
-/// Why a check cannot be judged: a probe that it uses could not be asked. Said once for all checks, since it is one thing to mend.
-fn cannot_look(survey: &Survey<'_>, check: &Check, server: Option<&str>, refusals: &mut Refusals) -> bool {
-    let mut found = false;
-    let needed = Needed::by(&check.expect);
-    let asked = survey
-        .servers
-        .iter()
-        .filter(|one| server.is_none_or(|name| name == one.name));
-    for one in asked {
-        let reasons = one
-            .facts
-            .probes
-            .iter()
-            .filter(|(name, _)| needed.sees(name))
-            .filter_map(|(_, value)| value.get("error")?.as_str());
-        for reason in reasons {
-            found = true;
-            refusals.note(
-                "probe-failed",
-                Some(one.name),
-                format!("{} cannot be looked at: {reason}", one.name),
-                "mend that; the checks that depend on it could not be judged".to_owned(),
-                None,
-            );
-        }
-    }
-    found
-}
-
-fn whole(
-    survey: &Survey<'_>,
-    check: &Check,
-    judge: &mut Judge<'_, '_>,
-    about: About<'_>,
-    refusals: &mut Refusals,
-) {
-    let message = match judge.cluster(&check.expect, about) {
-        Ok(true) => return,
-        Ok(false) => judge.cluster_message(&check.message, about),
-        Err(_) if cannot_look(survey, check, None, refusals) => return,
-        Err(error) => format!("{}: {error}", check.message),
-    };
-    refusals.note(
-        &format!("check:{}", check.name),
-        None,
-        message,
-        check.remedy.clone(),
-        link(check),
-    );
-}
-
-/// What does not hold is said with the plan. A condition that cannot be computed is passed over: nothing depends on it.
-fn advise(
-    survey: &Survey<'_>,
-    check: &Check,
-    judge: &mut Judge<'_, '_>,
-    about: About<'_>,
-    warnings: &mut Vec<String>,
-) {
-    if check.cluster {
-        if judge.cluster(&check.expect, about) == Ok(false) {
-            warnings.push(judge.cluster_message(&check.message, about));
-        }
-        return;
-    }
-    for server in &survey.servers {
-        if judge.server(&check.expect, server, about) == Ok(false) {
-            warnings.push(judge.message(&check.message, server, about));
-        }
-    }
-}
-
-fn each(
-    survey: &Survey<'_>,
-    check: &Check,
-    judge: &mut Judge<'_, '_>,
-    about: About<'_>,
-    refusals: &mut Refusals,
-) {
-    for server in &survey.servers {
-        let message = match judge.server(&check.expect, server, about) {
-            Ok(true) => continue,
-            Ok(false) => judge.message(&check.message, server, about),
-            Err(_) if cannot_look(survey, check, Some(server.name), refusals) => continue,
-            Err(error) => format!("{}: {error}", judge.message(&check.message, server, about)),
-        };
-        let code = format!("check:{}", check.name);
-        refusals.note(
-            &code,
-            Some(server.name),
-            message,
-            check.remedy.clone(),
-            link(check),
-        );
-    }
 }

@@ -5,10 +5,10 @@ use upshift_model::version::Version;
 
 use super::graph::{Rule, Rules};
 use super::outline::{self, OutlineHop};
-use super::{applies_to, conditions_hold};
+use super::{applies_to, conditions_hold, risked};
 use crate::judge::{About, Judge};
 use crate::packages;
-use crate::refusal::Refusals;
+use crate::refusal::{Refusals, how_to_accept};
 use crate::survey::Survey;
 
 /// Says why there is no way from `from` to `to` with what is at hand.
@@ -27,7 +27,7 @@ pub(super) fn no_way(
         .collect();
     let troubles = troubles(survey, judge, rules, &direct, from, to);
     for blocked in &troubles {
-        refuse_blocked(survey, blocked, from, to, refusals);
+        refuse_blocked(survey, judge, blocked, from, to, refusals);
     }
     if !troubles.is_empty() {
         return;
@@ -46,7 +46,7 @@ pub(super) fn no_way(
             // No edge leads there, and the profile may say why.
             let reasons = reasons_for_no_edge(survey, judge, from, to);
             for blocked in &reasons {
-                refuse_blocked(survey, blocked, from, to, refusals);
+                refuse_blocked(survey, judge, blocked, from, to, refusals);
             }
             if reasons.is_empty() {
                 refuse_unknown(survey, rules, from, to, refusals);
@@ -95,6 +95,7 @@ fn reasons_for_no_edge<'a>(
 
 fn refuse_blocked(
     survey: &Survey<'_>,
+    judge: &mut Judge<'_, '_>,
     blocked: &BlockedEdge,
     from: &Version,
     to: &Version,
@@ -109,8 +110,48 @@ fn refuse_blocked(
         Some(version) => format!("ask for {version} or newer, which has it mended"),
         None => "ask for another version; none is known to have it mended".to_owned(),
     };
+    let remedy = match blocked.acceptable {
+        true => format!("{remedy}; {}", how_to_accept(&blocked.name)),
+        false => remedy,
+    };
     let message = format!("{what} ({}): {}", blocked.name, blocked.reason);
-    refusals.add_linked("blocked", message, remedy, blocked.source.link.clone());
+    let link = blocked.source.link.clone();
+    match doubt(survey, judge, blocked, from, to) {
+        None => refusals.add_linked("blocked", message, remedy, link),
+        Some(error) => {
+            let message = format!("{message}. Whether that is so here cannot be told: {error}");
+            refusals.note_unknown("blocked", None, message, remedy, link);
+        }
+    }
+}
+
+/// Why it cannot be told whether a known trouble is there; nothing where it is seen to be on some server.
+fn doubt(
+    survey: &Survey<'_>,
+    judge: &mut Judge<'_, '_>,
+    blocked: &BlockedEdge,
+    from: &Version,
+    to: &Version,
+) -> Option<String> {
+    let about = About {
+        from: from.as_str(),
+        to: to.as_str(),
+    };
+    let mut doubt = None;
+    for server in &survey.servers {
+        let verdicts: Vec<_> = blocked
+            .when
+            .iter()
+            .map(|when| judge.server(when, server, about))
+            .collect();
+        if verdicts.iter().all(|verdict| *verdict == Ok(true)) {
+            return None;
+        }
+        if !verdicts.contains(&Ok(false)) {
+            doubt = doubt.or_else(|| verdicts.into_iter().find_map(Result::err));
+        }
+    }
+    doubt
 }
 
 /// The conditions of a way that do not hold, and where; whether there are any.
@@ -130,19 +171,28 @@ fn refuse_conditions(
     let mut any = false;
     for server in survey.servers.iter().filter(|server| server.version <= *from) {
         for condition in &rule.edge.when {
-            let reason = match judge.server(&condition.expect, server, about) {
+            let (known, reason) = match judge.server(&condition.expect, server, about) {
                 Ok(true) => continue,
-                Ok(false) => judge.message(&condition.message, server, about),
-                Err(error) => error,
+                Ok(false) => (true, judge.message(&condition.message, server, about)),
+                Err(error) => (false, error),
             };
+            let mut remedy = "meet the condition, or choose a version that another way leads to".to_owned();
+            if let Some(risk) = &condition.risk {
+                if risked(survey, condition) {
+                    continue;
+                }
+                remedy = format!("{remedy}; {}", how_to_accept(risk));
+            }
             any = true;
-            refusals.note(
-                "condition",
-                Some(server.name),
-                format!("the {word} way from {from} to {to} is not open: {reason}"),
-                "meet the condition, or choose a version that another way leads to".to_owned(),
-                rule.edge.source.link.clone(),
-            );
+            let (host, link) = (Some(server.name), rule.edge.source.link.clone());
+            if known {
+                let message = format!("the {word} way from {from} to {to} is not open: {reason}");
+                refusals.note("condition", host, message, remedy, link);
+            } else {
+                let message =
+                    format!("whether the {word} way from {from} to {to} is open cannot be told: {reason}");
+                refusals.note_unknown("condition", host, message, remedy, link);
+            }
         }
     }
     any

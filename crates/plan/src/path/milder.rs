@@ -3,8 +3,8 @@
 use upshift_model::profile::{PathEdge, Strategy};
 use upshift_model::version::Version;
 
-use super::applies_to;
 use super::graph::Rules;
+use super::{applies_to, risked};
 use crate::judge::{About, Judge};
 use crate::layout::Leg;
 use crate::refusal::Refusals;
@@ -76,7 +76,7 @@ fn closed_by(
         }
     }
     for server in survey.servers.iter().filter(|server| server.version <= *from) {
-        for condition in &edge.when {
+        for condition in edge.when.iter().filter(|condition| !risked(survey, condition)) {
             match judge.server(&condition.expect, server, about) {
                 Ok(true) => {}
                 Ok(false) => {

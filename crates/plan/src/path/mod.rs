@@ -236,10 +236,79 @@ fn conditions_hold(
         .all(|blocked| !applies_to(survey, judge, blocked, Some(edge.strategy), from, to));
     let servers = survey.servers.iter().filter(|server| server.version <= *from);
     open && servers.into_iter().all(|server| {
-        edge.when
-            .iter()
-            .all(|condition| judge.server(&condition.expect, server, about) == Ok(true))
+        edge.when.iter().all(|condition| {
+            judge.server(&condition.expect, server, about) == Ok(true) || risked(survey, condition)
+        })
     })
+}
+
+fn accepted(survey: &Survey<'_>, name: &str) -> bool {
+    survey
+        .request
+        .accepted
+        .iter()
+        .any(|accepted| accepted.name == name)
+}
+
+/// Whether the operator takes a known trouble upon themselves.
+fn taken(survey: &Survey<'_>, blocked: &upshift_model::profile::BlockedEdge) -> bool {
+    blocked.acceptable && accepted(survey, &blocked.name)
+}
+
+/// Whether the operator takes it upon themselves that a condition does not hold.
+fn risked(survey: &Survey<'_>, condition: &upshift_model::profile::Condition) -> bool {
+    condition
+        .risk
+        .as_deref()
+        .is_some_and(|name| accepted(survey, name))
+}
+
+/// Notes the risks that are taken on the way that was found.
+pub(crate) fn note_risks(
+    survey: &Survey<'_>,
+    judge: &mut Judge<'_, '_>,
+    legs: &[Leg<'_>],
+    refusals: &mut Refusals,
+) {
+    for leg in legs {
+        let about = About {
+            from: leg.from.as_str(),
+            to: leg.to.as_str(),
+        };
+        for blocked in survey
+            .profile
+            .blocked
+            .iter()
+            .filter(|blocked| taken(survey, blocked))
+        {
+            let open = upshift_model::profile::BlockedEdge {
+                acceptable: false,
+                ..blocked.clone()
+            };
+            if applies_to(survey, judge, &open, Some(leg.edge.strategy), &leg.from, &leg.to) {
+                refusals.accepts(&blocked.name, None, &blocked.reason);
+            }
+        }
+        let servers = || survey.servers.iter().filter(|server| server.version <= leg.from);
+        for condition in &leg.edge.when {
+            let Some(name) = condition.risk.as_deref().filter(|name| accepted(survey, name)) else {
+                continue;
+            };
+            for server in servers() {
+                match judge.server(&condition.expect, server, about) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        let found = judge.message(&condition.message, server, about);
+                        refusals.accepts(name, Some(server.name), &found);
+                    }
+                    Err(error) => {
+                        let found = format!("whether it holds cannot be told: {error}");
+                        refusals.accepts(name, Some(server.name), &found);
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Whether a known trouble stands on a way: its ranges and strategies fit, and its conditions hold on some server. Without a
@@ -257,7 +326,7 @@ fn applies_to(
         None => true,
         Some(text) => Range::parse(scheme, text).is_ok_and(|range| range.contains(version)),
     };
-    if !fits(&blocked.from, from) || !fits(&blocked.to, to) {
+    if !fits(&blocked.from, from) || !fits(&blocked.to, to) || taken(survey, blocked) {
         return false;
     }
     let every = blocked.strategies.is_empty();

@@ -30,6 +30,14 @@ pub fn refusals(refusals: &[Refusal]) -> String {
         if let Some(link) = &refusal.link {
             paragraph(&mut out, "     see: ", link);
         }
+        if !refusal.hides.is_empty() {
+            let checks = count(refusal.hides.len(), "check");
+            paragraph(
+                &mut out,
+                "     ",
+                &format!("because of this {checks} cannot be told"),
+            );
+        }
     }
     out
 }

@@ -6,7 +6,7 @@ use upshift_model::profile::{At, Slot};
 
 use super::{bytes, count, strategy_word};
 use crate::layout::guard::rename;
-use crate::types::{Group, Hop, NodeIndex, Plan, PlanProof, Recipe, RecipeIndex, StepKind, Window};
+use crate::types::{Group, Hop, NodeIndex, Plan, PlanProof, Recipe, RecipeIndex, Risk, StepKind, Window};
 
 /// How much is said of what a step waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,12 @@ impl Sheet {
         Sheet {
             title: format!("{} {} on {}", plan.title, versions.join(" → "), plan.fleet),
             summary: summary(plan),
-            warnings: plan.warnings.clone(),
+            warnings: plan
+                .warnings
+                .iter()
+                .cloned()
+                .chain(plan.risks.iter().map(Risk::words))
+                .collect(),
             prepare: rows(plan, detail, None, &plan.prepare),
             hops: plan
                 .hops

@@ -75,6 +75,7 @@ pub fn fleet(servers: usize) -> Fleet {
     Fleet {
         name: "test".to_owned(),
         hosts: hosts.collect(),
+        accepted: Vec::new(),
     }
 }
 

@@ -74,7 +74,11 @@ prop_compose! {
         request.batch = batch;
         request.canary = canary.map(testing::name);
         if skip {
-            request.skip_checks = vec!["capacity".to_owned()];
+            request.accepted = vec![upshift_model::fleet::Acceptance {
+                name: "capacity".to_owned(),
+                reason: "a test".to_owned(),
+                until: None,
+            }];
         }
         Input { profile, fleet, facts, request }
     }

@@ -1,8 +1,9 @@
 //! What operators ask for, what is refused, and what they are warned of.
 
 use upshift_model::Millis;
-use upshift_model::profile::Slot;
-use upshift_plan::{Request, plan, testing};
+use upshift_model::fleet::Acceptance;
+use upshift_model::profile::{Profile, Slot};
+use upshift_plan::{Finding, Request, Risk, plan, testing};
 
 use crate::common::{armed, plan_of, planned, try_plan};
 
@@ -89,8 +90,17 @@ fn a_profile_without_verbs_shows_the_way_and_is_refused() {
     );
 }
 
+/// A risk that an operator takes.
+fn accepted(name: &str) -> Acceptance {
+    Acceptance {
+        name: name.to_owned(),
+        reason: "seen before, and harmless".to_owned(),
+        until: Some("2027-01-31".to_owned()),
+    }
+}
+
 #[test]
-fn checks_may_be_skipped_at_the_operators_wish() {
+fn a_risk_that_the_profile_calls_acceptable_may_be_taken() {
     let mut facts = testing::facts(3, "1.0.0");
     facts
         .nodes
@@ -100,20 +110,65 @@ fn checks_may_be_skipped_at_the_operators_wish() {
         .get_mut("status")
         .unwrap()["value"]["healthy"] = false.into();
     let mut request = testing::request("1.1.0", &[]);
-    let attempt = |request: &Request| plan_of(&testing::profile(), &facts, request);
-    let refusals = attempt(&request).unwrap_err();
+    let mut profile = testing::profile();
+    let attempt = |profile: &Profile, request: &Request| plan_of(profile, &facts, request);
+    request.accepted = vec![accepted("healthy")];
+    let refusals = attempt(&profile, &request).unwrap_err();
     assert_eq!(
         (refusals[0].code.as_str(), &refusals[0].hosts[..]),
         ("check:healthy", &["n00002".to_owned()][..])
     );
-    request.skip_checks = vec!["healthy".to_owned()];
-    let plan = attempt(&request).unwrap();
+    assert!(!refusals[0].remedy.contains("accept"), "{refusals:?}");
+    profile.checks[0].acceptable = true;
+    let plan = attempt(&profile, &request).unwrap();
+    assert_eq!(
+        plan.risks,
+        [Risk {
+            acceptance: accepted("healthy"),
+            hosts: vec!["n00002".to_owned()],
+            found: "the server says that it is not healthy".to_owned(),
+        }]
+    );
+    // Another server is in trouble, and the plan was made for this one alone: the fingerprint tells the two apart.
+    let mut without = plan.clone();
+    without.risks.clear();
+    assert_ne!(without.compute_fingerprint(), plan.fingerprint);
+    request.accepted.clear();
+    let refusals = attempt(&profile, &request).unwrap_err();
+    let how = "`upshift accept healthy --reason \"…\"`";
+    assert!(refusals[0].remedy.contains(how), "{refusals:?}");
+}
+
+#[test]
+fn a_name_that_means_nothing_is_told() {
+    let mut request = testing::request("1.1.0", &[]);
+    request.accepted = vec![accepted("helthy")];
+    let plan = plan_of(&testing::profile(), &testing::facts(3, "1.0.0"), &request).unwrap();
+    assert_eq!(
+        plan.warnings,
+        ["`helthy` is accepted, and the profile of Ledger calls no such thing acceptable"]
+    );
+}
+
+#[test]
+fn a_known_trouble_may_be_taken_where_the_profile_calls_it_acceptable() {
+    let facts = testing::facts(3, "1.0.0");
+    let mut profile = testing::profile();
+    let mut request = testing::request("1.1.1", &[]);
+    request.accepted = vec![accepted("ledger-lost-writes")];
+    assert_eq!(
+        plan_of(&profile, &facts, &request).unwrap_err()[0].code,
+        "blocked"
+    );
+    profile.blocked[0].acceptable = true;
+    let plan = plan_of(&profile, &facts, &request).unwrap();
+    assert_eq!(plan.risks.len(), 1, "{:?}", plan.risks);
+    assert_eq!(plan.risks[0].found, profile.blocked[0].reason);
+    request.accepted.clear();
+    let refusals = plan_of(&profile, &facts, &request).unwrap_err();
     assert!(
-        plan.warnings
-            .iter()
-            .any(|warning| warning.contains("`healthy` was skipped")),
-        "{:?}",
-        plan.warnings
+        refusals[0].remedy.contains("upshift accept ledger-lost-writes"),
+        "{refusals:?}"
     );
 }
 
@@ -129,17 +184,16 @@ fn a_look_that_fails_is_told_once_with_its_reason() {
     let refusals = plan_of(&testing::profile(), &facts, &testing::request("1.1.0", &[])).unwrap_err();
     let told: Vec<&str> = refusals.iter().map(|refusal| refusal.code.as_str()).collect();
     assert_eq!(told, ["probe-failed"], "{refusals:#?}");
-    assert_eq!(
-        refusals[0].message,
-        "n00002 cannot be looked at: no space left on device"
-    );
+    assert_eq!(refusals[0].message, "cannot be observed: no space left on device");
+    assert_eq!(refusals[0].finding, Finding::CannotTell);
+    assert_eq!(refusals[0].hides, ["healthy", "one-leader"]);
 }
 
 #[test]
 fn an_outage_may_be_accepted() {
     let mut request = testing::request("1.1.0", &[]);
     assert!(try_plan("1.0.0", &request, 1).is_err());
-    request.skip_checks = vec!["capacity".to_owned()];
+    request.accepted = vec![accepted("capacity")];
     assert_eq!(try_plan("1.0.0", &request, 1).unwrap().hops[0].windows.len(), 1);
 }
 

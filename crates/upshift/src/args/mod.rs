@@ -14,7 +14,9 @@ pub use inspect::{HistoryArgs, ReportArgs, ShowArgs, StatusArgs, WhyArgs};
 pub use operate::{AbortArgs, FinalizeArgs, PauseArgs, ResumeArgs, RollbackArgs};
 pub use profiles::{ProfileArgs, ProfileCommand};
 pub use release::{ReleaseArgs, ReleaseCommand, ReleaseInstall};
-pub use upgrade::{AdoptArgs, CheckArgs, DemoArgs, InitArgs, PlanArgs, PrepareArgs, Target, UpgradeArgs};
+pub use upgrade::{
+    AcceptArgs, AdoptArgs, CheckArgs, DemoArgs, InitArgs, PlanArgs, PrepareArgs, Target, UpgradeArgs,
+};
 
 /// Exit statuses, as every page of help ends with them.
 pub const EXIT_STATUSES: &str = "\
@@ -140,6 +142,8 @@ pub enum Command {
     Adopt(AdoptArgs),
     /// Reach every host, read facts, run all checks; report everything that is wrong at once
     Check(CheckArgs),
+    /// Take a risk upon yourself, by name and with a reason
+    Accept(AcceptArgs),
     /// Observed versions, health, and a run in progress
     Status(StatusArgs),
     /// Show what an upgrade would do: hops, steps, rollbacks, point of no return, time and disk

@@ -69,8 +69,8 @@ pub struct Target {
     /// The host to upgrade first.
     #[arg(long, value_name = "HOST")]
     pub canary: Option<String>,
-    /// Name of a check that you take upon yourself; again for each.
-    #[arg(long = "skip-check", value_name = "CHECK")]
+    /// Given way to `upshift accept`.
+    #[arg(long = "skip-check", value_name = "CHECK", hide = true, value_parser = gave_way)]
     pub skip_checks: Vec<String>,
     /// Try a version again that an earlier run rolled back from.
     #[arg(long)]
@@ -86,6 +86,13 @@ pub struct Target {
     pub guard_lease: Option<Millis>,
 }
 
+/// What stands for `--skip-check` now.
+fn gave_way(check: &str) -> Result<String, String> {
+    Err(format!(
+        "checks are not skipped any more; a risk is taken by name and with a reason: upshift accept {check} --reason \"…\""
+    ))
+}
+
 /// `upshift adopt`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -96,6 +103,32 @@ Once, for servers that were installed without Upshift. Rolling back means to sta
 so what runs is put there first, and the link STATE/store/current pointed at it. Let the service start that link's
 program afterwards, and restart one server after the other; `upshift check` says what is left to do.")]
 pub struct AdoptArgs {}
+
+/// `upshift accept`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  upshift accept capacity --reason \"night, no users; change 4711\" --until 2027-01-31
+  upshift accept                         what is accepted for this fleet
+  upshift accept capacity --withdraw
+
+For the upgrades of this fleet that are planned from this machine from now on. What is accepted, by whom and why, is written into the plan,
+the journal and the report. The key `accept` of a fleet file does the same for everybody who uses the file. Only what the profile
+calls acceptable can be accepted.")]
+pub struct AcceptArgs {
+    /// The risk: the name of a check, a blocked way or a condition, as the refusal says it, or `capacity`; all are listed where absent.
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Why you take it upon yourself.
+    #[arg(long, value_name = "TEXT", requires = "name")]
+    pub reason: Option<String>,
+    /// The last day on which it counts, as YYYY-MM-DD in UTC [default: for good].
+    #[arg(long, value_name = "DATE", requires = "reason")]
+    pub until: Option<String>,
+    /// Take it back.
+    #[arg(long, requires = "name", conflicts_with_all = ["reason", "until"])]
+    pub withdraw: bool,
+}
 
 /// `upshift check`.
 #[derive(Debug, Args)]

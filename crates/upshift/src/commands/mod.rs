@@ -1,5 +1,6 @@
 //! The commands, one module each.
 
+mod accept;
 mod check;
 mod from_hosts;
 mod generate;
@@ -23,6 +24,7 @@ pub fn run(cli: &Cli, printer: Printer) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Demo(arguments) => demo::run(arguments, global, printer),
         Command::Adopt(_) => upgrade::adopt(global, printer),
+        Command::Accept(arguments) => accept::run(arguments, global, printer),
         Command::Check(arguments) => check::run(arguments, global, printer),
         Command::Status(arguments) => status::run(arguments, global, printer),
         Command::Plan(arguments) => upgrade::plan(arguments, global, printer),

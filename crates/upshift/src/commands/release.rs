@@ -97,12 +97,14 @@ fn setting(arguments: &ReleaseArgs, global: &Global) -> Result<Setting, Failure>
     let fleet = Fleet {
         name: format!("{} on this machine", profile.product),
         hosts: [("localhost".to_owned(), host)].into(),
+        accepted: Vec::new(),
     };
     let packages = Packages::read(&global.packages, &profile)?;
     Ok(Setting {
         fleet,
         profile,
         packages,
+        accepted: Vec::new(),
         sharing: None,
     })
 }

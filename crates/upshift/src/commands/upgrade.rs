@@ -394,5 +394,7 @@ fn gone(artifact: &Artifact, setting: &Setting) -> Refusal {
         ),
         remedy: "put that file back, or make the plan anew".to_owned(),
         link: None,
+        finding: upshift_plan::Finding::DoesNotHold,
+        hides: Vec::new(),
     }
 }

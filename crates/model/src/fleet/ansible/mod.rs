@@ -100,6 +100,7 @@ pub(super) fn read(
     let mut fleet = Fleet {
         name: fleet_name(sources, &inventory, &from_files),
         hosts: BTreeMap::new(),
+        accepted: Vec::new(),
     };
     for name in inventory.hosts.keys() {
         let variables = hierarchy.variables(&inventory, &from_files, name);

@@ -5,7 +5,7 @@ use std::iter::empty;
 use super::names::{CLIENT_SKEW, CLUSTER, FACTS, SERVER_SKEW};
 use super::reach::leads_upward;
 use super::{Linter, Spot};
-use crate::profile::{BlockedEdge, PathEdge, Source};
+use crate::profile::{BlockedEdge, Check, PathEdge, Source};
 use crate::version::Range;
 
 impl Linter<'_> {
@@ -128,6 +128,23 @@ impl Linter<'_> {
             let from = self.optional_range(spot, "from", check.from.as_deref());
             let to = self.optional_range(spot, "to", check.to.as_deref());
             self.upward(spot, from.as_ref(), to.as_ref());
+            self.needs(spot.key("needs"), &self.profile.checks[..index], check);
+        }
+    }
+
+    /// What a check depends on stands above it, so that nothing depends on itself.
+    fn needs(&mut self, at: Spot<'_>, above: &[Check], check: &Check) {
+        for (index, name) in check.needs.iter().enumerate() {
+            if !above.iter().any(|other| other.name == *name) {
+                self.error(
+                    at.item(index).0.range.clone(),
+                    format!(
+                        "the check `{}` needs `{name}`, and no check of that name stands above it",
+                        check.name
+                    ),
+                    "name a check that stands above this one, or move that one up",
+                );
+            }
         }
     }
 }

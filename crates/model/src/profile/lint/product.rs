@@ -201,11 +201,28 @@ impl Linter<'_> {
             self.templates(spot, "sources", &FACT_PROBE, empty());
             for (index, source) in place.sources.iter().enumerate() {
                 let last = index + 1 == place.sources.len();
+                if let PlaceSource::Options(pattern) = source
+                    && let Err(error) = regex::Regex::new(pattern)
+                {
+                    let at = spot.key("sources").item(index).start();
+                    self.error(
+                        at,
+                        format!("`{pattern}` is no regular expression: {error}"),
+                        "correct it",
+                    );
+                }
                 if matches!(source, PlaceSource::Default(_)) && !last {
                     let fix = "write `default` last";
                     let at = spot.key("sources").item(index).start();
                     self.error(at, "the sources after a default are never tried", fix);
                 }
+            }
+            if let Some(pattern) = &place.pattern
+                && !regex::Regex::new(pattern).is_ok_and(|pattern| pattern.captures_len() > 1)
+            {
+                let fix = "write one, with the value in its first group";
+                let message = format!("`{pattern}` is no regular expression with a group");
+                self.error(spot.key("pattern").0.range.clone(), message, fix);
             }
             if self.depends_on(name, name, &mut Vec::new()) {
                 let message = format!("`{name}` can only be found once it has been found");
