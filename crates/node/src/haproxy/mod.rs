@@ -6,7 +6,7 @@
 
 mod socket;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -34,7 +34,7 @@ type Record = BTreeMap<String, Found>;
 /// Does what an order says. The output is what the servers were before and are now.
 pub fn order(layout: &Layout, run: &str, order: &HaproxyOrder) -> Result<Value> {
     let socket = Socket(&order.socket);
-    let servers = chosen(&socket, &order.servers)?;
+    let servers = chosen(&socket.servers()?, &order.socket, &order.servers)?;
     let path = record_path(layout, run, &order.socket)?;
     make_directory(&records(layout, run)?, 0o700)?;
     let mut record: Record = durable::read_json(&path)?.unwrap_or_default();
@@ -63,7 +63,8 @@ pub fn order(layout: &Layout, run: &str, order: &HaproxyOrder) -> Result<Value> 
 
 /// What HAProxy says of servers, and whether that is what the run found.
 pub fn look(layout: &Layout, run: Option<&str>, probe: &HaproxyProbe) -> Result<Value> {
-    let servers = chosen(&Socket(&probe.socket), &probe.servers)?;
+    let all_servers = Socket(&probe.socket).servers()?;
+    let servers = chosen(&all_servers, &probe.socket, &probe.servers)?;
     let record: Record = match run {
         Some(run) => durable::read_json(&record_path(layout, run, &probe.socket)?)?.unwrap_or_default(),
         None => Record::new(),
@@ -85,6 +86,7 @@ pub fn look(layout: &Layout, run: Option<&str>, probe: &HaproxyProbe) -> Result<
         "sessions": sessions,
         "drained": all(&|_, seen| seen.administered != Administered::Ready),
         "maintenance": all(&|_, seen| seen.administered == Administered::Maintenance),
+        "leaves": leaves(&all_servers, &servers, &record),
         "as_found": all(&|name, seen| record.get(name).is_none_or(|found| is_as_found(found, seen))),
     }))
 }
@@ -110,9 +112,31 @@ fn is_as_found(found: &Found, seen: &Seen) -> bool {
     found.state == seen.administered && serves
 }
 
+/// The backends that have other servers, none of which takes traffic: without the servers that are meant, such a backend serves
+/// no client. Servers that take no traffic, and took none when the run found them, leave nothing behind.
+fn leaves(all: &BTreeMap<String, Seen>, meant: &BTreeMap<String, Seen>, record: &Record) -> BTreeSet<String> {
+    let backend = |name: &str| name.split_once('/').map_or("", |(backend, _)| backend).to_owned();
+    let served = meant.iter().filter(|(name, seen)| {
+        let found = record.get(*name).filter(|found| !found.returned);
+        seen.takes_traffic() || found.is_some_and(|found| found.up && found.state == Administered::Ready)
+    });
+    served
+        .map(|(name, _)| backend(name))
+        .filter(|left| {
+            let others = all
+                .iter()
+                .filter(|(name, _)| backend(name) == *left && !meant.contains_key(*name));
+            let mut any = false;
+            let serves = others
+                .inspect(|_| any = true)
+                .any(|(_, seen)| seen.takes_traffic());
+            any && !serves
+        })
+        .collect()
+}
+
 /// The servers that are meant, as HAProxy sees them.
-fn chosen(socket: &Socket<'_>, names: &str) -> Result<BTreeMap<String, Seen>> {
-    let all = socket.servers()?;
+fn chosen(all: &BTreeMap<String, Seen>, socket: &str, names: &str) -> Result<BTreeMap<String, Seen>> {
     let mut chosen = BTreeMap::new();
     for name in names.split([',', ' ']).filter(|name| !name.is_empty()) {
         let wanted = |known: &str| match name.strip_prefix("*/") {
@@ -125,16 +149,14 @@ fn chosen(socket: &Socket<'_>, names: &str) -> Result<BTreeMap<String, Seen>> {
         if chosen.len() == before && !chosen.keys().any(|known| wanted(known)) {
             let known: Vec<&str> = all.keys().map(String::as_str).take(20).collect();
             return Err(NodeError::refused(format!(
-                "HAProxy at {} knows no server {name}; it knows {}",
-                socket.0,
+                "HAProxy at {socket} knows no server {name}; it knows {}",
                 known.join(", ")
             )));
         }
     }
     match chosen.is_empty() {
         true => Err(NodeError::refused(format!(
-            "no server of HAProxy at {} is named",
-            socket.0
+            "no server of HAProxy at {socket} is named"
         ))),
         false => Ok(chosen),
     }

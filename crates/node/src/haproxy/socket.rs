@@ -68,6 +68,11 @@ impl Seen {
     pub fn is_up(&self) -> bool {
         self.status.starts_with("UP") || self.status == "no check"
     }
+
+    /// Whether it gets new connections.
+    pub fn takes_traffic(&self) -> bool {
+        self.administered == Administered::Ready && self.is_up()
+    }
 }
 
 /// A runtime socket.

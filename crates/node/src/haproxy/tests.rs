@@ -141,6 +141,41 @@ fn a_server_comes_back_as_it_was_found() {
 }
 
 #[test]
+fn a_backend_that_would_be_left_without_a_server_is_named() {
+    let (_keep, layout, balancer) = stage(&[
+        ("mqtt/n1", 0),
+        ("mqtt/n2", 1),
+        ("web/n1", 0),
+        ("web/n2", 0),
+        ("alone/n1", 0),
+    ]);
+    let leaves = || balancer.look(&layout, "*/n1")["leaves"].clone();
+    assert_eq!(
+        leaves(),
+        json!(["mqtt"]),
+        "alone has no other server, so nothing can be kept"
+    );
+    balancer.tell(&layout, "*/n1", HaproxyState::Drain).unwrap();
+    assert_eq!(
+        leaves(),
+        json!(["mqtt"]),
+        "drained by the run, it still counts as what the run found"
+    );
+    balancer.set("web/n2", 8);
+    assert_eq!(leaves(), json!(["mqtt", "web"]));
+    balancer.set("mqtt/n2", 0);
+    balancer.set("web/n2", 0);
+    assert_eq!(leaves(), json!([]));
+    assert_eq!(balancer.look(&layout, "mqtt/n2")["leaves"], json!(["mqtt"]));
+}
+
+#[test]
+fn a_server_that_takes_no_traffic_leaves_nothing_behind() {
+    let (_keep, layout, balancer) = stage(&[("mqtt/n1", 1), ("mqtt/n2", 8)]);
+    assert_eq!(balancer.look(&layout, "mqtt/n1")["leaves"], json!([]));
+}
+
+#[test]
 fn what_an_operator_changed_after_a_server_was_put_back_is_what_is_found_next() {
     let (_directory, layout, balancer) = stage(&[("mqtt/n1", 0)]);
     balancer.tell(&layout, "mqtt/n1", HaproxyState::Drain).unwrap();
