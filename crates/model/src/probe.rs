@@ -23,10 +23,11 @@ pub enum Probe {
     Command(Command),
     /// An HTTP GET: `{status, value}`, with `value` parsed where it is JSON, and text otherwise.
     Http(HttpProbe),
-    /// What an HAProxy says of servers: `{servers, sessions, drained, maintenance, as_found}`. `servers` has for each `backend/server`
+    /// What an HAProxy says of servers: `{servers, sessions, drained, maintenance, as_found, leaves}`. `servers` has for each `backend/server`
     /// its `state` (`ready`, `drain`, `maintenance`), `status` (`UP`, `DOWN`, …), `sessions`, `address`, and what the run `found` it
     /// in (null before the run's first order). `sessions` is their sum; `drained` says that none takes new connections,
     /// `maintenance` that all are in maintenance, `as_found` that all are as the run found them: those that were up are up again.
+    /// `leaves` names the backends that have other servers, none of which takes traffic: without these servers they serve no client.
     Haproxy(HaproxyProbe),
     /// A file or directory: `{exists, kind, size, sha256, target}`; the digest of a directory covers names, modes and contents.
     File(String),

@@ -432,6 +432,7 @@ mod tests {
             sources,
             required: false,
             pattern: None,
+            data: None,
         };
         let places = BTreeMap::from([
             // Sorted before what it needs.

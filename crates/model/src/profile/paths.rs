@@ -159,7 +159,71 @@ pub struct Check {
     /// Whether an operator may take it upon themselves (`upshift accept`) that it does not hold, or cannot be told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub acceptable: bool,
+    /// Whether it must hold for the whole run: the other servers are asked again at each gate, before a window opens and right before
+    /// it disturbs anything. The expression then uses one probe, and of the other names `node`, `places`, `from` and `to`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub throughout: bool,
     /// Where the rule comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
+}
+
+impl Check {
+    /// The one probe that the expression uses, and the expression over that probe's value; none where it uses several, or facts that
+    /// only a plan has.
+    pub fn probe_alone(&self) -> Option<(String, String)> {
+        let known = ["probes", "node", "places", "from", "to"];
+        let expression = crate::expr::Expression::parse(&self.expect).ok()?;
+        let facts = ["name", "variant", "target", "host", "version", "leader", "nodes"];
+        let references = expression.references();
+        if references
+            .iter()
+            .any(|name| facts.contains(&name.as_str()) && !known.contains(&name.as_str()))
+        {
+            return None;
+        }
+        let found: std::collections::BTreeSet<&str> = PROBE
+            .find_iter(&self.expect)
+            .map(|probe| probe.as_str())
+            .collect();
+        match Vec::from_iter(found)[..] {
+            [probe] => {
+                let name = probe.trim_start_matches("probes.").to_owned();
+                Some((name, PROBE.replace_all(&self.expect, "value").into_owned()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A probe as an expression over facts names it.
+static PROBE: std::sync::LazyLock<regex::Regex> = std::sync::LazyLock::new(|| {
+    #[allow(clippy::unwrap_used, reason = "a pattern that is written here")]
+    regex::Regex::new(r"\bprobes\.[A-Za-z_][A-Za-z0-9_]*").unwrap()
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_that_is_asked_again_is_about_one_probe() {
+        let check = |expect: &str| {
+            let text = serde_json::json!({"name": "n", "expect": expect, "message": "m", "remedy": "r"});
+            serde_json::from_value::<Check>(text).unwrap().probe_alone()
+        };
+        assert_eq!(
+            check("size(probes.members.value) == 3 && probes.members.exit == 0"),
+            Some((
+                "members".to_owned(),
+                "size(value.value) == 3 && value.exit == 0".to_owned()
+            ))
+        );
+        assert_eq!(
+            check("probes.members.exit == 0 && probes.health.status == 200"),
+            None
+        );
+        assert_eq!(check("probes.members.exit == 0 && older(version, '3.0.0')"), None);
+        assert_eq!(check("places.data != ''"), None, "there is nothing to ask");
+    }
 }

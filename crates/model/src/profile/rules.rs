@@ -134,6 +134,23 @@ pub struct NoReturn {
     pub source: Source,
 }
 
+/// What a host's own guard goes by.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GuardRules {
+    /// What a guard that has fired waits for before it takes down a server that still serves: that the others can do without it, as
+    /// far as this server can see. Observed on the server itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_until: Option<Proof>,
+}
+
+impl GuardRules {
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.wait_until.is_none()
+    }
+}
+
 /// Times and limits of a window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BlockedEdge, Capacity, Check, Config, NoReturn, PathEdge, Skew, Slot, Soak, Verb, WindowRules};
+use super::{
+    BlockedEdge, Capacity, Check, Config, GuardRules, NoReturn, PathEdge, Skew, Slot, Soak, Verb, WindowRules,
+};
 use crate::action::Service;
 use crate::probe::Probe;
 use crate::release::ReleaseHandler;
@@ -79,6 +81,9 @@ pub struct Profile {
     /// Times and limits of a window.
     #[serde(default)]
     pub window: WindowRules,
+    /// What a host's own guard goes by when no controller renews its lease.
+    #[serde(default, skip_serializing_if = "GuardRules::is_empty")]
+    pub guard: GuardRules,
     /// Disk space that a release needs on each host, as a multiple of its package's size.
     #[serde(default = "default_disk_factor")]
     pub disk_factor: u64,
@@ -165,6 +170,9 @@ pub struct Place {
     /// Regular expression whose first group is the value; what a source yields and this does not match is passed over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
+    /// Whether the product's data lies there: what clients have written, and what a rollback would take from them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<bool>,
 }
 
 /// One source of a place.

@@ -31,6 +31,7 @@ pub(super) fn lint(profile: &Profile, tree: &Node, text: &str) -> Vec<Mistake> {
     linter.checks(root.key("checks"));
     linter.verbs(root.key("verbs"));
     linter.slots(root);
+    linter.guard(root);
     linter.configuration(root.key("config"));
     linter.soak(root.key("soak"));
     linter.no_return(root.key("point_of_no_return"));

@@ -51,6 +51,7 @@ pub(super) const PROOF: Names = Names {
         "let",
         "before",
         "befores",
+        "leaving",
         "output",
     ],
 };
@@ -72,6 +73,7 @@ pub(super) const ONLY_IF: Names = Names {
         "strategy",
         "before",
         "befores",
+        "leaving",
     ],
 };
 
@@ -111,7 +113,24 @@ pub(super) const BALANCER_PROOF: Names = Names {
         "let",
         "before",
         "befores",
+        "leaving",
         "output",
+    ],
+};
+
+/// What a guard waits for: what a server can see by itself, without what was seen before.
+pub(super) const GUARD: Names = Names {
+    place: "what a guard waits for",
+    roots: &[
+        "value",
+        "node",
+        "places",
+        "state_directory",
+        "from",
+        "to",
+        "want",
+        "strategy",
+        "leaving",
     ],
 };
 
@@ -133,6 +152,7 @@ pub(super) const BALANCER_ONLY_IF: Names = Names {
         "strategy",
         "before",
         "befores",
+        "leaving",
     ],
 };
 

@@ -129,6 +129,9 @@ impl Linter<'_> {
             let to = self.optional_range(spot, "to", check.to.as_deref());
             self.upward(spot, from.as_ref(), to.as_ref());
             self.needs(spot.key("needs"), &self.profile.checks[..index], check);
+            if check.throughout {
+                self.throughout(spot, check);
+            }
         }
     }
 
@@ -145,6 +148,27 @@ impl Linter<'_> {
                     "name a check that stands above this one, or move that one up",
                 );
             }
+        }
+    }
+
+    /// A check that is asked again at gates is asked as one proof: of one probe, by what is known then.
+    fn throughout(&mut self, at: Spot<'_>, check: &Check) {
+        let at = at.key("throughout").0.range.clone();
+        if check.cluster || check.advice {
+            let fix = "leave `throughout` out, and say it once more under `gate`";
+            return self.error(
+                at,
+                "only what each server must meet by itself can be asked again",
+                fix,
+            );
+        }
+        if check.probe_alone().is_none() {
+            let fix = "use one probe, and of the other names `node`, `places`, `from` and `to`; or say it under `gate`";
+            self.error(
+                at,
+                "at a gate one probe is asked, and facts of the plan are not known",
+                fix,
+            );
         }
     }
 }

@@ -262,6 +262,7 @@ impl Linter<'_> {
     pub(super) fn configuration(&mut self, at: Spot<'_>) {
         for (index, name) in self.profile.config.carry.iter().enumerate() {
             self.place_name(at.key("carry").item(index), name);
+            self.carried_data(at.key("carry").item(index), name);
         }
         for (index, change) in self.profile.config.migrate.iter().enumerate() {
             let spot = at.key("migrate").item(index);
@@ -283,6 +284,34 @@ impl Linter<'_> {
                     fix,
                 );
             }
+        }
+    }
+
+    /// What is carried is put back by a rollback, byte for byte. Where that is data, what was written since is lost.
+    fn carried_data(&mut self, at: Spot<'_>, name: &str) {
+        let Some(place) = self.profile.places.get(name) else {
+            return;
+        };
+        let named = data_by_name(name);
+        match place.data {
+            Some(false) => {}
+            None if !named => {}
+            None => {
+                let message = format!("`{name}` seems to be a place of data, and does not say whether it is");
+                let fix = format!(
+                    "write `data: true` under `places.{name}` and leave it out of `carry`; or `data: false` where nothing that clients \
+                     write lies there"
+                );
+                self.error(at.0.range.clone(), message, fix);
+            }
+            Some(true) if self.profile.point_of_no_return.is_none() => {
+                let message = format!(
+                    "`{name}` holds data: a rollback would put back what was saved, and what was written since would be lost"
+                );
+                let fix = "leave it out of `carry`; or declare `point_of_no_return`, so that a rollback over it takes an explicit yes";
+                self.error(at.0.range.clone(), message, fix);
+            }
+            Some(true) => {}
         }
     }
 
@@ -350,4 +379,21 @@ fn part_names(pattern: &str) -> Vec<String> {
         .flat_map(|(names, _)| names.split('-'))
         .map(str::to_owned)
         .collect()
+}
+
+/// Whether a place's name says that data lies there: `data`, `data_dir`, `metadata`, `journal_directory`, …
+fn data_by_name(name: &str) -> bool {
+    let words = [
+        "data",
+        "metadata",
+        "database",
+        "db",
+        "journal",
+        "wal",
+        "snapshot",
+        "snapshots",
+    ];
+    name.to_lowercase()
+        .split(['_', '-', '.'])
+        .any(|word| words.contains(&word) || word.starts_with("datadir"))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::iter::empty;
 
-use super::names::{ACTION, BALANCER_ACTION, BALANCER_ONLY_IF, BALANCER_PROOF, Names, ONLY_IF, PROOF};
+use super::names::{ACTION, BALANCER_ACTION, BALANCER_ONLY_IF, BALANCER_PROOF, GUARD, Names, ONLY_IF, PROOF};
 use super::{Linter, Spot};
 use crate::action::Action;
 use crate::profile::{At, On, Proof, Slot, Strategy, Verb, Via};
@@ -175,6 +175,14 @@ impl Linter<'_> {
         self.expression(at.key("expect"), &proof.expect, names);
         if let Some(progress) = &proof.progress {
             self.expression(at.key("progress"), progress, names);
+            if !shrinks(progress) {
+                let fix = "write what is missing, negated, such as `0 - (value.index - value.applied)`; then only what is waited for extends the time";
+                self.warning(
+                    at.key("progress").0.range.clone(),
+                    "a number that grows whenever clients write extends the time for as long as they do",
+                    fix,
+                );
+            }
         }
         self.templates(at, "waiting", names, empty());
         if proof.stable == 0 {
@@ -190,6 +198,35 @@ impl Linter<'_> {
             self.error(
                 at.key("every").0.range.clone(),
                 "looking without a pause is a load of its own",
+                fix,
+            );
+        }
+    }
+
+    /// What a guard waits for, which a profile with a gate must say: a guard stops its server when it holds.
+    pub(super) fn guard(&mut self, root: Spot<'_>) {
+        let at = root.key("guard").key("wait_until");
+        if let Some(proof) = &self.profile.guard.wait_until {
+            self.proof(at, proof, &GUARD);
+            if proof.at != At::Node {
+                let fix = "leave `at` out; ask this server what it knows of the others";
+                self.error(
+                    at.key("at").0.range.clone(),
+                    "a guard sees its own server only",
+                    fix,
+                );
+            }
+            return;
+        }
+        let one_by_one =
+            |path: &crate::profile::PathEdge| matches!(path.strategy, Strategy::Rolling | Strategy::Hot);
+        if self.profile.verbs.contains_key(&Slot::Gate) && self.profile.paths.iter().any(one_by_one) {
+            let fix = "write `guard: { wait_until: { probe: …, expect: …, waiting: … } }`: what a server must see of the others before its \
+                       guard takes it down";
+            self.warning(
+                root.key("verbs").name("gate"),
+                "there is a gate, and nothing says what a guard waits for: it goes by the first proof in `gate` or `recover` that it can \
+                 see at its own server",
                 fix,
             );
         }
@@ -230,6 +267,16 @@ impl Linter<'_> {
             }
         }
     }
+}
+
+/// Whether a measure of progress can be taken for what is waited for. Positions in a log and numbers of writes grow with every
+/// client, whatever happens to the server; the distance between two of them does not.
+fn shrinks(progress: &str) -> bool {
+    let grows = [
+        "index", "revision", "offset", "applied", "commit", "sequence", "lsn", "zxid", "writes",
+    ];
+    let last = progress.rsplit('.').next().unwrap_or(progress).to_lowercase();
+    progress.contains('-') || !grows.iter().any(|word| last.contains(word))
 }
 
 /// How a slot or a strategy is written.
