@@ -86,6 +86,7 @@ pub fn adoption(
         recipes,
         prepare,
         hops: Vec::new(),
+        proof: Vec::new(),
         finalize: Vec::new(),
         finalize_notes: Vec::new(),
         estimate: Estimate::default(),

@@ -114,11 +114,13 @@ impl Plan {
                     ),
                     (&plan.estimate, &plan.warnings),
                 );
-                // Without load balancers and risks a plan keeps the fingerprint that it has always had.
-                match (plan.balancers.is_empty(), plan.risks.is_empty()) {
-                    (true, true) => parts.serialize(serializer),
-                    (false, true) => (parts, &plan.balancers).serialize(serializer),
-                    (_, false) => (parts, &plan.balancers, &plan.risks).serialize(serializer),
+                // What a plan has none of leaves the fingerprint that it has always had.
+                let no_balancers = plan.balancers.is_empty();
+                match (no_balancers, plan.risks.is_empty(), plan.proof.is_empty()) {
+                    (true, true, true) => parts.serialize(serializer),
+                    (false, true, true) => (parts, &plan.balancers).serialize(serializer),
+                    (_, false, true) => (parts, &plan.balancers, &plan.risks).serialize(serializer),
+                    (_, _, false) => (parts, &plan.balancers, &plan.risks, &plan.proof).serialize(serializer),
                 }
             }
         }

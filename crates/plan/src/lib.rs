@@ -23,6 +23,7 @@ mod survey;
 pub mod takeover;
 pub mod testing;
 pub mod types;
+mod valid;
 mod variables;
 
 use std::collections::BTreeSet;
@@ -105,6 +106,7 @@ pub fn plan(
         recipes: layout.recipes,
         prepare: layout.prepare,
         hops: layout.hops,
+        proof: layout.proof,
         finalize: layout.finalize,
         finalize_notes: layout.finalize_notes,
         estimate,

@@ -125,7 +125,8 @@ pub fn render_action(
             .and_then(|offsets| offsets.get(&node))
             .copied()
             .unwrap_or_default();
-        if let Value::Object(names) = names.take() {
+        if let Value::Object(mut names) = names.take() {
+            names.insert("leaving".to_owned(), json!([plan.node(node).name]));
             guard.scope = names;
         }
     }

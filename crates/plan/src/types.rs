@@ -123,6 +123,10 @@ pub struct Plan {
     pub prepare: Vec<Group>,
     /// The hops, in order.
     pub hops: Vec<Hop>,
+    /// The last act before a run says that every server runs the new version: every server of the product is observed. Empty in
+    /// plans that were made before there was one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proof: Vec<Group>,
     /// The separate, explicit last step.
     pub finalize: Vec<Group>,
     /// What `finalize` will do, in sentences.
@@ -463,6 +467,23 @@ pub struct Refusal {
     /// Names of the checks that cannot be told because of this, sorted. They are not reported one by one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hides: Vec<String>,
+}
+
+impl Recipe {
+    /// The same question, where one look has to hold.
+    pub(crate) fn asked_once(&self) -> Self {
+        let mut again = self.clone();
+        for proof in &mut again.proof {
+            proof.stable = 1;
+        }
+        again.title = format!("again: {}", self.title);
+        again
+    }
+
+    /// Whether it asks if the cluster can bear what follows.
+    pub fn is_gate(&self) -> bool {
+        matches!(self.kind, StepKind::Do(Slot::Gate) | StepKind::Undo(Slot::Gate))
+    }
 }
 
 impl Plan {

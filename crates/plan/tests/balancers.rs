@@ -258,3 +258,29 @@ fn a_balancer_that_cannot_be_reached_is_a_reason_against() {
         "{refusals:?}"
     );
 }
+
+#[test]
+fn the_last_server_that_takes_traffic_is_not_drained() {
+    let plan = plan_of(&balanced(&["lb1"]));
+    let asks = |groups: &[upshift_plan::Group]| {
+        let gates = steps(&plan, groups, Slot::Gate);
+        let on_balancer = gates.iter().filter(|(_, recipe)| recipe.balancer.is_some());
+        on_balancer
+            .map(|(_, recipe)| (recipe.proof[0].at, recipe.proof[0].expect.clone()))
+            .collect::<Vec<_>>()
+    };
+    let once = vec![(At::LoadBalancer, "size(value.leaves) == 0".to_owned())];
+    let window = window(&plan);
+    assert_eq!(asks(&window.gate), once, "before the window");
+    assert_eq!(
+        asks(&window.forward),
+        [once.clone(), once.clone()].concat(),
+        "before it is drained, and before it stops"
+    );
+    assert_eq!(asks(&window.rollback_gate), once, "and in a rollback");
+    assert_eq!(
+        asks(&window.rollback),
+        once,
+        "until clients have left much can happen"
+    );
+}

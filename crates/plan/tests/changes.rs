@@ -40,7 +40,7 @@ fn whatever_is_edited_in_a_plan_shows() {
     let (plan, facts) = (made(&fleet), testing::facts(3, "1.0.0"));
     assert_eq!(against(&plan, &fleet, &facts), Vec::<String>::new());
     type Edit = fn(&mut Plan);
-    let edits: [(&str, Edit); 13] = [
+    let edits: [(&str, Edit); 14] = [
         ("title", |plan| plan.title.clear()),
         ("fleet", |plan| plan.fleet.clear()),
         ("request", |plan| plan.request.again = true),
@@ -50,6 +50,7 @@ fn whatever_is_edited_in_a_plan_shows() {
         ("recipes", |plan| plan.recipes[0].within = Millis::ZERO),
         ("prepare", |plan| plan.prepare.clear()),
         ("hops", |plan| plan.hops[0].windows[0].limit = Millis::ZERO),
+        ("proof", |plan| plan.proof.clear()),
         ("finalize", |plan| plan.finalize.clear()),
         ("finalize notes", |plan| plan.finalize_notes.clear()),
         ("estimate", |plan| plan.estimate.at_most = Millis::ZERO),
@@ -154,4 +155,72 @@ fn a_host_that_has_left_the_group_is_no_server_any_more() {
         against(&plan, &fleet, &testing::facts(3, "1.0.0")),
         ["changed: the server is no longer in the fleet"]
     );
+}
+
+#[test]
+fn a_plan_that_does_not_hold_together_says_what_is_wrong() {
+    let fine = made(&testing::fleet(3));
+    assert_eq!(fine.validate(), Ok(()));
+    type Spoil = fn(&mut Plan);
+    let spoiled: [(&str, Spoil); 12] = [
+        ("it has no hop, so it upgrades nothing", |plan| plan.hops.clear()),
+        ("it leads to 1.1.0, and 9.9.9 was asked for", |plan| {
+            plan.request.to = "9.9.9".to_owned();
+        }),
+        ("it does not end with an observation of n00001", |plan| {
+            plan.proof.clear()
+        }),
+        ("it does not end with an observation of n00003", |plan| {
+            plan.proof[0].steps.pop();
+        }),
+        (
+            "its last observation is about server 77, and there are 3",
+            |plan| {
+                plan.proof[0].steps[0].node.0 = 77;
+            },
+        ),
+        ("its preparation does recipe 9999, and there are", |plan| {
+            plan.prepare[0].steps[0].recipe.0 = 9999;
+        }),
+        (
+            "the hop 1.0.0 → 1.1.0 is about server 3, and there are 3",
+            |plan| {
+                plan.hops[0].windows[0].nodes[0].0 = 3;
+            },
+        ),
+        (
+            "the hop 1.0.0 → 1.1.0 is about server 4, and there are 3",
+            |plan| {
+                plan.hops[0]
+                    .guard_offsets
+                    .insert(upshift_plan::NodeIndex(4), Millis::ZERO);
+            },
+        ),
+        ("is in it twice", |plan| {
+            let step = plan.prepare[0].steps[0].clone();
+            plan.prepare[0].steps.push(step);
+        }),
+        ("the server n1 is in it twice", |plan| {
+            plan.nodes[1].name = "n1".to_owned()
+        }),
+        ("it speaks of step 123456, which it does not have", |plan| {
+            let rollback = plan.hops[0].windows[0].rollback.iter_mut();
+            for step in rollback.flat_map(|group| &mut group.steps) {
+                step.undoes.push(upshift_plan::StepId(123_456));
+            }
+        }),
+        ("a hop leads to 1.1.0, the next one out of 1.0.0", |plan| {
+            let mut second = plan.hops[0].clone();
+            second.protect.clear();
+            second.windows.clear();
+            second.settle.clear();
+            plan.hops.push(second);
+        }),
+    ];
+    for (what, spoil) in spoiled {
+        let mut plan = fine.clone();
+        spoil(&mut plan);
+        let said = plan.validate().unwrap_err();
+        assert!(said.contains(what), "{said}, not {what}");
+    }
 }

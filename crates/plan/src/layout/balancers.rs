@@ -59,6 +59,21 @@ pub(super) fn undrain(verbs: &mut Verbs<'_, '_>, way: Way, recipes: &mut Vec<(On
     );
 }
 
+/// Adds to the gate that no HAProxy is left without a server that takes traffic: what the servers say of themselves does not show
+/// that.
+pub(super) fn gate(verbs: &mut Verbs<'_, '_>, way: Way, recipes: &mut Vec<(On, Recipe)>) {
+    let found = reached(verbs);
+    recipes.extend(found.into_iter().map(|reach| {
+        let waiting = "is the last one that takes traffic";
+        let recipe = Recipe {
+            proof: vec![seen(reach, "size(value.leaves) == 0", waiting)],
+            balancer: reach.balancer(),
+            ..verbs.blank(way, Slot::Gate, reach.title("see that others take traffic"))
+        };
+        (On::Each, recipe)
+    }));
+}
+
 /// Before anything is changed: every HAProxy answers, and knows the servers.
 pub(super) fn look(verbs: &mut Verbs<'_, '_>) -> Vec<Recipe> {
     reached(verbs)

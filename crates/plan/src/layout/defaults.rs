@@ -57,6 +57,10 @@ pub(super) fn complete(verbs: &mut Verbs<'_, '_>, way: Way, slot: Slot, recipes:
     match slot {
         Slot::Drain => balancers::drain(verbs, way, recipes),
         Slot::Undrain => balancers::undrain(verbs, way, recipes),
+        Slot::Gate => {
+            throughout(verbs, way, recipes);
+            balancers::gate(verbs, way, recipes);
+        }
         _ => {}
     }
     match slot {
@@ -78,6 +82,36 @@ pub(super) fn complete(verbs: &mut Verbs<'_, '_>, way: Way, slot: Slot, recipes:
         Slot::Uninstall if none && way == Way::Back => recipes.extend(restart(verbs)),
         Slot::Drain | Slot::Pause if way == Way::Back => only_where_running(verbs, recipes),
         _ => {}
+    }
+}
+
+/// Checks that must hold for the whole run are asked again: of the other servers, for one that does not serve any more must not
+/// keep itself from being brought back.
+fn throughout(verbs: &mut Verbs<'_, '_>, way: Way, recipes: &mut Vec<(On, Recipe)>) {
+    let survey = verbs.survey;
+    for check in survey.profile.checks.iter().filter(|check| check.throughout) {
+        let skipped = survey.request.accepted.iter().any(|risk| risk.name == check.name);
+        let strategy = check.strategies.is_empty() || check.strategies.contains(&verbs.leg.edge.strategy);
+        let Some((probe, expect)) = check.probe_alone().filter(|_| strategy && !skipped) else {
+            continue;
+        };
+        if !verbs.applies(&check.from, &check.to) {
+            continue;
+        }
+        let waiting = format!(
+            "the check `{}` does not hold any more for {{{{ node.name }}}}",
+            check.name
+        );
+        let proof = PlanProof {
+            at: At::Others,
+            every: Millis::seconds(1),
+            ..here(&probe, verbs.probe(&probe), expect, waiting)
+        };
+        let recipe = Recipe {
+            proof: vec![proof],
+            ..verbs.blank(way, Slot::Gate, format!("the check `{}` still holds", check.name))
+        };
+        recipes.push((On::Each, recipe));
     }
 }
 

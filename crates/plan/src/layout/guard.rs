@@ -112,7 +112,10 @@ fn proof(verbs: &mut Verbs<'_, '_>) -> Vec<ProbeCheck> {
 /// How a server knows that it serves, and that it may be taken down.
 fn waits(verbs: &mut Verbs<'_, '_>) -> Option<(ProbeCheck, ProbeCheck)> {
     let serving = serving(verbs)?;
-    let others = first_seen_alone(verbs, &[Slot::Gate, Slot::Recover])?;
+    let others = match &verbs.survey.profile.guard.wait_until {
+        Some(proof) => verbs.proof(proof),
+        None => first_seen_alone(verbs, &[Slot::Gate, Slot::Recover])?,
+    };
     Some((check(&serving), check(&others)))
 }
 

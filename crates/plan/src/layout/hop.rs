@@ -10,7 +10,7 @@ use super::{Builder, Leg, hot, rebuild, rolling, switch, without_empty};
 use crate::order;
 use crate::refusal::Refusals;
 use crate::survey::Survey;
-use crate::types::{Crossed, Group, Hop, NoReturnPlan, NodeIndex, SoakPlan, StepId, Window};
+use crate::types::{Crossed, Group, Hop, NoReturnPlan, NodeIndex, RecipeIndex, SoakPlan, StepId, Window};
 
 /// The windows of a hop, and by how much each guard fires later.
 #[derive(Debug, Default)]
@@ -95,18 +95,23 @@ fn make_permanent(verbs: &mut Verbs<'_, '_>, order: &[NodeIndex]) -> Vec<Group> 
         .iter()
         .flat_map(|nodes| groups(verbs, Slot::MakePermanent, nodes, order))
         .collect();
+    let title = format!("see that it still runs {}", verbs.leg.to);
+    let look = runs_new(verbs, Slot::MakePermanent, title);
+    all.push(verbs.builder.group(look, order.iter().copied()));
+    all
+}
+
+/// A look at what a server runs.
+pub(super) fn runs_new(verbs: &mut Verbs<'_, '_>, slot: Slot, title: String) -> RecipeIndex {
     let running = &verbs.survey.profile.versions.running;
     let probe = verbs.probe(&running.probe);
     let expect = format!("({}) == want", running.expression);
     let proof = super::defaults::here(&running.probe, probe, expect, "it does not run {{ want }}");
-    let title = format!("see that it still runs {}", verbs.leg.to);
     let look = crate::types::Recipe {
         proof: vec![proof],
-        ..verbs.blank(Way::Forward, Slot::MakePermanent, title)
+        ..verbs.blank(Way::Forward, slot, title)
     };
-    let look = verbs.builder.recipe(look);
-    all.push(verbs.builder.group(look, order.iter().copied()));
-    all
+    verbs.builder.recipe(look)
 }
 
 /// Before anything is disturbed: the whole cluster is healthy, then snapshots are taken and proven.

@@ -36,6 +36,7 @@ pub(super) fn lay_out(
     }
     let other = other_than(verbs, order, order);
     let mut window = WindowLayout::begin(verbs, order.to_vec(), first, other, arming);
+    window.ask_again();
     for nodes in &batches {
         window.forward_on(Slot::Install, nodes);
     }

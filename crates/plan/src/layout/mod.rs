@@ -19,7 +19,7 @@ mod window;
 
 use std::collections::BTreeMap;
 
-use upshift_model::profile::PathEdge;
+use upshift_model::profile::{PathEdge, Slot};
 use upshift_model::version::Version;
 
 use crate::packages::Assignment;
@@ -44,6 +44,8 @@ pub(crate) struct Builder {
     next: u32,
     /// Gates in a rollback, with the recipe that asks only a server that serves.
     asking_what_serves: BTreeMap<RecipeIndex, RecipeIndex>,
+    /// Gates, with the recipe that asks them once more inside the window.
+    asked_again: BTreeMap<RecipeIndex, RecipeIndex>,
 }
 
 impl Builder {
@@ -80,6 +82,7 @@ pub(crate) struct Layout {
     pub recipes: Vec<Recipe>,
     pub prepare: Vec<Group>,
     pub hops: Vec<Hop>,
+    pub proof: Vec<Group>,
     pub finalize: Vec<Group>,
     pub finalize_notes: Vec<String>,
 }
@@ -97,14 +100,33 @@ pub(crate) fn lay_out(
         .iter()
         .map(|leg| hop::lay_out(survey, leg, &mut builder, refusals))
         .collect();
+    let proof = prove(survey, legs, &mut builder, refusals);
     let (finalize, finalize_notes) = finalize::lay_out(survey, legs, &mut builder, refusals);
     Layout {
         recipes: builder.recipes,
         prepare,
         hops,
+        proof,
         finalize,
         finalize_notes,
     }
+}
+
+/// The last act: every server of the product is observed, also those that no hop has touched.
+fn prove(
+    survey: &Survey<'_>,
+    legs: &[Leg<'_>],
+    builder: &mut Builder,
+    refusals: &mut Refusals,
+) -> Vec<Group> {
+    let Some(last) = legs.last().filter(|_| !survey.request.prepare_only) else {
+        return Vec::new();
+    };
+    let mut verbs = verbs::Verbs::new(survey, last, builder, refusals);
+    let title = format!("see that it runs {}", last.to);
+    let look = hop::runs_new(&mut verbs, Slot::Verify, title);
+    let everybody = survey.servers.iter().map(|server| server.index);
+    vec![builder.group(look, everybody)]
 }
 
 /// Drops groups without steps.

@@ -70,7 +70,10 @@ pub(super) fn lay_out(
         } else {
             Slot::Start
         };
-        window.back(Slot::Drain, &[in_service]);
+        let drains = window.back(Slot::Drain, &[in_service]);
+        if drains {
+            window.ask_again_back(&NEW_MAY_RUN);
+        }
         window.back(Slot::Stop, &NEW_MAY_RUN);
         window.back(Slot::Switch, &[Slot::Switch]);
         window.back(Slot::MigrateConfig, &[Slot::MigrateConfig, Slot::Start]);

@@ -24,6 +24,9 @@ pub(super) const DISTURBING: [Slot; 8] = [
     Slot::Rejoin,
 ];
 
+/// The slots that may be the first to disturb a window's servers or their clients.
+const FIRST_DISTURBING: [Slot; 4] = [Slot::Drain, Slot::HandOver, Slot::Pause, Slot::Stop];
+
 /// The slots after which the new version may run.
 pub(super) const NEW_MAY_RUN: [Slot; 6] = [
     Slot::Switch,
@@ -115,16 +118,54 @@ impl<'w, 'a, 'b> WindowLayout<'w, 'a, 'b> {
         hop::gate(self.verbs, way, nodes, Some(self.first), self.other)
     }
 
+    /// The gate asked again: what it showed may have changed while guards were armed, configuration was saved, or clients left. It
+    /// was seen to be stable a moment ago, so each proof has to hold once.
+    fn gate_again(&mut self, way: Way) -> Vec<Group> {
+        let nodes = self.nodes.clone();
+        let mut groups = self.gate_on(way, &nodes);
+        for step in groups.iter_mut().flat_map(|group| &mut group.steps) {
+            let builder = &mut *self.verbs.builder;
+            step.recipe = match builder.asked_again.get(&step.recipe) {
+                Some(shared) => *shared,
+                None => {
+                    let again = builder.recipes[step.recipe.0 as usize].asked_once();
+                    let index = builder.recipe(again);
+                    builder.asked_again.insert(step.recipe, index);
+                    index
+                }
+            };
+        }
+        groups
+    }
+
+    /// Asks the gate again on the way forward.
+    pub fn ask_again(&mut self) {
+        let again = self.gate_again(Way::Forward);
+        self.forward.extend(again);
+    }
+
+    /// Asks the gate of the rollback again: clients may have taken a while to leave. `triggers` make what follows necessary.
+    pub fn ask_again_back(&mut self, triggers: &[Slot]) {
+        let mut groups = self.gate_again(Way::Back);
+        if let [node] = self.nodes[..] {
+            self.ask_only_what_serves(node, &mut groups);
+        }
+        for step in groups.iter_mut().flat_map(|group| &mut group.steps) {
+            step.undoes = self.begun_anywhere(triggers);
+        }
+        self.rollback.extend(groups);
+    }
+
     /// One server at a time: one that does not serve can be taken down whatever the others do, and waiting for them would
     /// only keep it down. One that serves must wait, also where its own window has failed.
-    fn ask_only_what_serves(&mut self, node: NodeIndex) {
+    fn ask_only_what_serves(&mut self, node: NodeIndex, gate: &mut [Group]) {
         if self.verbs.leg.edge.strategy != Strategy::Rolling {
             return;
         }
         let Some(serving) = super::guard::serving(self.verbs) else {
             return;
         };
-        for step in self.rollback_gate.iter_mut().flat_map(|group| &mut group.steps) {
+        for step in gate.iter_mut().flat_map(|group| &mut group.steps) {
             if step.node != node {
                 continue;
             }
@@ -152,9 +193,20 @@ impl<'w, 'a, 'b> WindowLayout<'w, 'a, 'b> {
     }
 
     /// Does these slots one after the other, each on all servers of the window.
+    /// The gate is asked again immediately before the first disturbing slot in which anything is done, and in a window that
+    /// leaves others in service also right before servers stop: until clients have left a drained server, much can happen.
     pub fn forward(&mut self, slots: &[Slot]) {
         let nodes = self.nodes.clone();
+        let alone = self.verbs.leg.edge.strategy == Strategy::Rolling;
+        let mut asked = false;
         for slot in slots {
+            let disturbs =
+                FIRST_DISTURBING.contains(slot) && !self.verbs.lines(Way::Forward, *slot).is_empty();
+            if disturbs && (!asked || (alone && *slot == Slot::Stop)) {
+                let again = self.gate_again(Way::Forward);
+                self.forward.extend(again);
+                asked = true;
+            }
             self.forward_on(*slot, &nodes);
         }
     }
@@ -182,7 +234,9 @@ impl<'w, 'a, 'b> WindowLayout<'w, 'a, 'b> {
         let nodes = self.nodes.clone();
         self.rollback_gate = self.gate_on(Way::Back, &nodes);
         if let [node] = nodes[..] {
-            self.ask_only_what_serves(node);
+            let mut gate = std::mem::take(&mut self.rollback_gate);
+            self.ask_only_what_serves(node, &mut gate);
+            self.rollback_gate = gate;
         }
         let arm = self.arm(arming);
         self.rearm.push(arm);
@@ -196,18 +250,21 @@ impl<'w, 'a, 'b> WindowLayout<'w, 'a, 'b> {
             .is_some_and(|((found, _), _)| *found == slot)
     }
 
-    /// The rollback of a slot on all servers of the window, needed where one of `triggers` was begun.
-    pub fn back(&mut self, slot: Slot, triggers: &[Slot]) {
+    /// The rollback of a slot on all servers of the window, needed where one of `triggers` was begun. Whether there is any.
+    pub fn back(&mut self, slot: Slot, triggers: &[Slot]) -> bool {
         let nodes = self.nodes.clone();
-        self.back_on(slot, triggers, &nodes);
+        self.back_on(slot, triggers, &nodes)
     }
 
     /// The rollback of a slot on some servers of the window.
-    pub fn back_on(&mut self, slot: Slot, triggers: &[Slot], nodes: &[NodeIndex]) {
+    pub fn back_on(&mut self, slot: Slot, triggers: &[Slot], nodes: &[NodeIndex]) -> bool {
+        let mut any = false;
         for line in self.verbs.lines(Way::Back, slot) {
             let group = self.back_line(line, triggers, nodes);
+            any |= !group.steps.is_empty();
             self.rollback.push(group);
         }
+        any
     }
 
     fn back_line(&mut self, line: Line, triggers: &[Slot], nodes: &[NodeIndex]) -> Group {

@@ -62,6 +62,7 @@ pub fn groups(plan: &Plan) -> Vec<&Group> {
         all.extend(&hop.stay);
         all.extend(&hop.settle);
     }
+    all.extend(&plan.proof);
     all.extend(&plan.finalize);
     all
 }

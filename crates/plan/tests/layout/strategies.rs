@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use upshift_model::Millis;
-use upshift_model::profile::{Slot, Strategy};
-use upshift_plan::{Crossed, Group, Plan, Recipe, Step, StepId, StepKind, Window, render_action, testing};
+use upshift_model::profile::{At, Slot, Strategy};
+use upshift_plan::{
+    Crossed, Group, Plan, Recipe, Step, StepId, StepKind, Window, plan, render_action, testing,
+};
 
 use crate::common::{all, armed, groups, plan_of, planned, recipe, steps};
 
@@ -32,7 +34,11 @@ fn each_strategy_has_its_slots_in_order() {
     let forward = |plan: &Plan| slots(plan, &window(plan).forward);
     let back = |plan: &Plan| slots(plan, &window(plan).rollback);
     assert_eq!(hot.hops[0].strategy, Strategy::Hot);
-    assert_eq!(forward(&hot), [Gate, Install, Install, Install, Verify]);
+    // The first is the arming; the gate is asked again right before what disturbs first, of each server and of the cluster.
+    assert_eq!(
+        forward(&hot),
+        [Gate, Gate, Gate, Install, Install, Install, Verify]
+    );
     assert_eq!(back(&hot), [Uninstall, Uninstall, Uninstall, Verify]);
     // One per batch, and the last look.
     assert_eq!(slots(&hot, &hot.hops[0].stay), [MakePermanent; 4]);
@@ -40,13 +46,14 @@ fn each_strategy_has_its_slots_in_order() {
     assert_eq!(
         forward(&rolling),
         [
-            Gate, Save, Drain, HandOver, Stop, Switch, Start, Rejoin, Recover, Undrain
+            Gate, Save, Gate, Drain, HandOver, Gate, Stop, Switch, Start, Rejoin, Recover, Undrain
         ]
     );
     assert_eq!(
         back(&rolling),
         [
             Drain,
+            Gate,
             Stop,
             Switch,
             MigrateConfig,
@@ -62,6 +69,8 @@ fn each_strategy_has_its_slots_in_order() {
         [
             Gate,
             Save,
+            Gate,
+            Gate,
             Pause,
             Stop,
             Switch,
@@ -81,6 +90,8 @@ fn each_strategy_has_its_slots_in_order() {
         [
             Gate,
             Save,
+            Gate,
+            Gate,
             Pause,
             FinalSnapshot,
             Stop,
@@ -310,6 +321,50 @@ fn every_action_can_be_filled_in_for_every_server() {
                     recipe.title
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn a_check_for_the_whole_run_is_part_of_every_gate() {
+    let mut profile = testing::profile();
+    let mut check = profile.checks[0].clone();
+    check.name = "all_there".to_owned();
+    check.expect = "probes.status.value.members == 3".to_owned();
+    check.throughout = true;
+    (check.cluster, check.advice) = (false, false);
+    (check.from, check.to) = (None, None);
+    check.strategies.clear();
+    profile.checks = vec![check];
+    let plan = plan(
+        &profile,
+        "test",
+        &testing::fleet(3),
+        &testing::facts(3, "1.0.0"),
+        &testing::request("1.1.0", &[]),
+    );
+    let plan = plan.unwrap_or_else(|refusals| panic!("{refusals:#?}"));
+    let window = &plan.hops[0].windows[0];
+    for (groups, times) in [
+        (&window.gate, 1),
+        (&window.forward, 2),
+        (&window.rollback_gate, 1),
+        (&window.rollback, 1),
+    ] {
+        let asked: Vec<_> = steps(groups)
+            .filter(|step| {
+                recipe(&plan, step)
+                    .title
+                    .ends_with("the check `all_there` still holds")
+            })
+            .map(|step| recipe(&plan, step).proof[0].clone())
+            .collect();
+        assert_eq!(asked.len(), times);
+        for proof in asked {
+            assert_eq!(
+                (proof.at, proof.expect.as_str()),
+                (At::Others, "value.value.members == 3")
+            );
         }
     }
 }
