@@ -55,7 +55,12 @@ impl State {
     fn verdict_on(&mut self, reason: String) -> Option<Decision> {
         let retry = "when the cause is mended: `upshift resume`".to_owned();
         if self.back.is_some() {
-            let mut remedies = vec![retry, "to see what was observed: `upshift why`".to_owned()];
+            let mut remedies = vec![
+                retry,
+                "to see what was observed: `upshift why`".to_owned(),
+                "to leave every server as it is, and mend them by hand: `upshift end --as-is --reason …`; nothing is stopped or started"
+                    .to_owned(),
+            ];
             if self.servers_need_each_other() {
                 remedies.push(
                     "where no server serves any more, so that nothing can be disturbed: `upshift rollback --all-at-once`"
@@ -83,8 +88,18 @@ impl State {
         match (hop, opened, part) {
             // Between two windows the cluster cannot bear the next one: rolling back would need the same. Not so where a host rolls
             // itself back: then the others must follow it.
-            (Some(_), true, Some(Part::Gate)) if self.guard_trouble().is_none() => {
+            (Some(hop), true, Some(part))
+                if self.guard_trouble().is_none() && (part == Part::Gate || self.gate_asked_again(hop)) =>
+            {
                 let back = "to take the servers done so far back: `upshift abort`".to_owned();
+                Some(Decision::Hold {
+                    reason,
+                    remedies: vec![retry, back],
+                })
+            }
+            (_, _, Some(Part::Prove)) => {
+                let reason = format!("not every server is proven to run the new version: {reason}");
+                let back = "to roll back: `upshift rollback`".to_owned();
                 Some(Decision::Hold {
                     reason,
                     remedies: vec![retry, back],
@@ -113,6 +128,20 @@ impl State {
                 None
             }
         }
+    }
+
+    /// Whether the item at hand asks the gate again, inside a window that has not taken anything down yet, while servers of
+    /// earlier windows run the new version. Without those, rolling back disturbs nothing.
+    fn gate_asked_again(&self, hop: u32) -> bool {
+        let asks = match self.item() {
+            Some(Item::Group(at)) if at.part == Part::Forward => {
+                let mut steps = at.of(&self.plan).steps.iter();
+                steps.any(|step| self.plan.recipe(step.recipe).is_gate())
+            }
+            _ => false,
+        };
+        let mut windows = self.windows.range((hop, 0)..=(hop, u32::MAX));
+        asks && windows.any(|(_, window)| window.is_done())
     }
 
     /// Whether servers wait for others that are still to be taken back.
@@ -179,7 +208,7 @@ impl State {
         effects.push(Effect::Record(decision));
     }
 
-    fn record_hold(&mut self, reason: String, remedies: Vec<String>) {
+    pub(crate) fn record_hold(&mut self, reason: String, remedies: Vec<String>) {
         self.recording = Some(Decision::Hold { reason, remedies });
         self.unsent_record = true;
     }

@@ -177,13 +177,29 @@ impl State {
                 return Turn::Fail(reason);
             }
             if self.pause && safe_point(item) && !self.begun(item) {
-                return Turn::Wait;
+                return self.rest_paused();
             }
             if !self.guards_confirmed() && !matches!(item, Item::Decide { .. } | Item::Disarm { .. }) {
                 return Turn::Wait;
             }
         }
         self.perform(item, effects)
+    }
+
+    /// A safe point was reached. Guards that stand would need a controller; where none stays, they are disarmed, as in any hold.
+    fn rest_paused(&mut self) -> Turn {
+        let Some(who) = self.leaving.clone().filter(|_| !self.guards.is_empty()) else {
+            return Turn::Wait;
+        };
+        self.leaving = None;
+        self.pause = false;
+        self.rests_paused = true;
+        let remedies = vec![
+            "to go on: `upshift resume`".to_owned(),
+            "to take the servers done so far back: `upshift abort`".to_owned(),
+        ];
+        self.record_hold(format!("paused, as {who} asked"), remedies);
+        Turn::Again
     }
 
     fn begun(&self, item: Item) -> bool {
@@ -336,7 +352,7 @@ impl Item {
     pub(crate) fn hop(self) -> Option<u32> {
         match self {
             Item::Group(GroupAt {
-                part: Part::Prepare | Part::Finalize,
+                part: Part::Prepare | Part::Prove | Part::Finalize,
                 ..
             })
             | Item::HopDone => None,

@@ -99,6 +99,15 @@ pub enum OperatorCommand {
     RollbackAllAtOnce,
     /// The explicit yes to crossing the point of no return of a hop.
     Consent,
+    /// Stop at the next safe point, and let go of the hosts: guards that stand are disarmed, so that no controller is needed.
+    PauseAndLeave,
+    /// The explicit yes to a rollback that drops what was written since.
+    AcceptLoss,
+    /// End a held run as it is, with nothing else done.
+    EndAsIs {
+        /// Why, in the operator's words.
+        reason: String,
+    },
     /// Clean up; afterwards rolling back needs a snapshot.
     Finalize,
 }
@@ -255,6 +264,11 @@ pub enum Outcome {
         reason: String,
         /// What an operator can do.
         remedies: Vec<String>,
+    },
+    /// An operator has ended the run as it was. Servers may run different versions.
+    EndedAsIs {
+        /// Who, and why.
+        reason: String,
     },
     /// Another controller has taken the fleet over.
     Superseded {

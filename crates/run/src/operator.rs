@@ -9,30 +9,34 @@ use crate::state::{Stage, State};
 
 impl State {
     pub(crate) fn operator(&mut self, who: &str, command: &OperatorCommand) {
+        self.refusal = None;
         match command {
             OperatorCommand::Pause => self.pause = true,
+            OperatorCommand::PauseAndLeave => {
+                self.pause = true;
+                self.leaving = Some(who.to_owned());
+            }
+            OperatorCommand::AcceptLoss => self.loss_accepted = self.hop_to_rollback(),
+            OperatorCommand::EndAsIs { reason } => self.end_as_is(who, reason),
             OperatorCommand::Consent => {
                 self.consented = true;
                 self.go_on();
             }
             OperatorCommand::Resume => {
                 self.pause = false;
+                self.leaving = None;
                 self.go_on();
             }
             OperatorCommand::Abort => {
                 self.give_up(format!("{who} asked to roll back"), false);
             }
-            OperatorCommand::Rollback => {
-                self.rolling_back_all = true;
-                self.give_up(format!("{who} asked to roll back"), false);
-            }
+            OperatorCommand::Rollback => self.give_up_all(format!("{who} asked to roll back"), false),
             // Where the rollback that spares the servers was not tried yet, it comes first.
             OperatorCommand::RollbackAllAtOnce if self.back.is_none() => {
                 self.operator(who, &OperatorCommand::Rollback);
             }
             OperatorCommand::RollbackAllAtOnce => {
-                self.rolling_back_all = true;
-                self.give_up(format!("{who} asked to roll back, all servers at once"), true);
+                self.give_up_all(format!("{who} asked to roll back, all servers at once"), true);
             }
             OperatorCommand::Finalize => self.finalize(),
         }
@@ -47,6 +51,21 @@ impl State {
         }
     }
 
+    /// Ends a held run as it is. A guard that may still act would change it afterwards, so that there must be none.
+    fn end_as_is(&mut self, who: &str, reason: &str) {
+        if !matches!(self.outcome, Some(Outcome::Held { .. })) {
+            return;
+        }
+        if !self.guards.is_empty() {
+            self.refusal = Some("a guard may still act, so the run cannot end as it is".to_owned());
+            return;
+        }
+        self.abandon_active();
+        self.outcome = Some(Outcome::EndedAsIs {
+            reason: format!("{who} ended it as it was: {reason}"),
+        });
+    }
+
     /// Ends a hold: what failed is tried again, behind guards that stand again.
     fn go_on(&mut self) {
         if !matches!(self.outcome, Some(Outcome::Held { .. })) {
@@ -54,6 +73,7 @@ impl State {
         }
         self.outcome = None;
         self.hold = None;
+        self.rests_paused = false;
         self.loss_accepted = None;
         if std::mem::take(&mut self.past_return) {
             self.back = None;
@@ -84,9 +104,17 @@ impl State {
     }
 
     /// Lets the steps of the group at hand that failed be tried again, as new attempts.
-    fn retry_current(&mut self) {
+    pub(crate) fn retry_current(&mut self) {
         if let Some(Item::Group(at)) = self.item() {
             self.repeat(at, |stage| matches!(stage, Stage::Failed { .. }));
+        }
+    }
+
+    fn give_up_all(&mut self, reason: String, at_once: bool) {
+        let before = std::mem::replace(&mut self.rolling_back_all, true);
+        self.give_up(reason, at_once);
+        if let Some(asked) = &mut self.asked_from {
+            asked.rolling_back_all = before;
         }
     }
 
@@ -97,6 +125,7 @@ impl State {
             Some(
                 Outcome::Finalized
                     | Outcome::Prepared
+                    | Outcome::EndedAsIs { .. }
                     | Outcome::Refused { .. }
                     | Outcome::RolledBack { .. }
                     | Outcome::Superseded { .. }
@@ -110,11 +139,20 @@ impl State {
             self.outcome = Some(Outcome::Refused { reason });
             return;
         };
+        let nothing_begun = self.back.is_none() || self.past_return;
+        self.asked_from = nothing_begun.then(|| crate::state::AskedFrom {
+            outcome: self.outcome.clone(),
+            hold: self.hold.clone(),
+            back: self.back.clone(),
+            past_return: self.past_return,
+            rolling_back_all: self.rolling_back_all,
+        });
         if std::mem::take(&mut self.past_return) {
             self.loss_accepted = Some(hop);
         }
         self.outcome = None;
         self.hold = None;
+        self.rests_paused = false;
         self.at_once = at_once;
         self.recording = Some(Decision::Rollback { hop, reason });
         self.unsent_record = true;

@@ -57,6 +57,8 @@ pub(crate) enum Part {
     Rollback,
     Stay,
     Settle,
+    /// The last act of a run that says that every server runs the new version: every server is observed.
+    Prove,
     Finalize,
 }
 
@@ -80,6 +82,7 @@ fn groups_of(plan: &Plan, part: Part, hop: u32, window: u32) -> &[Group] {
     let the_window = || &the_hop().windows[window as usize];
     match part {
         Part::Prepare => &plan.prepare,
+        Part::Prove => &plan.proof,
         Part::Finalize => &plan.finalize,
         Part::Protect => &the_hop().protect,
         Part::Stay => &the_hop().stay,
@@ -160,7 +163,12 @@ pub(crate) fn forward(plan: &Plan) -> Vec<Item> {
         push(&mut items, plan, Part::Settle, hop, 0);
         items.push(Item::HopDone);
     }
+    push(&mut items, plan, Part::Prove, last_hop(plan), 0);
     items
+}
+
+fn last_hop(plan: &Plan) -> u32 {
+    plan.hops.len().saturating_sub(1) as u32
 }
 
 /// Where each step of a plan stands: its group, and its position in it.
@@ -186,6 +194,7 @@ pub(crate) fn index(plan: &Plan) -> Index {
         push(&mut items, plan, Part::Stay, hop, 0);
         push(&mut items, plan, Part::Settle, hop, 0);
     }
+    push(&mut items, plan, Part::Prove, last_hop(plan), 0);
     items.extend(finalize(plan));
     let mut index = Index::new();
     for item in items {
@@ -203,13 +212,7 @@ pub(crate) fn index(plan: &Plan) -> Index {
 /// What `finalize` does.
 pub(crate) fn finalize(plan: &Plan) -> Vec<Item> {
     let mut items = Vec::new();
-    push(
-        &mut items,
-        plan,
-        Part::Finalize,
-        plan.hops.len().saturating_sub(1) as u32,
-        0,
-    );
+    push(&mut items, plan, Part::Finalize, last_hop(plan), 0);
     items
 }
 
@@ -257,7 +260,7 @@ pub(crate) fn back(state: &State, hop: u32, at_once: bool) -> Vec<Item> {
         for &window in &windows {
             push_rollback_gate(&mut items, plan, hop, window, false);
             let started = started_after(plan, hop, window);
-            items.extend(groups(Part::Rollback, hop, window, 0..started));
+            push_rollback(&mut items, plan, hop, window, 0..started, false);
         }
         for &window in &windows {
             let rest = started_after(plan, hop, window)..window_of(plan, hop, window).rollback.len() as u32;
@@ -267,7 +270,8 @@ pub(crate) fn back(state: &State, hop: u32, at_once: bool) -> Vec<Item> {
     } else {
         for &(window, closed) in failed.chain(completed) {
             push_rollback_gate(&mut items, plan, hop, window, closed);
-            push(&mut items, plan, Part::Rollback, hop, window);
+            let all = 0..window_of(plan, hop, window).rollback.len() as u32;
+            push_rollback(&mut items, plan, hop, window, all, closed);
             items.push(Item::CloseBack { hop, window });
         }
     }
@@ -286,16 +290,28 @@ fn started_after(plan: &Plan, hop: u32, window: u32) -> u32 {
 /// What must hold before a window's servers are taken down for the rollback. Where the window has failed they are mostly down,
 /// and nothing is waited for but what the plan asks of a server that serves all the same.
 fn push_rollback_gate(items: &mut Vec<Item>, plan: &Plan, hop: u32, window: u32, closed: bool) {
-    for (index, group) in window_of(plan, hop, window).rollback_gate.iter().enumerate() {
-        let conditional = group
-            .steps
-            .iter()
-            .all(|step| plan.recipe(step.recipe).only_if.is_some());
-        if closed || conditional {
-            let index = index as u32;
+    for (index, group) in (0u32..).zip(&window_of(plan, hop, window).rollback_gate) {
+        if closed || conditional(plan, group) {
             items.extend(groups(Part::RollbackGate, hop, window, index..index + 1));
         }
     }
+}
+
+/// Some groups of a window's rollback. What is asked again in the middle of it is asked under the same rule as its gate.
+fn push_rollback(items: &mut Vec<Item>, plan: &Plan, hop: u32, window: u32, which: Range<u32>, closed: bool) {
+    for index in which {
+        let group = &window_of(plan, hop, window).rollback[index as usize];
+        let asks = group.steps.iter().any(|step| plan.recipe(step.recipe).is_gate());
+        if !asks || closed || conditional(plan, group) {
+            items.extend(groups(Part::Rollback, hop, window, index..index + 1));
+        }
+    }
+}
+
+/// Whether every step of a group is done under a condition only.
+fn conditional(plan: &Plan, group: &Group) -> bool {
+    let mut steps = group.steps.iter();
+    steps.all(|step| plan.recipe(step.recipe).only_if.is_some())
 }
 
 /// Servers of a window.

@@ -104,6 +104,12 @@ impl Question<'_> {
         verdict
     }
 
+    /// Names of the servers that the window takes down.
+    fn leaving(&self, plan: &Plan) -> Value {
+        let window = self.window.iter();
+        window.map(|node| plan.node(*node).name.clone()).collect()
+    }
+
     /// What the probe showed on every server when the plan was made.
     fn befores(&self, plan: &Plan) -> Value {
         let shown = plan.nodes.iter().filter_map(|node| {
@@ -125,6 +131,12 @@ impl Question<'_> {
         let mut scope = context::scope(&state.plan, self.context(state, node), values, value);
         let before = state.plan.node(node).before.get(&self.proof.name);
         scope.set("before", before.cloned().unwrap_or(Value::Null));
+        if expressions
+            .iter()
+            .any(|expression| expression.contains("leaving"))
+        {
+            scope.set("leaving", self.leaving(&state.plan));
+        }
         // As large as the fleet, so only where it is asked for.
         if expressions
             .iter()
@@ -184,13 +196,54 @@ fn words(failure: &ProbeFailure) -> String {
     }
 }
 
-/// A value short enough for a line.
+/// What of a value tells an operator why: what a program said on its standard error, and lines of logs, before anything else.
 fn shorten(value: &Value) -> String {
     const LIMIT: usize = 160;
-    let text = value.to_string();
-    match text.char_indices().nth(LIMIT) {
+    let said = said(value);
+    let whole = match value.as_object() {
+        // What was said is not said twice.
+        Some(members) if !said.is_empty() => {
+            let rest = members.iter().filter(|(name, _)| !SAYS.contains(&name.as_str()));
+            Value::Object(rest.map(|(name, value)| (name.clone(), value.clone())).collect()).to_string()
+        }
+        _ => value.to_string(),
+    };
+    let whole = cut(&whole, LIMIT);
+    if said.is_empty() {
+        whole
+    } else {
+        format!("{said}; {whole}")
+    }
+}
+
+/// Members of observations that are words for people.
+const SAYS: [&str; 4] = ["stderr", "log", "matches", "reason"];
+
+/// The last lines of what a program or a log said.
+fn said(value: &Value) -> String {
+    const LINES: usize = 3;
+    const LIMIT: usize = 400;
+    let texts = SAYS
+        .iter()
+        .filter_map(|name| value.get(name))
+        .flat_map(|said| match said {
+            Value::String(text) => vec![text.as_str()],
+            Value::Array(lines) => lines.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        });
+    let lines: Vec<&str> = texts
+        .flat_map(str::lines)
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let last = lines[lines.len().saturating_sub(LINES)..].join(" | ");
+    cut(&last, LIMIT)
+}
+
+fn cut(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
         Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+        None => text.to_owned(),
     }
 }
 
@@ -318,6 +371,26 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_said_comes_before_the_rest_of_the_evidence() {
+        let long = "x".repeat(500);
+        let shown = shorten(&json!({
+            "aaa": long, "exit": 2, "stderr": "usage: etcd\n\nflag provided but not defined: -experimental-x\n", "value": null,
+        }));
+        assert!(
+            shown.starts_with("usage: etcd | flag provided but not defined: -experimental-x; {"),
+            "{shown}"
+        );
+        assert!(!shown.contains("stderr"), "said once: {shown}");
+        let log = json!({"count": 5, "matches": ["one", "two", "three", "four"]});
+        assert_eq!(shorten(&log), "two | three | four; {\"count\":5}");
+        assert_eq!(
+            shorten(&json!({"exit": 0, "stderr": ""})),
+            "{\"exit\":0,\"stderr\":\"\"}"
+        );
+        assert_eq!(shorten(&json!(false)), "false");
+    }
 
     #[test]
     fn probes_that_have_a_time_limit_of_their_own_are_given_it() {

@@ -10,7 +10,7 @@ use crate::engine::Turn;
 use crate::event::{Decision, Effect};
 use crate::program::nodes_of;
 use crate::rounds::{Question, Verdict};
-use crate::state::{Asker, Crossing, Round, SoakState, State, WatchState};
+use crate::state::{AskedFrom, Asker, Crossing, Round, SoakState, State, WatchState};
 
 /// How long it may take to find out whether a point of no return has been crossed.
 const CROSSING_PATIENCE: Millis = Millis::seconds(60);
@@ -114,12 +114,14 @@ impl State {
     pub(crate) fn find_out_crossing(&mut self, hop: u32, effects: &mut Vec<Effect>) -> Turn {
         let plan = self.plan.clone();
         let Some(no_return) = &plan.hops[hop as usize].no_return else {
+            self.asked_from = None;
             return Turn::Next;
         };
         let begun = no_return.window < plan.hops[hop as usize].windows.len() as u32
             && self.windows.contains_key(&(hop, no_return.window))
             && !nodes_of(&plan, hop, no_return.window).is_empty();
         if !begun {
+            self.asked_from = None;
             return Turn::Next;
         }
         let crossed = match &no_return.crossed {
@@ -129,10 +131,10 @@ impl State {
                     .iter()
                     .any(|id| self.steps.get(id).is_some_and(|step| step.ordered));
                 if !crossed || self.loss_accepted == Some(hop) {
+                    self.asked_from = None;
                     return Turn::Next;
                 }
-                self.hold_past_return(hop, effects);
-                return Turn::Wait;
+                return self.past_return_found(hop, effects);
             }
         };
         let now = self.now;
@@ -143,11 +145,11 @@ impl State {
         });
         let verdict = self.ask_all(&mut crossing.round, Asker::Crossing, crossed, hop, effects);
         match verdict {
-            Some(verdict) if verdict.yes > 0 => {
-                self.hold_past_return(hop, effects);
-                Turn::Wait
+            Some(verdict) if verdict.yes > 0 => self.past_return_found(hop, effects),
+            Some(verdict) if verdict.no > 0 => {
+                self.asked_from = None;
+                Turn::Next
             }
-            Some(verdict) if verdict.no > 0 => Turn::Next,
             _ if now >= crossing.since.plus(CROSSING_PATIENCE) => {
                 self.forget(&crossing.round);
                 Turn::Fail("no server can tell whether the point of no return has been crossed".to_owned())
@@ -159,12 +161,64 @@ impl State {
         }
     }
 
+    fn past_return_found(&mut self, hop: u32, effects: &mut Vec<Effect>) -> Turn {
+        self.hold_past_return(hop, effects);
+        match self.recording {
+            Some(_) => Turn::Wait,
+            None => Turn::Again,
+        }
+    }
+
+    /// An operator has asked for a rollback that there is not: nothing is changed, and the run is what it was.
+    fn refuse_past_return(&mut self, asked: AskedFrom, reason: String) {
+        self.refusal = Some(reason);
+        self.back = asked.back;
+        self.crossing = None;
+        self.past_return = asked.past_return;
+        self.rolling_back_all = asked.rolling_back_all;
+        self.outcome = asked.outcome;
+        self.hold = asked.hold;
+        if self.outcome.is_none() && self.hold.is_none() {
+            self.retry_current();
+        }
+    }
+
+    /// How long writes have gone to where a rollback of the hop would not find them.
+    fn written_since(&self, hop: u32) -> Option<Millis> {
+        let no_return = self.plan.hops[hop as usize].no_return.as_ref()?;
+        let since = match &no_return.crossed {
+            Crossed::Begun(steps) => {
+                let begun = steps.iter().filter_map(|id| self.steps.get(id));
+                begun.filter(|step| step.ordered).map(|step| step.began).min()
+            }
+            Crossed::Observed(_) => self
+                .windows
+                .get(&(hop, no_return.window))
+                .map(|window| window.opened),
+        }?;
+        Some(self.now.minus(since))
+    }
+
     fn hold_past_return(&mut self, hop: u32, effects: &mut Vec<Effect>) {
         let plan = self.plan.clone();
         let the_hop = &plan.hops[hop as usize];
         let Some(no_return) = &the_hop.no_return else {
             return;
         };
+        let lost = self.written_since(hop).map_or_else(String::new, |time| {
+            format!(". What was written in the last {} would be lost", hours(time))
+        });
+        if let Some(asked) = self.asked_from.take() {
+            let yes = match no_return.crossed {
+                Crossed::Begun(_) => ". To roll back and lose it: `upshift rollback --accept-loss`",
+                Crossed::Observed(_) => "",
+            };
+            let reason = format!(
+                "the point of no return of {} → {} has been crossed: {}{lost}. {}{yes}",
+                the_hop.from, the_hop.to, no_return.description, no_return.rollback
+            );
+            return self.refuse_past_return(asked, reason);
+        }
         self.past_return = true;
         let cause = self
             .back
@@ -172,7 +226,7 @@ impl State {
             .map(|back| back.reason.clone())
             .unwrap_or_default();
         let reason = format!(
-            "{cause}. The point of no return of {} → {} has been crossed, so {} cannot come back by itself: {}",
+            "{cause}. The point of no return of {} → {} has been crossed, so {} cannot come back by itself: {}{lost}",
             the_hop.from, the_hop.to, the_hop.from, no_return.description
         );
         let remedies = vec![
@@ -183,5 +237,14 @@ impl State {
             no_return.rollback.clone(),
         ];
         self.record(Decision::Hold { reason, remedies }, effects);
+    }
+}
+
+/// A time as an operator weighs it.
+fn hours(time: Millis) -> String {
+    let minutes = time.0.div_ceil(60_000);
+    match minutes {
+        0..60 => format!("{minutes} min"),
+        _ => format!("{:.1} h", time.0 as f64 / 3_600_000.0),
     }
 }

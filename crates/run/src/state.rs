@@ -61,6 +61,24 @@ pub struct State {
     pub(crate) past_return: bool,
     /// The hop that an operator takes back, told that it is past its point of no return.
     pub(crate) loss_accepted: Option<u32>,
+    /// Who asked that the run lets go of its hosts at the next safe point.
+    pub(crate) leaving: Option<String>,
+    /// The hold is a pause that somebody asked for.
+    pub(crate) rests_paused: bool,
+    /// What the run was when an operator asked for a rollback, until it is known whether there is one.
+    pub(crate) asked_from: Option<AskedFrom>,
+    /// Why the rollback that was asked for last is refused.
+    pub(crate) refusal: Option<String>,
+}
+
+/// What a run was when a rollback was asked for: it stays so where there is none.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AskedFrom {
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) hold: Option<Hold>,
+    pub(crate) back: Option<Back>,
+    pub(crate) past_return: bool,
+    pub(crate) rolling_back_all: bool,
 }
 
 /// Who carries the run.
@@ -252,6 +270,10 @@ impl State {
             unsent_record: false,
             past_return: false,
             loss_accepted: None,
+            leaving: None,
+            rests_paused: false,
+            asked_from: None,
+            refusal: None,
         }
     }
 
@@ -273,6 +295,16 @@ impl State {
     /// How the run ended, or why it rests, if it does.
     pub fn outcome(&self) -> Option<&Outcome> {
         self.outcome.as_ref()
+    }
+
+    /// Whether the run is held because somebody asked for a pause.
+    pub fn rests_paused(&self) -> bool {
+        self.rests_paused
+    }
+
+    /// Why the rollback that an operator asked for last is refused, where it is: nothing was changed for it.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
     }
 
     /// Whether a rollback is being taken, or was.

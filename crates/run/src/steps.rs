@@ -17,6 +17,9 @@ use crate::state::{Asker, Guard, Round, Stage, State, StepState};
 /// After this time without a report an order is given again. It is the same order: a host that has it answers with what it has.
 const RESEND: Millis = Millis::seconds(30);
 
+/// Progress extends the time that a step may take up to this many times what its recipe says.
+pub(crate) const MOST_EXTENSION: u64 = 10;
+
 /// Where a group stands.
 pub(crate) enum Progress {
     Pending,
@@ -356,13 +359,15 @@ impl State {
         }
     }
 
-    /// Deadlines are extended by progress, never by waiting.
+    /// Deadlines are extended by progress, never by waiting, and not without end: what grows for another reason, as a counter that
+    /// clients move does, must not keep a window open for ever.
     fn note_progress(&mut self, step: &mut StepState, view: &StepView<'_>, progress: Option<f64>) {
         let Some(progress) = progress else { return };
         let grown = step.furthest.is_some_and(|furthest| progress > furthest);
         step.furthest = Some(step.furthest.map_or(progress, |furthest| furthest.max(progress)));
         if grown {
-            step.deadline = step.deadline.max(self.now.plus(view.recipe.within));
+            let most = step.began.plus(view.recipe.within.times(MOST_EXTENSION));
+            step.deadline = step.deadline.max(self.now.plus(view.recipe.within).min(most));
             if let Some(window) = self.windows.get_mut(&(view.at.hop, view.at.window)) {
                 window.deadline = window.deadline.max(step.deadline);
             }
@@ -534,7 +539,8 @@ fn proving(quick: bool) -> Stage {
 /// on whose host nobody answers, again and again, does not serve; one look alone may have been a blip.
 fn silent_before_rolling_back(step: &mut StepState, view: &StepView<'_>, verdict: &Verdict) -> bool {
     const LOOKS: u32 = 5;
-    if view.at.part != Part::RollbackGate || verdict.cannot == 0 {
+    let asks = view.at.part == Part::RollbackGate || view.at.part == Part::Rollback && view.recipe.is_gate();
+    if !asks || verdict.cannot == 0 {
         step.silent = 0;
         return false;
     }

@@ -254,6 +254,7 @@ impl State {
                 Part::Rearm => "arming guards again".to_owned(),
                 Part::Stay => "making it permanent".to_owned(),
                 Part::Settle => "settling".to_owned(),
+                Part::Prove => "seeing that every server runs the new version".to_owned(),
                 Part::Finalize => "finalizing".to_owned(),
             },
             Item::Consent { .. } => "waiting for consent".to_owned(),
@@ -366,7 +367,8 @@ impl State {
             Some(
                 Outcome::Held { reason, .. }
                 | Outcome::Refused { reason }
-                | Outcome::RolledBack { reason, .. },
+                | Outcome::RolledBack { reason, .. }
+                | Outcome::EndedAsIs { reason },
             ) => {
                 let since = self
                     .hold
@@ -469,6 +471,7 @@ fn outcome_phase(outcome: &Outcome) -> &'static str {
         Outcome::Refused { .. } => "refused",
         Outcome::RolledBack { .. } => "rolled back",
         Outcome::Held { .. } => "held",
+        Outcome::EndedAsIs { .. } => "ended as it was",
         Outcome::Superseded { .. } => "taken over by another controller",
         Outcome::EndedElsewhere { .. } => "ended from another machine",
     }

@@ -254,3 +254,40 @@ fn all_at_once_is_for_a_rollback_that_is_stuck() {
     rolled_back(&puppet);
     one_by_one(&puppet);
 }
+
+#[test]
+fn in_a_rollback_the_gate_is_asked_again_of_completed_windows_before_they_stop() {
+    let mut plan = Builder::rolling();
+    let gate = plan.recipe_mut("gate").clone();
+    let again = plan.add(upshift_plan::Recipe {
+        title: "gate again".to_owned(),
+        kind: StepKind::Undo(Slot::Gate),
+        proof: vec![proof("again", At::Node, 1)],
+        ..gate
+    });
+    for window in 0..3 {
+        let step = plan.step(upshift_plan::NodeIndex(window), again, vec![]);
+        let back = &mut plan.plan.hops[0].windows[window as usize].rollback;
+        back.insert(0, upshift_plan::Group { steps: vec![step] });
+    }
+    let mut puppet = Puppet::new(plan.plan);
+    puppet.on_probe = Box::new(|probe, _| {
+        Some(Ok(
+            json!({"ok": probe != "recovered@h2" && !probe.starts_with("again@")}),
+        ))
+    });
+    puppet.start().run();
+    assert!(held(&puppet).contains("waiting for again"));
+    assert!(
+        puppet.orders_to("h2").ends_with(&BACK),
+        "the window that failed waits for nothing"
+    );
+    assert_eq!(
+        puppet.orders_to("h1"),
+        FORWARD,
+        "the one that serves is not stopped"
+    );
+    puppet.on_probe = Box::new(|probe, _| Some(Ok(json!({"ok": !probe.starts_with("crossed@")}))));
+    puppet.operator(OperatorCommand::Resume).run();
+    rolled_back(&puppet);
+}

@@ -1,10 +1,12 @@
 //! The way forward: what is done in which order, and what is refused.
 
+use serde_json::json;
 use upshift_model::action::Report;
-use upshift_plan::NodeIndex;
+use upshift_model::profile::{At, Slot};
+use upshift_plan::{Group, NodeIndex, Recipe, StepKind};
 use upshift_run::{Decision, Direction, OperatorCommand, Outcome};
 
-use crate::puppet::{Builder, FORWARD, Puppet, rolled_back, seconds, without};
+use crate::puppet::{BACK, Builder, FORWARD, Puppet, held, proof, recipe, rolled_back, seconds, without};
 
 #[test]
 fn a_good_run_goes_host_by_host_and_disarms_every_guard_after_the_decision() {
@@ -132,4 +134,80 @@ fn times_tell_what_was_done_where() {
         Some(seconds(60))
     );
     assert_eq!(puppet.plan.node(NodeIndex(1)).name, "h2");
+}
+
+/// A plan whose last act is to see what every server runs.
+fn proven_at_the_end() -> Builder {
+    let mut plan = Builder::rolling();
+    let look = plan.add(recipe(StepKind::Do(Slot::Verify), "prove", None, "proven"));
+    plan.plan.proof = vec![plan.group_all(look)];
+    plan
+}
+
+#[test]
+fn upgraded_is_said_only_after_every_server_was_observed() {
+    let mut puppet = Puppet::new(proven_at_the_end().plan);
+    puppet.start().run();
+    assert_eq!(puppet.outcome(), Outcome::Upgraded);
+    let last: Vec<&str> = puppet
+        .asked
+        .iter()
+        .rev()
+        .take(3)
+        .map(|(probe, _)| probe.as_str())
+        .collect();
+    assert_eq!(last, ["proven@h3", "proven@h2", "proven@h1"]);
+
+    let mut puppet = without(proven_at_the_end(), "proven@h3");
+    puppet.start().run();
+    let reason = held(&puppet);
+    assert!(
+        reason.contains("not every server is proven") && reason.contains("h3"),
+        "{reason}"
+    );
+    puppet.operator(OperatorCommand::Rollback).run();
+    rolled_back(&puppet);
+}
+
+/// A plan that asks the gate again right before each stop.
+fn asked_again() -> Builder {
+    let mut plan = Builder::rolling();
+    let gate = plan.recipe_mut("gate").clone();
+    let again = plan.add(Recipe {
+        title: "gate again".to_owned(),
+        proof: vec![proof("again", At::Node, 1)],
+        ..gate
+    });
+    for window in 0..3 {
+        let step = plan.step(NodeIndex(window), again, vec![]);
+        let forward = &mut plan.plan.hops[0].windows[window as usize].forward;
+        forward.insert(2, Group { steps: vec![step] });
+    }
+    plan
+}
+
+#[test]
+fn a_gate_that_does_not_hold_any_more_keeps_the_server_up() {
+    let mut puppet = without(asked_again(), "again@h2");
+    puppet.start().run();
+    assert!(held(&puppet).contains("waiting for again"));
+    assert_eq!(puppet.orders_to("h2"), ["unpack", "arm guard", "drain"]);
+    assert!(
+        !puppet
+            .orders
+            .iter()
+            .any(|(_, title, _)| BACK.contains(&title.as_str()))
+    );
+    puppet.on_probe = Box::new(|_, _| Some(Ok(json!({"ok": true}))));
+    puppet.operator(OperatorCommand::Resume).run();
+    assert_eq!(puppet.outcome(), Outcome::Upgraded);
+
+    // Nothing runs the new version yet: what was begun is undone, and nobody is asked.
+    let mut puppet = without(asked_again(), "again@h1");
+    puppet.start().run();
+    rolled_back(&puppet);
+    assert_eq!(
+        puppet.orders_to("h1"),
+        ["unpack", "arm guard", "drain", "undrain"]
+    );
 }

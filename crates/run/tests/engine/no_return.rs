@@ -146,9 +146,85 @@ fn past_a_step_that_marks_it_only_an_operator_who_was_told_rolls_back() {
     puppet.start().run();
     assert_eq!(puppet.outcome(), Outcome::Upgraded);
     puppet.operator(OperatorCommand::Rollback).run();
-    held(&puppet);
+    assert_eq!(
+        puppet.outcome(),
+        Outcome::Upgraded,
+        "refused, and nothing was changed"
+    );
+    let refusal = puppet.state.refusal().unwrap().to_owned();
+    assert!(
+        refusal.contains("the last 1 min would be lost") && refusal.contains("--accept-loss"),
+        "{refusal}"
+    );
+    assert!(
+        puppet
+            .orders
+            .iter()
+            .all(|(_, title, _)| !BACK.contains(&title.as_str()))
+    );
+    puppet.operator(OperatorCommand::AcceptLoss);
+    assert_eq!(puppet.state.refusal(), None);
+    puppet.operator(OperatorCommand::Rollback).run();
+    assert!(rolled_back(&puppet).contains("ada asked"));
+}
+
+#[test]
+fn a_rollback_past_the_point_of_no_return_is_refused_and_the_run_is_what_it_was() {
+    let plan = || {
+        let mut plan = Builder::rolling().no_return();
+        plan.plan.request.accept_no_return = true;
+        plan
+    };
+    // Ended well.
+    let mut puppet = Puppet::new(plan().plan);
+    puppet.on_probe = Box::new(|_, _| Some(Ok(json!({"ok": true}))));
+    puppet.start().run();
+    for command in [OperatorCommand::Rollback, OperatorCommand::Abort] {
+        puppet.operator(command).run();
+        assert_eq!(puppet.outcome(), Outcome::Upgraded);
+        let refusal = puppet.state.refusal().unwrap();
+        assert!(
+            refusal.contains("the format rises") && refusal.contains("restore the snapshot"),
+            "{refusal}"
+        );
+    }
+    // Still soaking: it goes on, and ends well.
+    let mut puppet = Puppet::new(plan().plan);
+    puppet.on_probe = Box::new(|_, _| Some(Ok(json!({"ok": true}))));
+    puppet
+        .start()
+        .until(|puppet| puppet.state.view().phase.starts_with("soaking"));
+    puppet
+        .operator(OperatorCommand::Abort)
+        .until(|puppet| puppet.state.refusal().is_some());
+    assert!(!puppet.state.rolling_back());
+    puppet.run();
+    assert_eq!(puppet.outcome(), Outcome::Upgraded);
+    // In the last window: what was given up is done again, and nothing was taken back.
+    let mut puppet = Puppet::new(plan().plan);
+    puppet.on_probe = Box::new(|_, _| Some(Ok(json!({"ok": true}))));
+    puppet
+        .start()
+        .until(|puppet| puppet.orders_to("h3").contains(&"switch"));
+    puppet.operator(OperatorCommand::Abort).run();
+    assert_eq!(puppet.outcome(), Outcome::Upgraded);
+    assert!(
+        puppet
+            .orders
+            .iter()
+            .all(|(_, title, _)| !BACK.contains(&title.as_str()))
+    );
+    // Held past it: it stays held, and resuming goes forward.
+    let mut puppet = Puppet::new(plan().plan);
+    puppet.on_probe = Box::new(|probe, _| Some(Ok(json!({"ok": !probe.starts_with("watched@")}))));
+    puppet.start().run();
+    let before = held(&puppet);
+    puppet.operator(OperatorCommand::Rollback).run();
+    assert_eq!(held(&puppet), before);
+    assert!(puppet.state.refusal().is_some());
+    puppet.on_probe = Box::new(|_, _| Some(Ok(json!({"ok": true}))));
     puppet.operator(OperatorCommand::Resume).run();
-    assert_eq!(puppet.outcome(), Outcome::Upgraded, "resuming leaves it as it is");
+    assert_eq!(puppet.outcome(), Outcome::Upgraded);
 }
 
 #[test]

@@ -142,3 +142,90 @@ fn a_finished_run_can_be_rolled_back_until_it_is_finalized() {
     puppet.operator(OperatorCommand::Rollback).run();
     assert_eq!(puppet.outcome(), Outcome::Finalized, "finalized is final");
 }
+
+#[test]
+fn who_pauses_and_leaves_gets_a_run_that_rests_without_guards() {
+    let mut puppet = Puppet::new(Builder::rolling().plan);
+    puppet
+        .start()
+        .until(|puppet| puppet.orders_to("h1").contains(&"drain"));
+    puppet.operator(OperatorCommand::PauseAndLeave).run();
+    assert_eq!(held(&puppet), "paused, as ada asked");
+    assert!(puppet.state.rests_paused());
+    assert_eq!(puppet.orders_to("h1"), FORWARD, "the window is finished");
+    assert_eq!(puppet.orders_to("h2"), ["unpack"], "and no other is opened");
+    assert_eq!(puppet.disarmed, ["h1"], "nobody renews it any more");
+    puppet.operator(OperatorCommand::Resume).run();
+    assert_eq!(puppet.outcome(), Outcome::Upgraded);
+    assert!(!puppet.state.rests_paused());
+}
+
+#[test]
+fn before_any_guard_stands_a_pause_is_just_one() {
+    let mut puppet = Puppet::new(Builder::rolling().plan);
+    puppet.start().operator(OperatorCommand::PauseAndLeave);
+    puppet.until(|puppet| puppet.state.view().pause == Pause::Reached);
+    assert_eq!(puppet.state.view().pause, Pause::Reached);
+    assert_eq!(puppet.state.outcome(), None);
+}
+
+fn as_is() -> OperatorCommand {
+    OperatorCommand::EndAsIs {
+        reason: "h2 is replaced tomorrow".to_owned(),
+    }
+}
+
+#[test]
+fn a_rollback_that_is_stuck_can_be_ended_as_it_is() {
+    let mut puppet = without(Builder::rolling(), "recovered@h2");
+    puppet.on_order = Box::new(|order, title| {
+        let stuck = title == "switch back" && order.node.0 == 1;
+        Some(match stuck {
+            true => Report::Failed {
+                reason: "disk full".to_owned(),
+            },
+            false => Report::Done { output: Value::Null },
+        })
+    });
+    puppet.start().run();
+    let Outcome::Held { remedies, .. } = puppet.outcome() else {
+        panic!("{:?}", puppet.outcome())
+    };
+    assert!(
+        remedies
+            .iter()
+            .any(|remedy| remedy.contains("upshift end --as-is")),
+        "{remedies:?}"
+    );
+    let orders = puppet.orders.len();
+    puppet.operator(as_is()).run();
+    let Outcome::EndedAsIs { reason } = puppet.outcome() else {
+        panic!("{:?}", puppet.outcome())
+    };
+    assert_eq!(reason, "ada ended it as it was: h2 is replaced tomorrow");
+    for command in [
+        OperatorCommand::Resume,
+        OperatorCommand::Rollback,
+        OperatorCommand::Finalize,
+    ] {
+        puppet.operator(command).run();
+    }
+    assert_eq!(puppet.orders.len(), orders, "nothing more is done");
+    assert!(matches!(puppet.outcome(), Outcome::EndedAsIs { .. }));
+}
+
+#[test]
+fn only_what_is_held_can_be_ended_as_it_is_and_not_under_a_guard() {
+    let mut puppet = Puppet::new(Builder::rolling().plan);
+    puppet.start().run();
+    puppet.operator(as_is()).run();
+    assert_eq!(puppet.outcome(), Outcome::Upgraded);
+
+    let mut puppet = without(Builder::rolling(), "settled@h2");
+    puppet.on_disarm = Box::new(|_, _| None);
+    puppet.start().run();
+    assert!(held(&puppet).contains("may still act"));
+    puppet.operator(as_is()).run();
+    held(&puppet);
+    assert!(puppet.state.refusal().unwrap().contains("a guard may still act"));
+}

@@ -8,7 +8,7 @@ use upshift_model::profile::At;
 use upshift_plan::StepId;
 use upshift_run::{EventKind, Outcome};
 
-use crate::puppet::{Builder, Puppet, proof, rolled_back, seconds, without};
+use crate::puppet::{Builder, FORWARD, Puppet, held, proof, rolled_back, seconds, without};
 
 #[test]
 fn failures_that_may_pass_are_tried_again_with_growing_pauses() {
@@ -108,6 +108,39 @@ fn progress_extends_a_deadline_and_waiting_does_not() {
             "{end} s, not about {expected_end} s"
         );
     }
+}
+
+#[test]
+fn progress_without_end_does_not_extend_a_deadline_without_end() {
+    let mut plan = Builder::rolling();
+    plan.recipe_mut("recover").proof[0].progress = Some("value.applied".to_owned());
+    plan.plan.hops[0].windows[0].limit = seconds(10);
+    let mut puppet = Puppet::new(plan.plan);
+    puppet.on_probe =
+        Box::new(|probe, now| Some(Ok(json!({"ok": probe != "recovered@h1", "applied": now.0}))));
+    puppet.start().until(|puppet| puppet.state.rolling_back());
+    let end = puppet.now.0 / 1000;
+    assert!(
+        (600..=606).contains(&end),
+        "{end} s, not ten times the minute that the recipe gives"
+    );
+}
+
+#[test]
+fn a_proof_knows_which_servers_leave() {
+    let mut plan = Builder::rolling();
+    let gate = plan.recipe_mut("gate");
+    gate.proof[0].at = At::All;
+    gate.proof[0].expect = "node.name in leaving ? value.ok : size(leaving) == 1".to_owned();
+    let mut puppet = without(plan, "settled@h2");
+    puppet.start().run();
+    assert_eq!(
+        puppet.orders_to("h1"),
+        FORWARD,
+        "h2 is not asked for anything as long as it stays"
+    );
+    assert_eq!(puppet.orders_to("h2"), ["unpack"]);
+    held(&puppet);
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub fn proof(name: &str, at: At, stable: u32) -> PlanProof {
     }
 }
 
-fn recipe(kind: StepKind, title: &str, action: Option<Action>, proof_name: &str) -> Recipe {
+pub fn recipe(kind: StepKind, title: &str, action: Option<Action>, proof_name: &str) -> Recipe {
     Recipe {
         kind,
         title: title.to_owned(),
@@ -174,7 +174,7 @@ impl Builder {
         }
     }
 
-    fn group_all(&mut self, recipe: RecipeIndex) -> Group {
+    pub fn group_all(&mut self, recipe: RecipeIndex) -> Group {
         Group {
             steps: (0..3)
                 .map(|node| self.step(NodeIndex(node), recipe, vec![]))

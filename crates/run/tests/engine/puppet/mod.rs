@@ -14,7 +14,7 @@ use upshift_model::probe::{Observation, Probe};
 use upshift_plan::Plan;
 use upshift_run::{Decision, Effect, Event, EventKind, OperatorCommand, Order, Outcome, State, replay, step};
 
-pub use builder::{Builder, proof};
+pub use builder::{Builder, proof, recipe};
 
 pub fn seconds(count: u64) -> Millis {
     Millis::seconds(count)
