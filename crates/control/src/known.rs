@@ -143,6 +143,7 @@ fn ending(outcome: &Outcome, hops: &[(String, String)]) -> Option<RunState> {
     match outcome {
         Outcome::Upgraded => ended("upgraded".to_owned(), !hops.is_empty()),
         Outcome::Finalized => ended("finalized".to_owned(), !hops.is_empty()),
+        Outcome::EndedAsIs { .. } => ended("ended as it was".to_owned(), true),
         Outcome::Prepared => ended("prepared".to_owned(), false),
         Outcome::Refused { .. } => ended("refused".to_owned(), false),
         Outcome::RolledBack { to, .. } => {

@@ -418,6 +418,7 @@ pub fn outcome_words(outcome: &Outcome) -> String {
         Outcome::RolledBack { to, reason } => format!("rolled back to {to}: {reason}"),
         Outcome::Held { reason, remedies } => format!("held: {reason} [{}]", remedies.join("; ")),
         Outcome::EndedElsewhere { by, how } => format!("ended by {by}: {how}"),
+        Outcome::EndedAsIs { reason } => format!("ended as it was: {reason}"),
         Outcome::Superseded { token } => format!("superseded by the controller with token {token}"),
     }
 }

@@ -219,7 +219,12 @@ impl World {
                 let from = self.plan.hops.first().map_or("", |hop| hop.from.as_str());
                 self.all_on(from).or_else(|| self.config_is_that_of(0))
             }
-            Some(Outcome::Held { .. } | Outcome::Superseded { .. } | Outcome::EndedElsewhere { .. }) => None,
+            Some(
+                Outcome::Held { .. }
+                | Outcome::EndedAsIs { .. }
+                | Outcome::Superseded { .. }
+                | Outcome::EndedElsewhere { .. },
+            ) => None,
             None if self.in_doubt() || self.a_guard_failed() || self.a_guard_waits_in_vain() => None,
             None if self.all_run_the_same_hot_release() => None,
             None => {
@@ -470,6 +475,7 @@ impl World {
             Outcome::Refused { reason } => reason.is_empty().then(|| "refused without a reason".to_owned()),
             Outcome::Finalized
             | Outcome::Prepared
+            | Outcome::EndedAsIs { .. }
             | Outcome::Superseded { .. }
             | Outcome::EndedElsewhere { .. } => None,
         }

@@ -206,6 +206,7 @@ impl World {
             }
         };
         note(&plan.prepare, 0);
+        note(&plan.proof, plan.hops.len().saturating_sub(1) as u32);
         note(&plan.finalize, 0);
         for (position, hop) in plan.hops.iter().enumerate() {
             let position = position as u32;

@@ -309,6 +309,7 @@ fn no_plan() -> Plan {
         recipes: Vec::new(),
         prepare: Vec::new(),
         hops: Vec::new(),
+        proof: Vec::new(),
         finalize: Vec::new(),
         finalize_notes: Vec::new(),
         estimate: upshift_plan::Estimate::default(),

@@ -2,19 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use upshift_control::progress::{self, Progress, json::Json, lines::outcome_sentence};
 use upshift_control::{Ended, Handle, Runner};
 use upshift_model::Millis;
 use upshift_run::{Event, OperatorCommand, Outcome, Pause, State, View};
-use upshift_store::Store;
+use upshift_store::{RunRecord, Store};
 use upshift_wire::session::LinkState;
 
 use crate::commands::why;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, Problem};
+use crate::lease;
 use crate::output::Printer;
 use crate::report::Report;
 use crate::runs;
+
+/// How often a run that another command carries is asked how it is.
+const FOLLOWED_EVERY: Duration = Duration::from_millis(500);
 
 /// What was asked for: then the same ending is success for one and failure for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +87,13 @@ fn finish(
     }
     match ended {
         Ended::Rested(outcome) => {
+            if state.rests_paused() {
+                printer.note(&paused_note(run));
+                return Ok(Exit::Held);
+            }
+            if let (Asked::Back, Some(refusal)) = (asked, state.refusal()) {
+                return Err(refused(run, refusal));
+            }
             if matches!(outcome, Outcome::Held { .. }) && !printer.json() {
                 printer.note(&why::text(&state));
             }
@@ -91,9 +103,7 @@ fn finish(
             Ok(exit(outcome, asked))
         }
         Ended::Left if paused => {
-            printer.note(&format!(
-                "paused. `upshift resume {run}` goes on, `upshift abort {run}` rolls back."
-            ));
+            printer.note(&paused_note(run));
             Ok(Exit::Held)
         }
         Ended::Left => {
@@ -106,13 +116,50 @@ fn finish(
     }
 }
 
+fn paused_note(run: &str) -> String {
+    format!("paused. `upshift resume {run}` goes on, `upshift abort {run}` rolls back.")
+}
+
+/// Waits until a run that another command carries has ended or rests, or has refused what was asked, and reports that.
+pub fn follow(store: &Store, record: &RunRecord, asked: Asked, printer: Printer) -> Result<Exit, Failure> {
+    printer.note(&format!(
+        "told the controller of {}; waiting for how it ends. Ctrl-C ends the waiting, and nothing else",
+        record.id
+    ));
+    loop {
+        let state = runs::state(store, &record.id)?;
+        if let Some(outcome) = state.outcome().cloned() {
+            return finish(store, &record.id, &Ended::Rested(outcome), false, asked, printer);
+        }
+        if let Some(refusal) = state.refusal().filter(|_| asked == Asked::Back) {
+            return Err(refused(&record.id, refusal));
+        }
+        if lease::carrier(store, &record.fleet, &record.id)?.is_none() {
+            return finish(store, &record.id, &Ended::Left, false, asked, printer);
+        }
+        std::thread::sleep(FOLLOWED_EVERY);
+    }
+}
+
+fn refused(run: &str, refusal: &str) -> Failure {
+    Failure::Refused(
+        Problem::new(format!(
+            "the run {run} is not rolled back, and nothing was changed for it"
+        ))
+        .because(refusal),
+    )
+}
+
 /// The exit status for an outcome.
 pub fn exit(outcome: &Outcome, asked: Asked) -> Exit {
     match outcome {
+        // Who asked for the old version and got none has been refused.
+        Outcome::Upgraded | Outcome::Finalized | Outcome::Prepared if asked == Asked::Back => Exit::Refused,
         Outcome::Upgraded | Outcome::Finalized | Outcome::Prepared => Exit::Done,
         Outcome::Refused { .. } => Exit::Refused,
         Outcome::RolledBack { .. } if asked == Asked::Back => Exit::Done,
         Outcome::RolledBack { .. } => Exit::RolledBack,
+        Outcome::EndedAsIs { .. } => Exit::Done,
         Outcome::Held { .. } | Outcome::Superseded { .. } | Outcome::EndedElsewhere { .. } => Exit::Held,
     }
 }
@@ -126,7 +173,7 @@ async fn listen(handle: Handle, printer: Printer) {
         "Ctrl-C: the run pauses at its next safe point, never inside a window. Once more leaves it as it is: then \
          `upshift resume` goes on, or the guards bring the servers back.",
     );
-    handle.say(OperatorCommand::Pause);
+    handle.say(OperatorCommand::PauseAndLeave);
     if tokio::signal::ctrl_c().await.is_ok() {
         handle.leave();
     }
@@ -197,5 +244,11 @@ mod tests {
             Exit::Refused
         );
         assert_eq!(exit(&Outcome::Prepared, Asked::Forward), Exit::Done);
+        assert_eq!(exit(&Outcome::Upgraded, Asked::Forward), Exit::Done);
+        assert_eq!(
+            exit(&Outcome::Upgraded, Asked::Back),
+            Exit::Refused,
+            "still on the new version"
+        );
     }
 }

@@ -234,6 +234,7 @@ pub fn ending(outcome: Option<&Outcome>) -> (&'static str, Option<String>, Vec<S
         Some(Outcome::Refused { reason }) => ("refused", Some(reason.clone()), Vec::new()),
         Some(Outcome::RolledBack { reason, .. }) => ("rolled back", Some(reason.clone()), Vec::new()),
         Some(Outcome::Held { reason, remedies }) => ("held", Some(reason.clone()), remedies.clone()),
+        Some(Outcome::EndedAsIs { reason }) => ("ended as it was", Some(reason.clone()), Vec::new()),
         Some(Outcome::Superseded { token }) => (
             "superseded",
             Some(format!(

@@ -81,6 +81,9 @@ pub fn outcome_sentence(outcome: &Outcome) -> String {
         Outcome::Finalized => "finalized".to_owned(),
         Outcome::Refused { reason } => format!("refused, nothing was changed: {reason}"),
         Outcome::RolledBack { to, reason } => format!("rolled back, every server is back on {to}: {reason}"),
+        Outcome::EndedAsIs { reason } => {
+            format!("ended as it was, servers may run different versions: {reason}")
+        }
         Outcome::Held { reason, .. } => format!("held, an operator must decide: {reason}"),
         Outcome::Superseded { token } => format!(
             "another controller has taken the fleet over (token {token}): what becomes of the run is decided there; \

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use inspect::{HistoryArgs, ReportArgs, ShowArgs, StatusArgs, WhyArgs};
-pub use operate::{AbortArgs, FinalizeArgs, PauseArgs, ResumeArgs, RollbackArgs};
+pub use operate::{AbortArgs, EndArgs, FinalizeArgs, PauseArgs, ResumeArgs, RollbackArgs};
 pub use profiles::{ProfileArgs, ProfileCommand};
 pub use release::{ReleaseArgs, ReleaseCommand, ReleaseInstall};
 pub use upgrade::{
@@ -160,6 +160,8 @@ pub enum Command {
     Abort(AbortArgs),
     /// Roll back after an upgrade that ended well, before `finalize`
     Rollback(RollbackArgs),
+    /// End a held run with every server as it is, recorded with a reason
+    End(EndArgs),
     /// The separate, explicit last step: clean up; afterwards rolling back needs a snapshot
     Finalize(FinalizeArgs),
     /// What a run is waiting for or stopped on, with the evidence

@@ -72,6 +72,30 @@ pub struct RollbackArgs {
     /// because its cluster serves nobody any more.
     #[arg(long)]
     pub all_at_once: bool,
+    /// Roll back also where that loses what was written since; without it such a rollback is refused, and says how much that is.
+    #[arg(long)]
+    pub accept_loss: bool,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// `upshift end`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Servers may run different versions afterwards: `upshift status` says so until they are mended.
+
+Examples:
+  upshift end --as-is --reason 'n2 is replaced tomorrow'")]
+pub struct EndArgs {
+    /// The run [default: the newest of the fleet].
+    pub run: Option<String>,
+    /// Leave every server as it is: nothing is started, stopped or rolled back.
+    #[arg(long, required = true)]
+    pub as_is: bool,
+    /// Why, for the record.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
     /// Do not ask.
     #[arg(short, long)]
     pub yes: bool,

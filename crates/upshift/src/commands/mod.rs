@@ -34,6 +34,7 @@ pub fn run(cli: &Cli, printer: Printer) -> Result<Exit, Failure> {
         Command::Resume(arguments) => operate::resume(arguments, global, printer),
         Command::Abort(arguments) => operate::abort(arguments, global, printer),
         Command::Rollback(arguments) => operate::rollback(arguments, global, printer),
+        Command::End(arguments) => operate::end(arguments, global, printer),
         Command::Finalize(arguments) => operate::finalize(arguments, global, printer),
         Command::Why(arguments) => why::run(arguments, global, printer),
         Command::History(arguments) => history::history(arguments, global, printer),

@@ -9,7 +9,7 @@ use upshift_plan::Plan;
 use upshift_run::{OperatorCommand, Outcome};
 use upshift_store::{RunRecord, Store};
 
-use crate::args::{AbortArgs, FinalizeArgs, Global, Output, PauseArgs, ResumeArgs, RollbackArgs};
+use crate::args::{AbortArgs, EndArgs, FinalizeArgs, Global, Output, PauseArgs, ResumeArgs, RollbackArgs};
 use crate::ask::{Question, confirm};
 use crate::cluster;
 use crate::commands::from_hosts;
@@ -108,6 +108,7 @@ pub fn rollback(arguments: &RollbackArgs, global: &Global, printer: Printer) -> 
         | Outcome::RolledBack { .. }
         | Outcome::Refused { .. }
         | Outcome::EndedElsewhere { .. }
+        | Outcome::EndedAsIs { .. }
         | Outcome::Prepared),
     ) = &record.outcome
     {
@@ -125,6 +126,7 @@ pub fn rollback(arguments: &RollbackArgs, global: &Global, printer: Printer) -> 
             .next(format!("`upshift rollback {}`", record.id)),
         ));
     }
+    let loss = arguments.accept_loss.then_some(OperatorCommand::AcceptLoss);
     let (text, command) = if arguments.all_at_once {
         let text = format!(
             "Stop every server and take all of them back to what they ran before {}, at the same time?",
@@ -146,8 +148,46 @@ pub fn rollback(arguments: &RollbackArgs, global: &Global, printer: Printer) -> 
     )?;
     let said = Said {
         run: Some(&record.id),
-        commands: vec![command],
+        commands: loss.into_iter().chain([command]).collect(),
         asked: Asked::Back,
+        take_over: false,
+    };
+    speak(&said, global, printer)
+}
+
+/// `upshift end`.
+pub fn end(arguments: &EndArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
+    printer.only(&[Output::Table, Output::Json])?;
+    let store = runs::look(global)?;
+    let record = runs::pick(&store, arguments.run.as_deref(), global)?;
+    if !matches!(record.outcome, Some(Outcome::Held { .. })) {
+        return Err(Failure::Refused(
+            Problem::new(format!(
+                "the run {} is not held, so it cannot be ended as it is",
+                record.id
+            ))
+            .next(format!("`upshift why {0}` says where it is", record.id)),
+        ));
+    }
+    let text = format!(
+        "End {} with every server as it is now? Nothing is started, stopped or rolled back.",
+        record.id
+    );
+    confirm(
+        Question {
+            text: &text,
+            answer: "yes",
+            option: "--yes",
+        },
+        arguments.yes,
+        printer,
+    )?;
+    let said = Said {
+        run: Some(&record.id),
+        commands: vec![OperatorCommand::EndAsIs {
+            reason: arguments.reason.clone(),
+        }],
+        asked: Asked::Forward,
         take_over: false,
     };
     speak(&said, global, printer)
@@ -231,11 +271,7 @@ fn tell(
     commands: &[OperatorCommand],
     printer: Printer,
 ) -> Result<Exit, Failure> {
-    for command in commands {
-        store
-            .say(&record.id, &lease::who(), command)
-            .map_err(|error| runs::failure(error, &[]))?;
-    }
+    say(store, record, commands)?;
     printer.result(&serde_json::json!({"run": record.id, "told": commands}), || {
         format!(
             "told the controller of {}; watch it with `upshift status --watch`",
@@ -245,13 +281,28 @@ fn tell(
     Ok(Exit::Done)
 }
 
+fn say(store: &Store, record: &RunRecord, commands: &[OperatorCommand]) -> Result<(), Failure> {
+    for command in commands {
+        store
+            .say(&record.id, &lease::who(), command)
+            .map_err(|error| runs::failure(error, &[]))?;
+    }
+    Ok(())
+}
+
 /// Tells the controller that carries the run or, where nobody does, carries it from here.
 fn speak(said: &Said<'_>, global: &Global, printer: Printer) -> Result<Exit, Failure> {
     printer.only(&[Output::Table, Output::Json])?;
     let store = runs::open(global)?;
     let record = runs::pick(&store, said.run, global)?;
     if !said.take_over && lease::carrier(&store, &record.fleet, &record.id)?.is_some() {
-        return tell(&store, &record, &said.commands, printer);
+        return match said.asked {
+            Asked::Forward => tell(&store, &record, &said.commands, printer),
+            Asked::Back => {
+                say(&store, &record, &said.commands)?;
+                drive::follow(&store, &record, said.asked, printer)
+            }
+        };
     }
     let kept: Kept = serde_json::from_value(record.setting.clone())?;
     let fleet = fleet_now(&kept, global)?;

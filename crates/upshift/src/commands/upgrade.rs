@@ -265,7 +265,9 @@ fn read_plan(path: &Path) -> Result<Plan, Failure> {
         );
         return Err(wrong(format!("{found}, this program knows format {PLAN_FORMAT}")));
     }
-    serde_json::from_value(value).map_err(|error| wrong(error.to_string()))
+    let plan: Plan = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
+    plan.validate().map_err(wrong)?;
+    Ok(plan)
 }
 
 /// The fleet is ours, and nothing else runs on it.
