@@ -200,8 +200,8 @@ fn a_plan_that_does_not_hold_together_says_what_is_wrong() {
             let step = plan.prepare[0].steps[0].clone();
             plan.prepare[0].steps.push(step);
         }),
-        ("the server n1 is in it twice", |plan| {
-            plan.nodes[1].name = "n1".to_owned()
+        ("the server n00001 is in it twice", |plan| {
+            plan.nodes[1].name = plan.nodes[0].name.clone();
         }),
         ("it speaks of step 123456, which it does not have", |plan| {
             let rollback = plan.hops[0].windows[0].rollback.iter_mut();
