@@ -6,7 +6,7 @@
 use upshift_model::Millis;
 
 use crate::decide::HOLD_PATIENCE;
-use crate::event::{Effect, Event, EventKind, Outcome};
+use crate::event::{Decision, Effect, Event, EventKind, Outcome};
 use crate::guards::Disarming;
 use crate::program::{self, GroupAt, Item, Part};
 use crate::state::{Back, Controller, State, StepState, WindowState};
@@ -104,6 +104,9 @@ impl State {
         if !first {
             self.make_known(effects);
         }
+        // A guard may have fired since the last controller asked: the decision to stay is made anew, by asking every guard again.
+        self.recording
+            .take_if(|decision| matches!(decision, Decision::Stay { .. }));
         if let Some(decision) = &self.recording {
             effects.push(Effect::Record(decision.clone()));
         }

@@ -107,7 +107,10 @@ impl World {
 
     /// Gives the orders' lock to a guard that waits for it.
     pub fn guard_takes_lock(&mut self, host: usize) {
-        let machine = &mut self.hosts[host];
+        let machine = &self.hosts[host];
+        if machine.orders_locked.is_some() {
+            return;
+        }
         let waiting = machine
             .firing
             .iter()

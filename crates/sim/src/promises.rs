@@ -143,7 +143,7 @@ impl World {
                     run: self.run.clone(),
                     hop: *hop,
                 };
-                let there = disk.guards.contains_key(&key);
+                let there = disk.guards.get(&key).is_some_and(|guard| guard.recipe.is_some());
                 return (!there).then(|| self.untrue(step, "no guard stands"));
             }
             StepKind::Do(slot) | StepKind::Undo(slot) => slot,
@@ -155,9 +155,7 @@ impl World {
             Slot::Uninstall => was(&|truth| truth.current == want || run_of(truth)),
             Slot::Install | Slot::Rejoin => was(&|truth| run_of(truth)),
             Slot::Recover => was(&|truth| run_of(truth) && truth.serves),
-            Slot::Verify => {
-                (0..self.hosts.len()).all(|host| self.record.was(host, |truth| run_of(truth) && truth.serves))
-            }
+            Slot::Verify => (0..self.hosts.len()).all(|host| self.record.was(host, run_of)),
             Slot::Gate if recipe.kind == StepKind::Do(Slot::Gate) => (0..self.hosts.len())
                 .all(|other| other == host || self.record.was(other, |truth| truth.serves)),
             Slot::Save => match recipe.kind {
