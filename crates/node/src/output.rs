@@ -4,6 +4,9 @@ use serde_json::{Map, Value};
 use upshift_model::action::OutputFormat;
 use upshift_model::erlang;
 
+/// The most lines that are told apart.
+const MOST_LINES: usize = 100_000;
+
 /// Reads a program's standard output.
 ///
 /// # Errors
@@ -15,6 +18,11 @@ pub fn read(bytes: &[u8], format: OutputFormat) -> Result<Value, String> {
     let text = without_escapes(&String::from_utf8_lossy(bytes));
     if format == OutputFormat::Erlang {
         return erlang::first_term(&text).map_err(|error| format!("no Erlang term: {error}"));
+    }
+    if format == OutputFormat::Lines
+        && text.bytes().filter(|byte| b"\n\r".contains(byte)).count() > MOST_LINES
+    {
+        return Err(format!("it has more than {MOST_LINES} lines"));
     }
     Ok(match format {
         OutputFormat::Lines => Value::Array(lines(&text).into_iter().map(Value::String).collect()),
@@ -40,13 +48,16 @@ fn trimmed(text: &str) -> &str {
         .map_or(text, |text| text.strip_suffix('\r').unwrap_or(text))
 }
 
-/// Removes what steers a terminal: colours, movements of the cursor, titles.
+/// Removes what steers a terminal: colours, movements of the cursor, titles, and all other control characters but the ends of
+/// lines and tabs.
 fn without_escapes(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text.chars().peekable();
     while let Some(character) = rest.next() {
         if character != '\u{1b}' {
-            plain.push(character);
+            if !character.is_control() || ['\n', '\r', '\t'].contains(&character) {
+                plain.push(character);
+            }
             continue;
         }
         match rest.next() {
@@ -127,6 +138,18 @@ mod tests {
         assert_eq!(
             read(text.as_bytes(), OutputFormat::KeyValue),
             Ok(json!({"Status": "OK", "Url": "http://x:1/", "a": "b=c"}))
+        );
+    }
+
+    #[test]
+    fn control_characters_are_removed_and_lines_are_bounded() {
+        let text = "a\0b\u{8}c\u{9b}31md\te\n";
+        assert_eq!(read(text.as_bytes(), OutputFormat::Text), Ok(json!("abc31md\te")));
+        let many = "\n".repeat(MOST_LINES + 1);
+        assert!(
+            read(many.as_bytes(), OutputFormat::Lines)
+                .unwrap_err()
+                .contains("more than")
         );
     }
 

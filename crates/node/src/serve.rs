@@ -11,11 +11,11 @@ use std::sync::mpsc as blocking;
 use std::thread;
 
 use bytes::Bytes;
-use tokio::io::{BufReader, stdin, stdout};
+use tokio::io::{AsyncWrite, BufReader, stdin, stdout};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::spawn_blocking;
 use upshift_model::action::Artifact;
-use upshift_wire::frame::{read_frame, write_frame};
+use upshift_wire::frame::{FrameError, MAXIMUM_FRAME, read_frame, write_frame};
 use upshift_wire::protocol::{ExecuteOrder, PROTOCOL, Request, RequestFrame, Response, ResponseFrame};
 
 use crate::error::{Context, NodeError, Result, say};
@@ -28,6 +28,10 @@ use crate::{clock, guard, locate, orders, probes, releases};
 const OBSERVERS: usize = 32;
 /// Bytes of the input's buffer: small frames then cost one system call.
 const BUFFER: usize = 64 * 1024;
+
+/// The most bytes of an error that are sent.
+const LONGEST_ERROR: usize = 64 * 1024;
+const MEGABYTE: usize = 1024 * 1024;
 
 /// Serves one session.
 ///
@@ -90,16 +94,52 @@ fn answer(answers: &UnboundedSender<ResponseFrame>, id: u64, response: Result<Re
     // Nobody listens any more only where the session has ended.
     let _ = answers.send(ResponseFrame {
         id,
-        response: response.map_err(|error| error.to_string()),
+        response: response.map_err(|error| bounded(error.to_string())),
     });
 }
 
+/// An error as it is sent: one that quotes something endless is cut off.
+fn bounded(mut words: String) -> String {
+    if words.len() > LONGEST_ERROR {
+        words.truncate(words.floor_char_boundary(LONGEST_ERROR));
+        words.push('…');
+    }
+    words
+}
+
 async fn write_answers(mut answered: UnboundedReceiver<ResponseFrame>) {
-    let mut output = stdout();
+    write_answers_to(&mut stdout(), &mut answered).await;
+}
+
+async fn write_answers_to(
+    output: &mut (impl AsyncWrite + Unpin),
+    answered: &mut UnboundedReceiver<ResponseFrame>,
+) {
     while let Some(frame) = answered.recv().await {
-        if write_frame(&mut output, &frame, &[]).await.is_err() {
+        let written = match write_frame(output, &frame, &[]).await {
+            // Nothing of it has been written yet. Who asked must hear of it, or would wait for ever.
+            Err(error @ (FrameError::TooLarge { .. } | FrameError::Encode(_))) => {
+                let frame = ResponseFrame {
+                    id: frame.id,
+                    response: Err(unsendable(&error)),
+                };
+                write_frame(output, &frame, &[]).await
+            }
+            written => written,
+        };
+        if written.is_err() {
             return;
         }
+    }
+}
+
+fn unsendable(error: &FrameError) -> String {
+    match error {
+        FrameError::TooLarge { length } => {
+            let (length, most) = (length / MEGABYTE, MAXIMUM_FRAME / MEGABYTE);
+            format!("the answer is too large: {length} MB, and {most} MB fit into a message; ask for less")
+        }
+        error => bounded(error.to_string()),
     }
 }
 
@@ -285,4 +325,47 @@ fn hello(host: &Host, protocol: u32) -> Result<Response> {
         host: Box::new(host::facts(host)?),
         clock_ms: clock::wall(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_too_large_is_an_error_that_arrives() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut written = Vec::new();
+        let (answers, mut answered) = unbounded_channel();
+        // Each of these bytes takes six in JSON.
+        let zeros = "\0".repeat(4 * MEGABYTE);
+        answer(
+            &answers,
+            7,
+            Ok(Response::Observation(Ok(json!({ "value": zeros })))),
+        );
+        answer(&answers, 8, Err(NodeError::refused("x".repeat(20 * MEGABYTE))));
+        drop(answers);
+        runtime.block_on(write_answers_to(&mut written, &mut answered));
+        let mut read = &written[..];
+        let mut next = || {
+            let frame = runtime.block_on(read_frame::<_, ResponseFrame>(&mut read));
+            frame.unwrap().unwrap().header
+        };
+        let (first, second) = (next(), next());
+        assert_eq!(
+            (first.id, first.response),
+            (
+                7,
+                Err("the answer is too large: 24 MB, and 16 MB fit into a message; ask for less".to_owned())
+            )
+        );
+        assert!(
+            second.id == 8
+                && second
+                    .response
+                    .is_err_and(|words| words.len() < 2 * LONGEST_ERROR)
+        );
+    }
 }

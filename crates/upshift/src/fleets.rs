@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use upshift_model::fleet::{Fleet, InventoryFiles};
+use upshift_model::fleet::{Fleet, InventoryFiles, SameHost};
 use upshift_model::profile::Profile;
 
 use crate::args::Global;
@@ -19,6 +19,12 @@ pub fn read(path: &Path) -> Result<Fleet, Failure> {
                 .next("write one with `upshift init`, or name yours, or an Ansible inventory, with --fleet"),
         ));
     }
+    if path.is_dir() {
+        let mut texts = Vec::new();
+        parts(path, "", &mut texts)?;
+        return Fleet::from_directory(&path.display().to_string(), &texts, &variables(path)?)
+            .map_err(|mistakes| Failure::Mistakes(profiles::rendered(&mistakes)));
+    }
     let text = files::read_text(path, "fleet file")?;
     let beside = beside(path)?;
     Fleet::from_text(&path.display().to_string(), &text, &beside)
@@ -31,11 +37,37 @@ fn beside(path: &Path) -> Result<InventoryFiles, Failure> {
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
+    variables(directory)
+}
+
+/// The variable files in a directory.
+fn variables(directory: &Path) -> Result<InventoryFiles, Failure> {
     let mut found = InventoryFiles::none();
     for name in InventoryFiles::DIRECTORIES {
         collect(directory, name, &mut found)?;
     }
     Ok(found)
+}
+
+/// The files of an inventory that is a directory, by their path in it.
+fn parts(base: &Path, relative: &str, found: &mut Vec<(String, String)>) -> Result<(), Failure> {
+    for entry in std::fs::read_dir(base.join(relative))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if !InventoryFiles::is_part(&name) {
+            continue;
+        }
+        let relative = match relative {
+            "" => name,
+            above => format!("{above}/{name}"),
+        };
+        let path = base.join(&relative);
+        if path.is_dir() {
+            parts(base, &relative, found)?;
+        } else {
+            found.push((relative, files::read_text(&path, "inventory")?));
+        }
+    }
+    Ok(())
 }
 
 fn collect(base: &Path, relative: &str, found: &mut InventoryFiles) -> Result<(), Failure> {
@@ -62,7 +94,21 @@ pub fn group(profile: &Profile) -> &str {
 }
 
 /// The profile of the product that is meant: the named one, or the only one that the fleet has servers of.
+/// Its servers are hosts of their own: two names of its group for one host are refused.
 pub fn product(global: &Global, fleet: &Fleet) -> Result<Profile, Failure> {
+    let profile = meant(global, fleet)?;
+    match fleet.same_host_twice(group(&profile)).into_iter().next() {
+        None => Ok(profile),
+        Some(SameHost { first, second, how }) => Err(Failure::Usage(
+            Problem::new(format!("`{second}` is the same host as `{first}`"))
+                .at(global.fleet.display())
+                .because(how)
+                .next("give it its own address, or its own state directory, or take one of the two out of the group"),
+        )),
+    }
+}
+
+fn meant(global: &Global, fleet: &Fleet) -> Result<Profile, Failure> {
     if let Some(own) = &global.profile {
         let profile = profiles::choose("", Some(own))?;
         return match &global.product {

@@ -62,14 +62,38 @@ impl Printer {
 
     /// Prints text of the result, with one newline at its end.
     pub fn text(self, text: &str) -> Result<(), Failure> {
-        self.line(text.trim_end_matches('\n'))
+        self.line(&harmless(text.trim_end_matches('\n')))
+    }
+
+    /// Prints text in the place of what was printed before.
+    pub fn again(self, text: &str) -> Result<(), Failure> {
+        // Home, and clear what is below: anstream leaves both out where nobody looks.
+        written(write!(anstream::stdout(), "\u{1b}[H\u{1b}[2J"))?;
+        self.text(text)
     }
 
     /// Says something that is not part of the result.
     pub fn note(self, text: &str) {
         // Nobody can be told where standard error is closed.
-        let _ = writeln!(anstream::stderr(), "{}", text.trim_end_matches('\n'));
+        let _ = writeln!(anstream::stderr(), "{}", harmless(text.trim_end_matches('\n')));
     }
+}
+
+/// A text without what steers a terminal. Names and messages come from hosts, archives and inventories: their authors could
+/// otherwise rewrite what an operator reads.
+pub fn harmless(text: &str) -> String {
+    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+    // Characters that turn the direction of what follows, or are not seen at all.
+    let misleads = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    text.chars()
+        .map(|c| {
+            if steers(c) || misleads(c) {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 /// A reader that has seen enough and closed the pipe is no failure.
@@ -86,5 +110,20 @@ fn word(form: Output) -> &'static str {
         Output::Json => "json",
         Output::Markdown => "markdown",
         Output::Svg => "svg",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn nothing_that_a_host_says_steers_the_terminal() {
+        let text = "n1: \u{1b}[2Jall is well\u{7}\r\u{9b}31m\u{202e}\tx\n";
+        assert_eq!(
+            harmless(text),
+            "n1: \u{fffd}[2Jall is well\u{fffd}\u{fffd}\u{fffd}31m\u{fffd}\tx\n"
+        );
+        assert_eq!(harmless("3.4.23 → 3.5.16: größer"), "3.4.23 → 3.5.16: größer");
     }
 }

@@ -5,42 +5,53 @@ use std::collections::BTreeMap;
 use super::report::{Place, Sources};
 use super::{DEFAULT_STATE_DIRECTORY, Fleet, Host, Transport};
 
-/// Which hosts may not share an agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scope {
-    /// Any two.
-    Everywhere,
-    /// Two that are in one group: inventories often know a machine under several names for different ends.
-    WithinGroups,
+/// Two names of a group for one agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SameHost {
+    /// The name that comes first.
+    pub first: String,
+    /// The other one.
+    pub second: String,
+    /// What they have in common, in words: `address 10.0.0.1, state directory /var/lib/upshift`.
+    pub how: String,
 }
 
-/// Refuses two names for one agent: what is done to one host would be done to the other.
-pub(super) fn refuse_shared_agents(
-    sources: &mut Sources,
-    fleet: &Fleet,
-    places: &BTreeMap<String, Place>,
-    scope: Scope,
-) {
-    let mut seen: BTreeMap<(String, &str), Vec<(&String, &Host)>> = BTreeMap::new();
-    for (name, host) in &fleet.hosts {
+/// Finds two names for one agent among the hosts of a group.
+pub(super) fn same_host_twice(fleet: &Fleet, group: &str) -> Vec<SameHost> {
+    let mut found = Vec::new();
+    let mut seen: BTreeMap<(String, &str), &String> = BTreeMap::new();
+    let members = fleet.hosts.iter().filter(|(_, host)| host.groups.contains(group));
+    for (name, host) in members {
         let Some(reached_by) = reached_by(host) else {
             continue;
         };
         let directory = host.state_directory.as_deref().unwrap_or(DEFAULT_STATE_DIRECTORY);
-        let earlier = seen.entry((reached_by, directory)).or_default();
-        let conflicts = |other: &Host| scope == Scope::Everywhere || !host.groups.is_disjoint(&other.groups);
-        if let Some((first, _)) = earlier.iter().find(|(_, other)| conflicts(other)) {
-            let how = in_words(host);
-            let message =
-                format!("`{name}` is the same host as `{first}`: {how}, state directory {directory}");
-            let place = places.get(name).cloned().unwrap_or_else(|| sources.main(0..0));
-            sources.error(
-                place,
-                message,
-                "give it its own address, or its own state directory, or take it out",
-            );
+        let first = *seen.entry((reached_by, directory)).or_insert(name);
+        if first != name {
+            found.push(SameHost {
+                first: first.clone(),
+                second: name.clone(),
+                how: format!("{}, state directory {directory}", in_words(host)),
+            });
         }
-        earlier.push((name, host));
+    }
+    found
+}
+
+/// Refuses two names for one agent in the group of a product: what is done to one host would be done to the other.
+pub(super) fn refuse_shared_agents<'g>(
+    sources: &mut Sources,
+    fleet: &Fleet,
+    places: &BTreeMap<String, Place>,
+    groups: impl Iterator<Item = &'g String>,
+) {
+    for SameHost { first, second, how } in groups.flat_map(|group| same_host_twice(fleet, group)) {
+        let place = places.get(&second).cloned().unwrap_or_else(|| sources.main(0..0));
+        sources.error(
+            place,
+            format!("`{second}` is the same host as `{first}`: {how}"),
+            "give it its own address, or its own state directory, or take it out",
+        );
     }
 }
 

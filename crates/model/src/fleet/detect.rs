@@ -68,7 +68,7 @@ fn yaml(text: &str) -> Format {
         .is_some_and(|name| matches!(name.kind, Kind::Scalar { .. }));
     let inventory = all.is_some() || !entries.is_empty() && entries.iter().all(|entry| group(&entry.value));
     let products = tree.get("products").is_some();
-    if tree.get("plugin").is_some() || inventory && !named && !products {
+    if tree.get("plugin").is_some() || tree.get("_meta").is_some() || inventory && !named && !products {
         Format::AnsibleYaml
     } else {
         Format::Own

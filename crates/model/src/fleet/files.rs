@@ -43,21 +43,41 @@ impl InventoryFiles {
         matches!(extension(file), None | Some("yml" | "yaml" | "json")) || names.len() == 1
     }
 
-    /// The files for a group (`group_vars`) or a host (`host_vars`) in the order in which later ones override earlier ones:
-    /// first the file of that name, then the files of the directory of that name, by name.
+    /// Whether a file or directory in the directory of an inventory is a part of it, by its own name: not what is hidden, not
+    /// the directories of variables, not backups and texts for people. As Ansible's `inventory_ignore_extensions` has it.
+    pub fn is_part(name: &str) -> bool {
+        const IGNORED: [&str; 12] = [
+            ".pyc", ".pyo", ".swp", ".bak", "~", ".rpm", ".md", ".txt", ".rst", ".orig", ".cfg", ".retry",
+        ];
+        !name.starts_with('.')
+            && !Self::DIRECTORIES.contains(&name)
+            && name != "vars_plugins"
+            && !IGNORED.iter().any(|end| name.ends_with(end))
+    }
+
+    /// The files for a group (`group_vars`) or a host (`host_vars`) in the order in which later ones override earlier ones.
+    ///
+    /// As Ansible has it, the first of these is read and no other: the directory of that name with all that is in it, the file
+    /// of that name, the same with `.yml`, with `.yaml`, with `.json`.
     pub(super) fn of<'a>(&'a self, directory: &str, name: &str) -> Vec<(&'a str, &'a str)> {
-        let single = ["", ".yml", ".yaml", ".json"].map(|extension| format!("{directory}/{name}{extension}"));
-        let below = format!("{directory}/{name}/");
-        let single = single.iter().filter_map(|path| self.texts.get_key_value(path));
-        let below = self
-            .texts
-            .range(below.clone()..)
-            .take_while(|(path, _)| path.starts_with(&below));
-        single
-            .chain(below)
-            .filter(|(path, _)| Self::wants(path))
-            .map(|(path, text)| (path.as_str(), text.as_str()))
-            .collect()
+        for extension in ["", ".yml", ".yaml", ".json"] {
+            let path = format!("{directory}/{name}{extension}");
+            let below = format!("{path}/");
+            let mut found: Vec<(&str, &str)> = self
+                .texts
+                .range(below.clone()..)
+                .take_while(|(path, _)| path.starts_with(&below))
+                .chain(self.texts.get_key_value(&path))
+                .filter(|(path, _)| Self::wants(path))
+                .map(|(path, text)| (path.as_str(), text.as_str()))
+                .collect();
+            if !found.is_empty() {
+                // By the names of each directory: `a` before `a.yml`.
+                found.sort_by_key(|(path, _)| path.split('/').collect::<Vec<_>>());
+                return found;
+            }
+        }
+        Vec::new()
     }
 }
 

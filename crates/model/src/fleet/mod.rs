@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::diagnostic::Diagnostic;
 use report::Sources;
 
+pub use conflicts::SameHost;
 pub use file::{FleetFile, GroupEntry, HostEntry, Role, SshEntry, TransportEntry};
 pub use files::InventoryFiles;
 
@@ -144,6 +145,28 @@ pub fn schema() -> serde_json::Value {
 /// The agent's state directory on hosts for which the fleet names none.
 pub const DEFAULT_STATE_DIRECTORY: &str = "/var/lib/upshift";
 
+/// A file of an Ansible inventory; nothing where it is a program.
+fn part<'a>(
+    sources: &mut Sources,
+    format: detect::Format,
+    source: report::SourceId,
+    text: &'a str,
+) -> Option<ansible::Part<'a>> {
+    let syntax = match format {
+        detect::Format::AnsibleIni => ansible::Syntax::Ini,
+        detect::Format::AnsibleYaml | detect::Format::Own => ansible::Syntax::Yaml,
+        detect::Format::Script => {
+            sources.error(
+                source.at(0..0),
+                "this is a program that prints an inventory, not an inventory",
+                "run `ansible-inventory --list --yaml` and give Upshift what it prints",
+            );
+            return None;
+        }
+    };
+    Some(ansible::Part { source, syntax, text })
+}
+
 impl Fleet {
     /// Reads a fleet file or an Ansible inventory; which of them it is, is told from its name and its contents.
     ///
@@ -152,20 +175,49 @@ impl Fleet {
     /// that is wrong is reported at once.
     pub fn from_text(file_name: &str, text: &str, files: &InventoryFiles) -> Result<Fleet, Vec<FleetError>> {
         let mut sources = Sources::new(file_name, text);
+        let source = sources.main_id();
         let fleet = match detect::format(file_name, text) {
             detect::Format::Own => own::read(&mut sources, text),
-            detect::Format::AnsibleIni => ansible::read(&mut sources, ansible::Syntax::Ini, text, files),
-            detect::Format::AnsibleYaml => ansible::read(&mut sources, ansible::Syntax::Yaml, text, files),
-            detect::Format::Script => {
-                sources.error(
-                    sources.main(0..0),
-                    "this is a program that prints an inventory, not an inventory",
-                    "run `ansible-inventory --list --yaml` and give Upshift what it prints",
-                );
-                None
-            }
+            format => part(&mut sources, format, source, text)
+                .and_then(|part| ansible::read(&mut sources, &[part], files)),
         };
         sources.finish(fleet)
+    }
+
+    /// Reads an Ansible inventory that is spread over the files of a directory, as Ansible does: one after the other, in the
+    /// order of their names, those of directories in it included.
+    ///
+    /// `directory` is the path as the user gave it. `texts` are the files by their path relative to it, without those for
+    /// which [`InventoryFiles::is_part`] does not hold; `files` are those of its `group_vars` and `host_vars`.
+    pub fn from_directory(
+        directory: &str,
+        texts: &[(String, String)],
+        files: &InventoryFiles,
+    ) -> Result<Fleet, Vec<FleetError>> {
+        let mut sources = Sources::of_directory(directory);
+        let mut texts: Vec<&(String, String)> = texts.iter().collect();
+        texts.sort_by_key(|(path, _)| path.split('/').collect::<Vec<_>>());
+        let mut parts = Vec::new();
+        for (path, text) in texts {
+            if text.trim().is_empty() {
+                continue;
+            }
+            let name = format!("{}/{path}", directory.trim_end_matches('/'));
+            let source = sources.add(&name, text);
+            let format = match detect::format(&name, text) {
+                detect::Format::Own => detect::Format::AnsibleYaml,
+                format => format,
+            };
+            parts.extend(part(&mut sources, format, source, text));
+        }
+        let fleet = ansible::read(&mut sources, &parts, files);
+        sources.finish(fleet)
+    }
+
+    /// Two hosts of a product's group that are one and the same, with how they are reached: what was done to the one would
+    /// be done to the other. Outside of the group inventories often know a machine under several names.
+    pub fn same_host_twice(&self, group: &str) -> Vec<SameHost> {
+        conflicts::same_host_twice(self, group)
     }
 
     /// The load balancers in front of a product: hosts in its group with the role `load_balancer`.

@@ -45,12 +45,38 @@ pub(super) fn expand(pattern: &str) -> Result<Vec<String>, NameError> {
     }
 }
 
+/// Splits `node1:2222` and `[2001:db8::1]:2222` into the name and the port. The colons of ranges and of bare IPv6 addresses are
+/// none before a port.
+pub(super) fn split_port(text: &str) -> (&str, Option<&str>) {
+    let bracketed = text.strip_prefix('[').and_then(|text| text.split_once(']'));
+    if let Some((address, rest)) = bracketed
+        && address.parse::<std::net::Ipv6Addr>().is_ok()
+    {
+        return (address, rest.strip_prefix(':'));
+    }
+    let after_ranges = text.rfind(']').map_or(0, |at| at + 1);
+    match text.rsplit_once(':') {
+        Some((name, port)) if name.len() >= after_ranges && !name[after_ranges..].contains(':') => {
+            (name, Some(port))
+        }
+        _ => (text, None),
+    }
+}
+
 fn refuse(name: &str) -> Option<NameError> {
     let odd = name
         .chars()
-        .find(|c| !c.is_alphanumeric() && !"._-:".contains(*c));
+        .find(|c| !c.is_alphanumeric() && !"._-:@".contains(*c));
     match odd {
         _ if name.is_empty() => Some(error("a host's name is empty".to_owned(), "write a name")),
+        None if name.contains('@')
+            && (name.starts_with('@') || name.ends_with('@') || name.contains(':')) =>
+        {
+            Some(error(
+                format!("`{name}` is not a host's name"),
+                "write `user@host`; a port goes into a setting of its own",
+            ))
+        }
         Some(odd) => Some(error(
             format!(
                 "`{name}` is not a host's name: unexpected `{}`",
@@ -166,4 +192,13 @@ fn backwards(pattern: &str, text: &str) -> NameError {
         format!("`[{text}]` in `{pattern}` begins after its end"),
         "write the smaller end first",
     )
+}
+
+/// Splits `admin@10.0.0.1` as ssh does: what stands before the last `@` is the user. An address that is written as a URI is
+/// left to ssh.
+pub(super) fn split_user(destination: &str) -> (Option<&str>, &str) {
+    match destination.rsplit_once('@') {
+        Some((user, host)) if !user.is_empty() && !destination.contains("://") => (Some(user), host),
+        _ => (None, destination),
+    }
 }

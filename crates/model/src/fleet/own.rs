@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::conflicts::{Scope, refuse_shared_agents};
+use super::conflicts::refuse_shared_agents;
 use super::file::{Defaults, FleetFile, GroupEntry, HostEntry, SshEntry, TransportEntry};
 use super::names;
 use super::report::{Place, Sources};
@@ -244,7 +244,7 @@ impl<'a> Reader<'a, '_> {
             .iter()
             .map(|(name, found)| (name.clone(), found.place.clone()))
             .collect();
-        refuse_shared_agents(self.sources, &fleet, &places, Scope::Everywhere);
+        refuse_shared_agents(self.sources, &fleet, &places, self.file.products.keys());
         fleet
     }
 
@@ -258,7 +258,7 @@ impl<'a> Reader<'a, '_> {
         let address = entry.address.clone().unwrap_or_else(|| name.to_owned());
         variables
             .entry("address".to_owned())
-            .or_insert_with(|| address.clone().into());
+            .or_insert_with(|| names::split_user(&address).1.into());
         let mut labels = defaults.labels.clone();
         labels.extend(entry.labels.clone());
         Some(Host {
@@ -326,10 +326,13 @@ fn transport(address: String, own: Option<&TransportEntry>, default: Option<&Tra
 fn ssh(host: String, own: &SshEntry, default: Option<&SshEntry>) -> Transport {
     let nothing = SshEntry::default();
     let default = default.unwrap_or(&nothing);
+    let (user, host) = names::split_user(&host);
     Transport::Ssh(SshTransport {
-        host,
+        host: host.to_owned(),
         port: own.port.or(default.port),
-        user: own.user.clone().or_else(|| default.user.clone()),
+        user: (own.user.clone())
+            .or_else(|| user.map(str::to_owned))
+            .or_else(|| default.user.clone()),
         key_file: own.key_file.clone().or_else(|| default.key_file.clone()),
         arguments: own
             .arguments

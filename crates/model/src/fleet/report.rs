@@ -19,6 +19,8 @@ pub(super) struct Place {
 /// The files read so far and what is wrong with them.
 pub(super) struct Sources {
     files: Vec<Source>,
+    /// Whether the first of the files is a directory, which has no text.
+    directory: bool,
     errors: Vec<(Place, Diagnostic)>,
     /// What has been noted; a mistake in a group's variable comes up for every host of the group.
     noted: BTreeSet<(Place, String)>,
@@ -50,11 +52,25 @@ impl Sources {
     pub fn new(name: &str, text: &str) -> Sources {
         let mut sources = Sources {
             files: Vec::new(),
+            directory: false,
             errors: Vec::new(),
             noted: BTreeSet::new(),
         };
         sources.add(name, text);
         sources
+    }
+
+    /// Starts with the directory that an inventory is spread over.
+    pub fn of_directory(name: &str) -> Sources {
+        Sources {
+            directory: true,
+            ..Sources::new(name, "")
+        }
+    }
+
+    /// Whether [`Sources::main_name`] is that of a directory.
+    pub fn is_directory(&self) -> bool {
+        self.directory
     }
 
     /// Takes up a further file.

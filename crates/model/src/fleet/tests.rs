@@ -156,7 +156,7 @@ hosts:
 #[test]
 fn two_names_for_one_agent_are_refused() {
     insta::assert_snapshot!(errors(
-        "name: lab\nhosts:\n  n1: { address: 10.0.0.1 }\n  n2: { address: 10.0.0.1, state_directory: /srv/2 }\n  \
+        "name: lab\nproducts:\n  etcd: { hosts: [\"n[1:7]\"] }\nhosts:\n  n1: { address: 10.0.0.1 }\n  n2: { address: 10.0.0.1, state_directory: /srv/2 }\n  \
          n3: { address: 10.0.0.1 }\n  n4: { transport: local }\n  n5: { transport: local }\n  n6: { transport: local, state_directory: /srv/6 }\n  \
          n7: { address: 10.0.0.1, transport: { ssh: { port: 2222 } } }\n"
     ));

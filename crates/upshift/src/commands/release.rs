@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use upshift_control::{Hosts, ReleaseHost, known_runs};
+use upshift_control::{Hosts, ReleaseError, ReleaseHost, known_runs};
 use upshift_model::action::Artifact;
 use upshift_model::facts::ReleaseStatus;
 use upshift_model::fleet::{Fleet, Host, Transport};
@@ -11,7 +11,9 @@ use upshift_model::package::PackageRules;
 use upshift_model::release::{ReleaseAnswer, ReleaseCall, ReleaseOutcome};
 use upshift_model::version::Version;
 use upshift_store::Store;
+use upshift_wire::client::CallError;
 use upshift_wire::put::put;
+use upshift_wire::session::SessionError;
 
 use crate::args::{Global, Output, ReleaseArgs, ReleaseCommand, ReleaseInstall};
 use crate::ask::{Question, confirm};
@@ -42,6 +44,25 @@ struct Answered {
 enum Answer {
     Said(ReleaseAnswer),
     Unreachable { error: String },
+}
+
+impl Answer {
+    /// What an error means. A host that says no has been reached; `outcome` is what its no means.
+    fn of(error: ReleaseError, outcome: ReleaseOutcome) -> Answer {
+        match error {
+            ReleaseError::Call(SessionError::Call(CallError::Refused(words))) => {
+                Answer::Said(ReleaseAnswer {
+                    outcome,
+                    lines: vec![words],
+                    releases: BTreeMap::new(),
+                    root: String::new(),
+                })
+            }
+            error => Answer::Unreachable {
+                error: error.to_string(),
+            },
+        }
+    }
 }
 
 /// Does what was typed.
@@ -162,6 +183,14 @@ impl Change {
         self != Change::Uninstall
     }
 
+    /// What it means where a host answers with an error: what is only brought to the host changes nothing that runs.
+    fn on_error(self) -> ReleaseOutcome {
+        match self {
+            Change::Get | Change::Unpack => ReleaseOutcome::Refused,
+            Change::Install { .. } | Change::Uninstall => ReleaseOutcome::Failed,
+        }
+    }
+
     fn call(self, version: &str, package: Option<(&Artifact, u32)>) -> Option<ReleaseCall> {
         let version = version.to_owned();
         let artifact = package.map(|(artifact, _)| artifact.clone());
@@ -228,12 +257,17 @@ impl<'s> Work<'s> {
                 let (hosts, call) = (&hosts, call.clone());
                 async move {
                     let answer = match self.host(hosts, name, host) {
-                        Some(host) => host.ask(call, None).await.map_err(|error| error.to_string()),
-                        None => Err("it has no way to be reached".to_owned()),
+                        Some(host) => match host.ask(call, None).await {
+                            Ok(said) => Answer::Said(said),
+                            Err(error) => Answer::of(error, ReleaseOutcome::Refused),
+                        },
+                        None => Answer::Unreachable {
+                            error: "it has no way to be reached".to_owned(),
+                        },
                     };
                     Answered {
                         host: (*name).clone(),
-                        answer: answer.map_or_else(|error| Answer::Unreachable { error }, Answer::Said),
+                        answer,
                     }
                 }
             });
@@ -299,9 +333,7 @@ impl<'s> Work<'s> {
             };
             let answer = match answer {
                 Ok(said) => Answer::Said(said),
-                Err(error) => Answer::Unreachable {
-                    error: error.to_string(),
-                },
+                Err(error) => Answer::of(error, change.on_error()),
             };
             let one = Answered {
                 host: host.name.clone(),
@@ -456,4 +488,34 @@ fn texts(answered: &[Answered]) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(error: CallError, change: Change) -> Vec<Answered> {
+        let error = ReleaseError::Call(SessionError::Call(error));
+        vec![Answered {
+            host: "n1".to_owned(),
+            answer: Answer::of(error, change.on_error()),
+        }]
+    }
+
+    #[test]
+    fn a_host_that_refuses_an_archive_has_been_reached() {
+        let words = "x.tar.gz cannot be unpacked: it is damaged";
+        let refused = answered(CallError::Refused(words.to_owned()), Change::Unpack);
+        assert_eq!(exit(&refused), Exit::Refused);
+        assert_eq!(texts(&refused), format!("n1: {words}\n"));
+        let failed = answered(
+            CallError::Refused(words.to_owned()),
+            Change::Install { permanent: true },
+        );
+        assert_eq!(exit(&failed), Exit::Held);
+        let gone = CallError::Disconnected {
+            reason: "cut".to_owned(),
+        };
+        assert!(texts(&answered(gone, Change::Unpack)).contains("not reached"));
+    }
 }

@@ -52,8 +52,7 @@ pub fn run(arguments: &StatusArgs, global: &Global, printer: Printer) -> Result<
         loop {
             let status = look(&setting, &hosts, store.as_ref()).await?;
             if arguments.watch && !printer.json() {
-                // Home, and clear what is below: anstream leaves both out where nobody looks.
-                printer.text(&format!("\u{1b}[H\u{1b}[2J{}", status.text()))?;
+                printer.again(&status.text())?;
             } else {
                 printer.result(&status, || status.text())?;
             }

@@ -284,21 +284,12 @@ pub(crate) fn classify(said: &str) -> ConnectFailure {
         let line = line_with(&["Offending"]).unwrap_or(last);
         return ConnectFailure::HostKeyChanged(line);
     }
-    let rules: [Rule; 5] = [
+    let rules: [Rule; 4] = [
         (
             &["host key is known", "Host key verification failed"],
             ConnectFailure::HostKeyUnknown,
         ),
         (&["Could not resolve hostname"], ConnectFailure::UnknownName),
-        (
-            &[
-                "sudo:",
-                "sudo: not found",
-                "not in the sudoers file",
-                "must have a tty to run sudo",
-            ],
-            ConnectFailure::NoSudo,
-        ),
         (
             &[
                 "Permission denied (",
@@ -321,6 +312,9 @@ pub(crate) fn classify(said: &str) -> ConnectFailure {
             ConnectFailure::Unreachable,
         ),
     ];
+    if let Some(line) = refused_by_sudo(said) {
+        return ConnectFailure::NoSudo(line);
+    }
     for (needles, failure) in rules {
         if let Some(line) = line_with(needles) {
             return failure(line);
@@ -330,4 +324,17 @@ pub(crate) fn classify(said: &str) -> ConnectFailure {
         return ConnectFailure::NotExecutable(line);
     }
     ConnectFailure::Ended(last)
+}
+
+/// What sudo says where it refuses. It warns first, of a host name that it cannot resolve for instance, and goes on; the reason
+/// stands last.
+fn refused_by_sudo(said: &str) -> Option<String> {
+    const WORDS: [&str; 3] = ["sudo:", "not in the sudoers file", "must have a tty to run sudo"];
+    let refuses = |line: &&str| {
+        WORDS.iter().any(|words| line.contains(words)) && !line.contains("unable to resolve host")
+    };
+    said.lines()
+        .rev()
+        .find(refuses)
+        .map(|line| line.trim().to_owned())
 }

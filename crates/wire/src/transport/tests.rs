@@ -486,6 +486,25 @@ fn what_ssh_says_becomes_what_an_operator_reads() {
 }
 
 #[test]
+fn the_reason_that_sudo_gives_is_told_and_not_its_warnings() {
+    let warning = "sudo: unable to resolve host h9: Name or service not known\n";
+    let refused =
+        format!("{warning}sudo: a terminal is required to read the password\nsudo: a password is required\n");
+    assert_eq!(
+        error::classify(&refused),
+        ConnectFailure::NoSudo("sudo: a password is required".to_owned())
+    );
+    let sudoers = format!("{warning}upshift is not in the sudoers file.\n");
+    assert_eq!(
+        error::classify(&sudoers),
+        ConnectFailure::NoSudo("upshift is not in the sudoers file.".to_owned())
+    );
+    // Sudo went on, and something else failed.
+    let other = format!("{warning}sh: 1: exec: /var/lib/upshift/agent/x/upshift-node: Exec format error\n");
+    assert_eq!(error::classify(&other).code(), "not-executable");
+}
+
+#[test]
 fn every_failure_has_its_words() {
     let text = || "what the host says".to_owned();
     let directory = || "/var/lib/upshift".to_owned();

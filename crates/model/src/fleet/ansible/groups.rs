@@ -212,6 +212,7 @@ impl FileVariables {
     /// Reads the files of all groups and hosts of the inventory.
     pub fn read(inventory: &Inventory, sources: &mut Sources, files: &InventoryFiles) -> FileVariables {
         let directory = match sources.main_name().rsplit_once('/') {
+            _ if sources.is_directory() => format!("{}/", sources.main_name().trim_end_matches('/')),
             Some((directory, _)) => format!("{directory}/"),
             None => String::new(),
         };

@@ -8,13 +8,21 @@ use super::connection;
 use super::render::{self, Rendered};
 use super::{Content, Variables};
 use crate::diagnostic;
+use crate::fleet::names;
 use crate::fleet::report::{Place, Sources};
 use crate::fleet::secrets::is_ansible_password;
 use crate::fleet::{Host, Role, Transport, UnusableTransport};
 
 const ENCRYPTED: &str = "encrypted with ansible-vault";
 const PASSWORD: &str = "a password";
+const PRIVATE_KEY: &str = "a private key";
 const OPEN: &str = "a Jinja expression that only Ansible can compute";
+
+/// Variables that hold a private key itself, the strongest first.
+pub(super) const PRIVATE_KEYS: [&str; 2] = ["ansible_ssh_private_key", "ansible_private_key"];
+
+/// Variables that hold the address, the strongest first.
+pub(super) const HOST: [&str; 2] = ["ansible_ssh_host", "ansible_host"];
 
 /// Variables that Upshift gives a meaning.
 const OWN_VARIABLES: [&str; 6] = [
@@ -50,9 +58,8 @@ pub(super) fn read(
     let roles = settings.roles();
     let labels = settings.labels();
     let state_directory = settings.state_directory();
-    let address = settings
-        .text(&["ansible_host", "ansible_ssh_host"])
-        .unwrap_or_else(|| name.to_owned());
+    let address = settings.text(&HOST).unwrap_or_else(|| name.to_owned());
+    let address = names::split_user(&address).1.to_owned();
     let Settings {
         mut values,
         withheld,
@@ -91,13 +98,23 @@ impl<'s> Settings<'s> {
                 Content::Plain(_) if is_ansible_password(&key) => {
                     withheld.insert(key.clone(), PASSWORD.to_owned());
                 }
+                Content::Plain(_) if PRIVATE_KEYS.contains(&key.as_str()) => {
+                    withheld.insert(key.clone(), PRIVATE_KEY.to_owned());
+                }
                 Content::Plain(value) => {
                     plain.insert(key.clone(), value);
                 }
             }
             places.insert(key, variable.place);
         }
-        let Rendered { values, open } = render::render(name, groups, plain);
+        let names = render::Names {
+            host: name,
+            groups,
+            withheld: &withheld,
+            // The path of a file stands for all the names in it.
+            sealed: withheld.keys().any(|key| key.contains('/')),
+        };
+        let Rendered { values, open } = render::render(&names, plain);
         withheld.extend(open.into_iter().map(|key| (key, OPEN.to_owned())));
         Settings {
             sources,
@@ -106,6 +123,11 @@ impl<'s> Settings<'s> {
             places,
             unusable: None,
         }
+    }
+
+    /// Whether a variable is set to anything, readable or not.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.withheld.contains_key(key) || self.values.get(key).is_some_and(|value| !value.is_null())
     }
 
     pub fn error(&mut self, key: &str, message: impl Into<String>, fix: impl Into<String>) {

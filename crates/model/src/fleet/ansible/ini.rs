@@ -4,22 +4,25 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::words::{self, Word};
-use super::{Content, Inventory, Variable, Variables, literal};
+use super::{Content, Inventory, Mention, Variable, Variables, literal};
 use crate::diagnostic;
 use crate::fleet::names;
-use crate::fleet::report::Sources;
+use crate::fleet::report::{SourceId, Sources};
 use crate::fleet::secrets::VAULT_MARK;
 
 /// Reads an inventory in INI. What is wrong is noted in `sources`; the rest is read on.
-pub(super) fn read(sources: &mut Sources, text: &str) -> Inventory {
+pub(super) fn read(sources: &mut Sources, source: SourceId, text: &str, inventory: &mut Inventory) {
+    // A group of an earlier file need not be defined again.
+    let known = inventory.groups.keys().cloned();
     let mut reader = Reader {
         sources,
-        inventory: Inventory::default(),
+        source,
+        defined: known.chain(["all", "ungrouped"].map(str::to_owned)).collect(),
+        inventory,
         section: Section {
             group: "ungrouped".to_owned(),
             kind: Kind::Hosts,
         },
-        defined: ["all", "ungrouped"].map(str::to_owned).into(),
         vars_sections: Vec::new(),
         children: Vec::new(),
     };
@@ -34,12 +37,12 @@ pub(super) fn read(sources: &mut Sources, text: &str) -> Inventory {
         start += line.len();
     }
     reader.refuse_undefined_groups();
-    reader.inventory
 }
 
 struct Reader<'s> {
     sources: &'s mut Sources,
-    inventory: Inventory,
+    source: SourceId,
+    inventory: &'s mut Inventory,
     section: Section,
     /// Groups that have a section of their own.
     defined: BTreeSet<String>,
@@ -79,7 +82,7 @@ impl Reader<'_> {
     }
 
     fn error(&mut self, range: Range<usize>, message: impl Into<String>, fix: impl Into<String>) {
-        let place = self.sources.main(range);
+        let place = self.source.at(range);
         self.sources.error(place, message, fix);
     }
 
@@ -166,31 +169,15 @@ impl Reader<'_> {
                 ),
             }
         }
-        let (names, port) = split_port(&pattern.text);
-        if let Some(port) = port {
-            variables.insert(
-                "ansible_port".to_owned(),
-                self.assigned(port, pattern.range.clone()),
-            );
-        }
-        self.add_hosts(names, pattern.range.clone(), &variables);
-    }
-
-    fn add_hosts(&mut self, pattern: &str, range: Range<usize>, variables: &Variables) {
-        let names = match names::expand(pattern) {
+        let (names, port) = names::split_port(&pattern.text);
+        let port = port.map(|port| self.assigned(port, pattern.range.clone()));
+        let names = match names::expand(names) {
             Ok(names) => names,
-            Err(error) => return self.error(range, error.message, error.fix),
+            Err(error) => return self.error(pattern.range.clone(), error.message, error.fix),
         };
-        let place = self.sources.main(range);
+        let found = Mention { port, variables };
         for name in names {
-            self.inventory
-                .group(&self.section.group)
-                .hosts
-                .insert(name.clone());
-            self.inventory
-                .host(&name, &place)
-                .variables
-                .extend(variables.clone());
+            self.inventory.add_host(&self.section.group, &name, &found);
         }
     }
 
@@ -210,7 +197,7 @@ impl Reader<'_> {
                 "write each on a line of its own",
             );
         }
-        let place = self.sources.main(name.range.clone());
+        let place = self.source.at(name.range.clone());
         self.children.push((name.text.clone(), name.range.clone()));
         self.inventory
             .group(&self.section.group)
@@ -252,7 +239,7 @@ impl Reader<'_> {
         };
         Variable {
             content,
-            place: self.sources.main(range),
+            place: self.source.at(range),
         }
     }
 
@@ -279,22 +266,4 @@ fn section_name(line: &str) -> Option<&str> {
     let (name, rest) = line.strip_prefix('[')?.split_once(']')?;
     let rest = rest.trim_start();
     (rest.is_empty() || rest.starts_with(['#', ';'])).then_some(name)
-}
-
-/// Splits `node1:2222` and `[2001:db8::1]:2222` into the name and the port. The colons of ranges and of bare IPv6 addresses are
-/// none before a port.
-fn split_port(text: &str) -> (&str, Option<&str>) {
-    let bracketed = text.strip_prefix('[').and_then(|text| text.split_once(']'));
-    if let Some((address, rest)) = bracketed
-        && address.parse::<std::net::Ipv6Addr>().is_ok()
-    {
-        return (address, rest.strip_prefix(':'));
-    }
-    let after_ranges = text.rfind(']').map_or(0, |at| at + 1);
-    match text.rsplit_once(':') {
-        Some((name, port)) if name.len() >= after_ranges && !name[after_ranges..].contains(':') => {
-            (name, Some(port))
-        }
-        _ => (text, None),
-    }
 }

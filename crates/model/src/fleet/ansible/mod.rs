@@ -22,8 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::conflicts::{Scope, refuse_shared_agents};
-use super::report::{Place, Sources};
+use super::report::{Place, SourceId, Sources};
 use super::{Fleet, InventoryFiles};
 
 /// How an inventory is written.
@@ -50,7 +49,6 @@ struct Group {
 }
 
 struct InventoryHost {
-    place: Place,
     variables: Variables,
 }
 
@@ -70,31 +68,58 @@ enum Content {
     Encrypted,
 }
 
+/// What is said where a host is named.
+struct Mention {
+    port: Option<Variable>,
+    variables: Variables,
+}
+
 impl Inventory {
     fn group(&mut self, name: &str) -> &mut Group {
         self.groups.entry(name.to_owned()).or_default()
     }
 
-    fn host(&mut self, name: &str, place: &Place) -> &mut InventoryHost {
-        let host = || InventoryHost {
-            place: place.clone(),
-            variables: Variables::new(),
-        };
-        self.hosts.entry(name.to_owned()).or_insert_with(host)
+    /// Puts a host into a group. A port behind the name counts where the host is new, and yields to `ansible_port`.
+    fn add_host(&mut self, group: &str, name: &str, found: &Mention) {
+        self.group(group).hosts.insert(name.to_owned());
+        let host = self.hosts.entry(name.to_owned()).or_insert_with(|| {
+            let port = found.port.clone();
+            InventoryHost {
+                variables: port
+                    .map(|port| ("ansible_port".to_owned(), port))
+                    .into_iter()
+                    .collect(),
+            }
+        });
+        host.variables.extend(found.variables.clone());
     }
 }
 
-/// Reads an inventory. What is wrong is noted in `sources`.
-pub(super) fn read(
-    sources: &mut Sources,
-    syntax: Syntax,
-    text: &str,
-    files: &InventoryFiles,
-) -> Option<Fleet> {
-    let inventory = match syntax {
-        Syntax::Ini => ini::read(sources, text),
-        Syntax::Yaml => yaml::read(sources, text)?,
-    };
+/// One of the files that an inventory is written in.
+pub(super) struct Part<'a> {
+    pub source: SourceId,
+    pub syntax: Syntax,
+    pub text: &'a str,
+}
+
+/// Reads an inventory. What is wrong is noted in `sources`. The parts are read in their order, as Ansible reads the files of
+/// a directory: what a later one says of a host or a group overrides what an earlier one said.
+pub(super) fn read(sources: &mut Sources, parts: &[Part<'_>], files: &InventoryFiles) -> Option<Fleet> {
+    let mut inventory = Inventory::default();
+    for part in parts {
+        match part.syntax {
+            Syntax::Ini => ini::read(sources, part.source, part.text, &mut inventory),
+            Syntax::Yaml => yaml::read(sources, part.source, part.text, &mut inventory)?,
+        }
+    }
+    if inventory.hosts.is_empty() && sources.is_sound() {
+        sources.error(
+            sources.main(0..0),
+            "this inventory names no host",
+            "write the hosts into it, or name another inventory with --fleet",
+        );
+        return None;
+    }
     let hierarchy = groups::Hierarchy::of(&inventory, sources)?;
     let from_files = groups::FileVariables::read(&inventory, sources, files);
     let mut fleet = Fleet {
@@ -108,15 +133,6 @@ pub(super) fn read(
         fleet
             .hosts
             .insert(name.clone(), host::read(sources, name, members, variables));
-    }
-    let places = inventory
-        .hosts
-        .into_iter()
-        .map(|(name, host)| (name, host.place))
-        .collect();
-    // A host whose connection could not be read looks like this machine.
-    if sources.is_sound() {
-        refuse_shared_agents(sources, &fleet, &places, Scope::WithinGroups);
     }
     Some(fleet)
 }

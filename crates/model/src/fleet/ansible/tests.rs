@@ -478,15 +478,224 @@ fn inventories_that_must_be_computed_are_refused_with_the_way_out() {
 }
 
 #[test]
-fn one_machine_under_two_names_is_refused_within_a_group_only() {
-    let errors = errors_with(
-        "i.ini",
-        "[etcd]\na ansible_host=10.0.0.1\nb ansible_host=10.0.0.1\n",
-        &[],
+fn one_machine_under_two_names_counts_within_the_products_group_only() {
+    let fleet = ini(
+        "[etcd]\na ansible_host=10.0.0.1\nb ansible_host=admin@10.0.0.1 x=1\n[monitoring]\nc ansible_host=10.0.0.2\nd ansible_host=10.0.0.2\n\
+         [site:children]\netcd\nmonitoring\n[kafka]\na\nc\n",
     );
-    insta::assert_snapshot!(errors);
-    let fleet = ini("[etcd]\na ansible_host=10.0.0.1\n[monitoring]\nb ansible_host=10.0.0.1\n");
-    assert_eq!(fleet.hosts.len(), 2);
+    let same = fleet.same_host_twice("etcd").remove(0);
+    assert_eq!((same.first.as_str(), same.second.as_str()), ("a", "b"));
+    assert_eq!(same.how, "address 10.0.0.1, state directory /var/lib/upshift");
+    assert_eq!(fleet.same_host_twice("monitoring").len(), 1);
+    assert!(fleet.same_host_twice("kafka").is_empty());
+}
+
+#[test]
+fn what_is_not_resolved_is_not_undefined() {
+    let address = |variables: &str, files: &[(&str, &str)]| {
+        let text = format!(
+            "[web]\nn1 ansible_host=\"{{{{ vpn_ip | default(inventory_hostname) }}}}\"\n[web:vars]\n{variables}"
+        );
+        match &read_with("hosts", &text, files).hosts["n1"].transport {
+            Transport::Ssh(ssh) => ssh.host.clone(),
+            Transport::Unusable(unusable) => unusable.reason.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let open =
+        "`ansible_host` is a Jinja expression that only Ansible can compute, and Upshift needs it (hosts:2)";
+    assert_eq!(address("", &[]), "n1");
+    assert_eq!(address("vpn_ip=10.0.0.7\n", &[]), "10.0.0.7");
+    assert_eq!(
+        address("vpn_ip={{ vpn_net }}.{{ octet }}\nvpn_net=10.0.0\noctet=7\n", &[]),
+        "10.0.0.7"
+    );
+    // A part of it is missing, or nobody can say what it is.
+    assert_eq!(address("vpn_ip={{ vpn_net }}.7\n", &[]), open);
+    assert_eq!(address("vpn_ip={{ lookup('env', 'X') }}\n", &[]), open);
+    assert_eq!(address("vpn_ip={{ flag }}.1\nflag=True\n", &[]), open);
+    // It is encrypted, alone or with its name.
+    let sealed = [("group_vars/web/vault.yml", VAULT)];
+    assert_eq!(address("", &sealed), open);
+    let one = format!("vpn_ip: !vault |\n          {VAULT}");
+    assert_eq!(address("", &[("group_vars/web.yml", &one)]), open);
+}
+
+#[test]
+fn names_that_ansible_provides_are_never_undefined() {
+    for name in ["ansible_default_ipv4", "hostvars", "groups", "inventory_dir"] {
+        let fleet = ini(&format!(
+            "n1 ansible_host=\"{{{{ {name} | default('10.0.0.1') }}}}\"\n"
+        ));
+        assert!(
+            matches!(fleet.hosts["n1"].transport, Transport::Unusable(_)),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn an_expression_alone_keeps_its_type() {
+    let fleet = yaml(
+        "all:\n  vars: {a: true, b: \"{{ a }}\", c: \"{{ d.e }}\", d: {e: [1, x]}, f: \"{{ d.e | join('-') }}\", g: \"{{ a }}-\"}\n  hosts:\n    n1:\n",
+    );
+    let value = |name| variable(&fleet, "n1", name);
+    assert_eq!(
+        (value("b"), value("c"), value("f")),
+        (json!(true), json!([1, "x"]), json!("1-x"))
+    );
+    assert!(fleet.hosts["n1"].withheld.contains_key("g"));
+}
+
+fn ssh(fleet: &Fleet, host: &str) -> SshTransport {
+    match &fleet.hosts[host].transport {
+        Transport::Ssh(ssh) => ssh.clone(),
+        other => panic!("{host} is reached by {other:?}"),
+    }
+}
+
+#[test]
+fn the_older_names_win_where_ansible_lets_them() {
+    let fleet = ini(
+        "n1 ansible_host=10.0.0.1 ansible_ssh_host=10.0.0.2 ansible_port=1 ansible_ssh_port=2 ansible_user=a ansible_ssh_user=b \
+         ansible_private_key_file=/1 ansible_ssh_private_key_file=/2\n",
+    );
+    let expected = SshTransport {
+        host: "10.0.0.2".to_owned(),
+        port: Some(2),
+        user: Some("b".to_owned()),
+        key_file: Some("/2".to_owned()),
+        arguments: Vec::new(),
+    };
+    assert_eq!(ssh(&fleet, "n1"), expected);
+    assert_eq!(variable(&fleet, "n1", "address"), "10.0.0.2");
+}
+
+#[test]
+fn users_and_ports_in_names_and_addresses_are_ssh_s() {
+    let fleet = ini(
+        "admin@n1\nn2 ansible_host=core@10.0.0.2\nn3 ansible_host=core@10.0.0.3 ansible_user=root\n\
+         n4:2201\nn4:2202\nn5:2201 ansible_port=2203\n",
+    );
+    let reached = |host: &str| {
+        let ssh = ssh(&fleet, host);
+        (ssh.user.unwrap_or_default(), ssh.host, ssh.port.unwrap_or(0))
+    };
+    let expected = |user: &str, host: &str, port| (user.to_owned(), host.to_owned(), port);
+    assert_eq!(reached("admin@n1"), expected("admin", "n1", 0));
+    assert_eq!(variable(&fleet, "admin@n1", "address"), "n1");
+    assert_eq!(reached("n2"), expected("core", "10.0.0.2", 0));
+    assert_eq!(reached("n3"), expected("root", "10.0.0.3", 0));
+    // The first mention of a host decides, and a variable before it.
+    assert_eq!(reached("n4"), expected("", "n4", 2201));
+    assert_eq!(reached("n5"), expected("", "n5", 2203));
+    let fleet = yaml("web:\n  hosts:\n    n[1:2]:2222:\n");
+    assert_eq!(ssh(&fleet, "n2").port, Some(2222));
+}
+
+#[test]
+fn what_changes_the_login_is_followed_or_refused_by_name() {
+    let fleet = ini(
+        "[all:vars]\nansible_become=yes\n[web]\nn1 ansible_ssh_args='-C -o ControlMaster=no' ansible_ssh_common_args='-J jump' \
+         ansible_become_exe=/usr/bin/sudo ansible_become_flags='-H -Sn' ansible_ssh_executable=ssh\n\
+         n2 ansible_ssh_args='-o port=77' ansible_port=78\nn3 ansible_ssh_args='-l a' ansible_user=b\n\
+         n4 ansible_ssh_executable=/opt/wrapper\nn5 ansible_become_exe=doas\nn6 ansible_sudo_flags=-E\n\
+         n7 ansible_ssh_private_key=KEYSECRET\nn8 ansible_ssh_pkcs11_provider=/lib/x.so\nn9 ansible_sudo_user=postgres\n",
+    );
+    assert_eq!(
+        ssh(&fleet, "n1").arguments,
+        ["-C", "-o", "ControlMaster=no", "-J", "jump"]
+    );
+    let reasons = ["n2", "n3", "n4", "n5", "n6", "n7", "n8", "n9"].map(|host| unusable(&fleet, host));
+    insta::assert_snapshot!(reasons.join("\n"));
+    assert!(!serde_json::to_string(&fleet).unwrap().contains("KEYSECRET"));
+}
+
+#[test]
+fn merge_keys_are_followed_everywhere() {
+    let fleet = yaml(
+        "base: &base\n  vars: &vars {a: 1, b: 1}\nall:\n  vars:\n    <<: [{x: 1, y: 1}, {y: 2, z: 2}]\n    z: 3\nweb:\n  <<: *base\n  hosts:\n    n1: &n1 {r: 1, s: {<<: *vars, b: 2}}\n    n2: {<<: *n1, r: 2}\n",
+    );
+    let value = |host, name| variable(&fleet, host, name);
+    assert_eq!((value("n1", "a"), value("n2", "r")), (json!(1), json!(2)));
+    assert_eq!(value("n2", "s"), json!({"a": 1, "b": 2}));
+    assert_eq!(
+        (value("n1", "x"), value("n1", "y"), value("n1", "z")),
+        (json!(1), json!(1), json!(3))
+    );
+}
+
+#[test]
+fn what_ansible_inventory_lists_is_an_inventory() {
+    let text = r#"{"_meta": {"hostvars": {"n1": {"ansible_host": "10.0.0.1", "k": {"__ansible_vault": "$ANSIBLE_VAULT;1.1"}}, "n2": {}}},
+        "all": {"children": ["ungrouped", "etcd"]}, "etcd": {"hosts": ["n1"], "children": ["more"]}, "more": {"hosts": ["n2"]}}"#;
+    let fleet = read_with("inventory.json", text, &[]);
+    assert_eq!(ssh(&fleet, "n1").host, "10.0.0.1");
+    assert_eq!(fleet.hosts["n1"].withheld["k"], "encrypted with ansible-vault");
+    assert_eq!(groups(&fleet, "n2"), ["etcd", "more"]);
+    assert_eq!(fleet.servers("etcd").count(), 2);
+}
+
+#[test]
+fn a_directory_is_one_inventory() {
+    let texts = [
+        ("02.yml", "etcd:\n  vars: {a: 2, b: 2}\n"),
+        ("01.ini", "[etcd]\nn1 x=1\n[etcd:vars]\na=1\n"),
+        ("more/hosts", "[site:children]\netcd\n[etcd]\nn2\n"),
+        ("empty", "\n"),
+    ];
+    let texts = texts.map(|(path, text)| (path.to_owned(), text.to_owned()));
+    let files: InventoryFiles = [("group_vars/etcd.yml", "b: 3\n")].into_iter().collect();
+    let fleet = Fleet::from_directory("envs/prod/", &texts, &files).unwrap();
+    assert_eq!(fleet.name, "prod");
+    assert_eq!(groups(&fleet, "n1"), ["etcd", "site"]);
+    assert_eq!(
+        (variable(&fleet, "n2", "a"), variable(&fleet, "n2", "b")),
+        (json!(2), json!(3))
+    );
+    let broken = [("a.ini".to_owned(), "[x]\nn1 y\n".to_owned())];
+    let errors = Fleet::from_directory("envs/prod", &broken, &files).unwrap_err();
+    assert!(shown(&errors).contains("envs/prod/a.ini:2"), "{}", shown(&errors));
+    for ignored in [
+        ".git",
+        "group_vars",
+        "README.md",
+        "ansible.cfg",
+        "hosts.bak",
+        "hosts~",
+    ] {
+        assert!(!InventoryFiles::is_part(ignored), "{ignored}");
+    }
+}
+
+#[test]
+fn an_inventory_without_hosts_is_refused_and_empty_files_beside_it_are_not() {
+    insta::assert_snapshot!(
+        [
+            errors_with("hosts", "", &[]),
+            errors_with("hosts.ini", "[web]\n# none\n", &[])
+        ]
+        .join("\n\n")
+    );
+    let files = [
+        ("group_vars/all.yml", ""),
+        ("host_vars/n1.yml", "--- # nothing\n"),
+        ("group_vars/web.yml", "~\n"),
+    ];
+    assert_eq!(read_with("hosts", "[web]\nn1\n", &files).hosts.len(), 1);
+}
+
+#[test]
+fn of_a_directory_and_a_file_of_variables_ansible_reads_the_directory() {
+    let files = [
+        ("group_vars/web.yml", "a: 1\nb: 1\n"),
+        ("group_vars/web/main.yml", "a: 2\n"),
+    ];
+    let fleet = read_with("hosts", "[web]\nn1\n", &files);
+    assert_eq!(
+        (variable(&fleet, "n1", "a"), variable(&fleet, "n1", "b")),
+        (json!(2), Value::Null)
+    );
 }
 
 proptest! {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Content, Inventory, Variable, Variables, scalar};
+use super::{Content, Inventory, Mention, Variable, Variables, scalar};
 use crate::diagnostic::{self, Entry, Kind, Node};
 use crate::fleet::names;
 use crate::fleet::report::{SourceId, Sources};
@@ -13,9 +13,14 @@ const TAGS: [&str; 2] = ["!vault", "!unsafe"];
 
 const GROUP_KEYS: [&str; 3] = ["hosts", "children", "vars"];
 
-/// Reads an inventory in YAML. What is wrong is noted in `sources`; `None` where nothing can be made of it.
-pub(super) fn read(sources: &mut Sources, text: &str) -> Option<Inventory> {
-    let source = sources.main_id();
+/// Reads an inventory in YAML, or what `ansible-inventory --list` prints. What is wrong is noted in `sources`; `None` where
+/// nothing can be made of it.
+pub(super) fn read(
+    sources: &mut Sources,
+    source: SourceId,
+    text: &str,
+    inventory: &mut Inventory,
+) -> Option<()> {
     let tree = tree(sources, source, text)?;
     if let Some(plugin) = tree.entries().iter().find(|entry| entry.key == "plugin") {
         sources.error(
@@ -37,24 +42,28 @@ pub(super) fn read(sources: &mut Sources, text: &str) -> Option<Inventory> {
     let mut reader = Reader {
         sources,
         source,
-        inventory: Inventory::default(),
+        inventory,
+        listed: tree.get("_meta").is_some(),
     };
     for entry in entries {
-        reader.group(&entry.key, &entry.value, 0);
+        match entry.key.as_str() {
+            "_meta" => reader.host_variables(&entry.value),
+            name => reader.group(name, &entry.value, 0),
+        }
     }
-    Some(reader.inventory)
+    Some(())
 }
 
 /// Reads a file of `group_vars` or `host_vars`; `None` where nothing can be made of it.
 pub(super) fn read_variables(sources: &mut Sources, source: SourceId, text: &str) -> Option<Variables> {
-    let says_something =
-        |line: &str| !line.is_empty() && !line.starts_with('#') && line != "---" && line != "...";
+    let says_something = |line: &str| !line.is_empty() && !line.starts_with('#') && !is_marker(line);
     if !text.lines().map(str::trim).any(says_something) {
         return Some(Variables::new());
     }
     let tree = tree(sources, source, text)?;
     match &tree.kind {
-        Kind::Map(_) => Some(variables(sources, source, &tree)),
+        Kind::Map(_) => Some(variables(source, &tree)),
+        _ if tree.is_null() => Some(Variables::new()),
         _ => {
             let fix = "write `key: value` lines";
             sources.error(
@@ -67,12 +76,58 @@ pub(super) fn read_variables(sources: &mut Sources, source: SourceId, text: &str
     }
 }
 
+/// The line that begins or ends a document, with or without a comment.
+fn is_marker(line: &str) -> bool {
+    let rest = line.strip_prefix("---").or_else(|| line.strip_prefix("..."));
+    rest.is_some_and(|rest| rest.trim_start().is_empty() || rest.trim_start().starts_with('#'))
+}
+
 fn tree(sources: &mut Sources, source: SourceId, text: &str) -> Option<Node> {
     let mut mistakes = Vec::new();
     let tree = diagnostic::read_tree(text, &TAGS, &mut mistakes);
     let sound = mistakes.is_empty();
     sources.mistakes(source, mistakes);
-    tree.filter(|_| sound)
+    tree.filter(|_| sound).map(merged)
+}
+
+/// The tree with its merge keys (`<<`) resolved: what a mapping says itself counts, then the mappings that it merges, the
+/// first of several before the later ones.
+fn merged(node: Node) -> Node {
+    let kind = match node.kind {
+        Kind::List(items) => Kind::List(items.into_iter().map(merged).collect()),
+        Kind::Map(entries) => {
+            let (merges, mut own): (Vec<Entry>, Vec<Entry>) = entries
+                .into_iter()
+                .map(|entry| Entry {
+                    value: merged(entry.value),
+                    ..entry
+                })
+                .partition(|entry| {
+                    entry.key == "<<" && matches!(entry.value.kind, Kind::Map(_) | Kind::List(_))
+                });
+            for merge in merges {
+                let more = match merge.value.kind {
+                    Kind::Map(entries) => entries,
+                    Kind::List(items) => items.iter().flat_map(Node::entries).cloned().collect(),
+                    Kind::Scalar { .. } => Vec::new(),
+                };
+                for entry in more {
+                    if own.iter().all(|known| known.key != entry.key) {
+                        own.push(entry);
+                    }
+                }
+            }
+            Kind::Map(own)
+        }
+        scalar => scalar,
+    };
+    Node { kind, ..node }
+}
+
+#[derive(Clone, Copy)]
+enum Listed {
+    Hosts,
+    Children,
 }
 
 /// No inventory that somebody writes has groups nested deeper.
@@ -81,10 +136,52 @@ const DEEPEST: usize = 64;
 struct Reader<'s> {
     sources: &'s mut Sources,
     source: SourceId,
-    inventory: Inventory,
+    inventory: &'s mut Inventory,
+    /// Whether this is what `ansible-inventory --list` prints: groups have lists of hosts and of children, and the variables
+    /// of all hosts stand under `_meta`.
+    listed: bool,
 }
 
 impl Reader<'_> {
+    /// `_meta: { hostvars: { … } }`
+    fn host_variables(&mut self, meta: &Node) {
+        for entry in meta.get("hostvars").map_or(&[][..], Node::entries) {
+            let found = Mention {
+                port: None,
+                variables: variables(self.source, &entry.value),
+            };
+            // In no group but the one that holds all hosts, until a group lists it.
+            self.inventory.add_host("all", &entry.key, &found);
+        }
+    }
+
+    /// An element of a list of hosts or of children.
+    fn listed(&mut self, group: &str, items: &[Node], kind: Listed) {
+        for item in items {
+            let Some(name) = item.text() else {
+                self.error(item, "this is not a name", "write a text");
+                continue;
+            };
+            let place = self.source.at(item.range.clone());
+            match kind {
+                Listed::Children => {
+                    self.inventory.group(name);
+                    self.inventory
+                        .group(group)
+                        .children
+                        .insert(name.to_owned(), place);
+                }
+                Listed::Hosts => {
+                    let found = Mention {
+                        port: None,
+                        variables: Variables::new(),
+                    };
+                    self.inventory.add_host(group, name, &found);
+                }
+            }
+        }
+    }
+
     fn error(&mut self, node: &Node, message: &str, fix: &str) {
         self.sources
             .error(self.source.at(node.range.clone()), message, fix);
@@ -138,7 +235,7 @@ impl Reader<'_> {
                 "write `key: value` lines below `vars:`",
             );
         };
-        let found = variables(self.sources, self.source, node);
+        let found = variables(self.source, node);
         self.inventory.group(name).variables.extend(found);
     }
 
@@ -154,7 +251,13 @@ impl Reader<'_> {
                     self.group(&entry.key, &entry.value, depth + 1);
                 }
             }
-            _ => self.error(
+            Kind::List(items) if self.listed => self.listed(name, items, Listed::Children),
+            Kind::Scalar { text, .. } => {
+                let place = self.source.at(node.range.clone());
+                self.inventory.group(text);
+                self.inventory.group(name).children.insert(text.clone(), place);
+            }
+            Kind::List(_) => self.error(
                 node,
                 "children are a mapping of groups",
                 "write each group as a key: `web:` instead of `- web`",
@@ -170,6 +273,7 @@ impl Reader<'_> {
                 }
             }
             Kind::Scalar { text, .. } => self.add(group, text, node, &Variables::new()),
+            Kind::List(items) if self.listed => self.listed(group, items, Listed::Hosts),
             Kind::List(_) => self.error(
                 node,
                 "hosts are a mapping",
@@ -180,7 +284,7 @@ impl Reader<'_> {
 
     fn host(&mut self, group: &str, entry: &Entry) {
         let found = match &entry.value.kind {
-            Kind::Map(_) => variables(self.sources, self.source, &entry.value),
+            Kind::Map(_) => variables(self.source, &entry.value),
             _ if entry.value.is_null() => Variables::new(),
             _ => {
                 let fix = "write its variables below it: `ansible_host: 10.0.0.1`";
@@ -195,41 +299,44 @@ impl Reader<'_> {
     }
 
     fn add(&mut self, group: &str, pattern: &str, written: &Node, variables: &Variables) {
+        let (pattern, port) = names::split_port(pattern);
         let names = match names::expand(pattern) {
             Ok(names) => names,
             Err(error) => return self.error(written, &error.message, &error.fix),
         };
         let place = self.source.at(written.range.clone());
+        let found = Mention {
+            port: port.map(|port| Variable {
+                content: Content::Plain(scalar::value(port)),
+                place: place.clone(),
+            }),
+            variables: variables.clone(),
+        };
         for name in names {
-            self.inventory.group(group).hosts.insert(name.clone());
-            self.inventory
-                .host(&name, &place)
-                .variables
-                .extend(variables.clone());
+            self.inventory.add_host(group, &name, &found);
         }
     }
 }
 
 /// The variables that a mapping sets.
-fn variables(sources: &mut Sources, source: SourceId, node: &Node) -> Variables {
-    let mut variables = Variables::new();
-    for entry in node.entries() {
+fn variables(source: SourceId, node: &Node) -> Variables {
+    let variables = node.entries().iter().map(|entry| {
         let place = source.at(entry.key_range.start..entry.value.range.end.max(entry.key_range.end));
-        if entry.key == "<<" {
-            let fix = "write the variables out, or move them into a group";
-            sources.error(place, "merge keys (`<<`) are not understood here", fix);
-            continue;
-        }
         let content = value(&entry.value).map_or(Content::Encrypted, Content::Plain);
-        variables.insert(entry.key.clone(), Variable { content, place });
-    }
-    variables
+        (entry.key.clone(), Variable { content, place })
+    });
+    variables.collect()
 }
 
 /// The value of a node as Ansible reads it; `None` where some of it is encrypted.
 fn value(node: &Node) -> Option<Value> {
     match &node.kind {
         Kind::List(items) => items.iter().map(value).collect::<Option<_>>().map(Value::Array),
+        // As `ansible-inventory` prints values that are encrypted, or that are no templates.
+        Kind::Map(entries) if matches!(entries.as_slice(), [only] if only.key == "__ansible_vault") => None,
+        Kind::Map(entries) if matches!(entries.as_slice(), [only] if only.key == "__ansible_unsafe") => {
+            entries.first().and_then(|only| value(&only.value))
+        }
         Kind::Map(entries) => {
             let entries = entries
                 .iter()
