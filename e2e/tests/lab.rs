@@ -12,6 +12,8 @@ mod machines;
 mod misbehaviour;
 #[path = "lab/operator.rs"]
 mod operator;
+#[path = "lab/random.rs"]
+mod random;
 #[path = "lab/releases.rs"]
 mod releases;
 
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         machines::TRIALS,
         input::TRIALS,
         operator::TRIALS,
+        random::TRIALS,
         releases::TRIALS,
     ]
     .into_iter()
