@@ -16,6 +16,8 @@ mod operator;
 mod random;
 #[path = "lab/releases.rs"]
 mod releases;
+#[path = "lab/switch.rs"]
+mod switch;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         operator::TRIALS,
         random::TRIALS,
         releases::TRIALS,
+        switch::TRIALS,
     ]
     .into_iter()
     .flatten()

@@ -124,6 +124,8 @@ impl Member {
             ("GET", "/get") => self.get(asked.parameter("key").unwrap_or_default()),
             ("POST", "/put") => self.put(asked),
             ("POST", "/leader/move") => self.move_leader(asked),
+            ("POST", "/service/pause") => self.pause(true),
+            ("POST", "/service/resume") => self.pause(false),
             _ => (404, json!({ "error": "there is no such path" })),
         }
     }
@@ -139,6 +141,12 @@ impl Member {
         )
     }
 
+    /// While it is paused, a member takes no write.
+    fn pause(&self, paused: bool) -> (u16, Value) {
+        self.must(self.core().disk.pause(paused));
+        (200, json!({ "paused": paused }))
+    }
+
     fn put(&self, asked: &Asked) -> (u16, Value) {
         let body: Value = serde_json::from_slice(&asked.body).unwrap_or(Value::Null);
         let (Some(key), Some(value)) = (body["key"].as_str(), body["value"].as_str()) else {
@@ -147,6 +155,9 @@ impl Member {
         let mut core = self.core();
         if core.role != Role::Leader {
             return self.not_leader(&core);
+        }
+        if core.disk.paused() {
+            return (503, json!({ "error": "service is paused" }));
         }
         let change = Change::Put {
             key: key.to_owned(),

@@ -139,6 +139,13 @@ impl Core {
         })
     }
 
+    /// Whether members of this and another version make one cluster: from 3.0 on only where both are the same.
+    fn works_with(&self, other: &str) -> bool {
+        let strict = |version: &str| manifest::numbers(version).0 >= 3;
+        let own = &self.manifest.version;
+        other == own || !(strict(own) || strict(other))
+    }
+
     /// How many members are a majority.
     pub fn majority(&self) -> usize {
         self.config.members.len() / 2 + 1
@@ -187,11 +194,18 @@ impl Core {
             candidate: self.config.name.clone(),
             last_index,
             last_term: self.disk.term_of(last_index).unwrap_or(0),
+            version: self.manifest.version.clone(),
         })
     }
 
     /// Answers a candidate.
     pub fn vote(&mut self, request: &VoteRequest) -> io::Result<VoteAnswer> {
+        if !self.works_with(&request.version) {
+            return Ok(VoteAnswer {
+                term: request.term,
+                granted: false,
+            });
+        }
         if request.term > self.ballot.term {
             self.follow(request.term)?;
         }
@@ -254,6 +268,7 @@ impl Core {
             previous_term: self.disk.term_of(previous_index)?,
             entries: self.disk.after(previous_index, 512),
             commit: self.commit,
+            version: self.manifest.version.clone(),
         })
     }
 
@@ -265,7 +280,7 @@ impl Core {
             index,
             version: core.manifest.version.clone(),
         };
-        if request.term < self.ballot.term {
+        if request.term < self.ballot.term || !self.works_with(&request.version) {
             return Ok(answer(self, false, 0));
         }
         self.follow(request.term)?;
@@ -297,6 +312,9 @@ impl Core {
 
     /// Takes in what a member answered to its leader.
     pub fn appended(&mut self, peer: &str, request: &AppendRequest, answer: &AppendAnswer) -> io::Result<()> {
+        if !self.works_with(&answer.version) {
+            return Ok(());
+        }
         if answer.term > self.ballot.term {
             self.put_off_election();
             return self.follow(answer.term);
@@ -441,6 +459,7 @@ impl Core {
             "applied": self.applied,
             "revision": self.revision(),
             "keys": self.values.len(),
+            "paused": self.disk.paused(),
         })
     }
 }

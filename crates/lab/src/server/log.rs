@@ -164,6 +164,22 @@ impl Disk {
         self.write("format", &format)
     }
 
+    /// Whether service is paused, which outlasts a restart.
+    pub fn paused(&self) -> bool {
+        self.directory.join("paused").exists()
+    }
+
+    /// Pauses service, or takes it up again, durably.
+    pub fn pause(&self, paused: bool) -> io::Result<()> {
+        if paused {
+            return self.write("paused", &true);
+        }
+        match fs::remove_file(self.directory.join("paused")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => File::open(&self.directory)?.sync_all(),
+        }
+    }
+
     fn read<T: for<'de> Deserialize<'de>>(&self, name: &str) -> io::Result<Option<T>> {
         match fs::read(self.directory.join(name)) {
             Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
@@ -220,8 +236,13 @@ mod tests {
         );
         assert_eq!(disk.ballot().unwrap().term, 3);
         disk.append(&[put(4, "e")]).unwrap();
+        disk.pause(true).unwrap();
         drop(disk);
         let disk = Disk::open(directory.path()).unwrap();
         assert_eq!(disk.after(2, 10), [put(3, "d"), put(4, "e")]);
+        assert!(disk.paused());
+        disk.pause(false).unwrap();
+        disk.pause(false).unwrap();
+        assert!(!disk.paused());
     }
 }

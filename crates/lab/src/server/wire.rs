@@ -18,6 +18,9 @@ pub(super) struct VoteRequest {
     pub candidate: String,
     pub last_index: u64,
     pub last_term: u64,
+    /// The candidate's version.
+    #[serde(default)]
+    pub version: String,
 }
 
 /// The answer to [`VoteRequest`].
@@ -36,6 +39,9 @@ pub(super) struct AppendRequest {
     pub previous_term: u64,
     pub entries: Vec<Entry>,
     pub commit: u64,
+    /// The leader's version.
+    #[serde(default)]
+    pub version: String,
 }
 
 /// The answer to [`AppendRequest`].
