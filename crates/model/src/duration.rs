@@ -43,8 +43,11 @@ impl Millis {
 }
 
 /// Seconds of a span of time as programs say it in words: `1 days, 2 hours, 3 minutes, 4 seconds`, each part optional; nothing where
-/// the text is something else.
+/// the text is something else. `5m`, as configuration files have it, is a span of time, too.
 pub fn in_words(text: &str) -> Option<i64> {
+    if let Ok(span) = text.parse::<Millis>() {
+        return i64::try_from(span.0 / 1000).ok();
+    }
     let mut sum: i64 = 0;
     if text.is_empty() {
         // Programs that leave out what is zero say nothing in their first second.
@@ -130,6 +133,7 @@ mod tests {
         assert_eq!(in_words("1 days, 2 hours, 3 minutes, 4 seconds"), Some(93_784));
         assert_eq!(in_words("1 day, 1 hour"), Some(90_000));
         assert_eq!(in_words(""), Some(0));
+        assert_eq!((in_words("5m"), in_words("30s")), (Some(300), Some(30)));
         for text in ["soon", "5", "5 moons", "1 days 2 hours"] {
             assert_eq!(in_words(text), None, "{text}");
         }

@@ -379,7 +379,7 @@ fn emqx_is_rolled_with_packages_of_what_installed_it_and_with_a_rollback() {
     // The copy and three times the package are more than there is free.
     assert_eq!(
         fails(emqx().with("/probes/to_save/bytes", json!(8_589_934_592_u64))),
-        ["room-for-the-copy"]
+        ["room-for-the-copy", "autoclean-leaves-time"]
     );
     assert_eq!(
         fails(emqx().with("/probes/process/release", json!(null))),
@@ -401,6 +401,18 @@ fn emqx_troubles_stand_on_the_strategies_that_they_are_about() {
     );
     assert!(enterprise().blocked("4.3.22", "4.4.17", Rolling).is_empty());
     assert!(emqx().blocked("4.3.22", "4.4.16", Rolling).is_empty());
+    for to in ["4.4.0", "4.4.1"] {
+        assert_eq!(
+            emqx().blocked("4.3.22", to, Rolling),
+            ["sessions-4.3-to-early-4.4"]
+        );
+    }
+    assert!(emqx().blocked("4.3.22", "4.4.2", Rolling).is_empty());
+    assert_eq!(
+        emqx().blocked("4.4.1", "4.4.16", Rolling),
+        ["sessions-early-4.4-to-4.4"]
+    );
+    assert!(emqx().blocked("4.4.2", "4.4.16", Rolling).is_empty());
     assert_eq!(emqx().blocked("4.4.9", "4.4.10", Rolling), ["emqx-9161"]);
     assert_eq!(
         emqx().blocked("4.4.3", "4.4.5", Hot),
