@@ -621,7 +621,7 @@ fn merge_keys_are_followed_everywhere() {
     assert_eq!(value("n2", "s"), json!({"a": 1, "b": 2}));
     assert_eq!(
         (value("n1", "x"), value("n1", "y"), value("n1", "z")),
-        (json!(1), json!(1), json!(3))
+        (json!(1), json!(2), json!(3))
     );
 }
 

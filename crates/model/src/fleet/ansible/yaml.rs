@@ -91,7 +91,7 @@ fn tree(sources: &mut Sources, source: SourceId, text: &str) -> Option<Node> {
 }
 
 /// The tree with its merge keys (`<<`) resolved: what a mapping says itself counts, then the mappings that it merges, the
-/// first of several before the later ones.
+/// last of several before the earlier ones, as Ansible has it.
 fn merged(node: Node) -> Node {
     let kind = match node.kind {
         Kind::List(items) => Kind::List(items.into_iter().map(merged).collect()),
@@ -108,7 +108,7 @@ fn merged(node: Node) -> Node {
             for merge in merges {
                 let more = match merge.value.kind {
                     Kind::Map(entries) => entries,
-                    Kind::List(items) => items.iter().flat_map(Node::entries).cloned().collect(),
+                    Kind::List(items) => items.iter().rev().flat_map(Node::entries).cloned().collect(),
                     Kind::Scalar { .. } => Vec::new(),
                 };
                 for entry in more {
