@@ -320,7 +320,13 @@ fn what_depends_on_a_check_that_does_not_hold_is_only_counted() {
     assert_eq!(refusals[0].code, "check:answers");
     assert_eq!(refusals[0].hosts, ["n00002"]);
     assert_eq!(refusals[0].hides, ["healthy", "one-leader"]);
-    insta::assert_snapshot!(upshift_plan::show::refusals(&refusals), @"");
+    insta::assert_snapshot!(upshift_plan::show::refusals(&refusals), @r"
+    Refused, for 1 reason. Nothing was changed.
+
+      1. n00002: the server wants a certificate [check:answers]
+         what to do: make the cluster healthy first
+         because of this 2 checks cannot be told
+    ");
 }
 
 #[test]
