@@ -54,7 +54,9 @@ impl<'a> Rules<'a> {
         for blocked in &profile.blocked {
             let from = blocked.from.as_deref().and_then(&mut read);
             let to = blocked.to.as_deref().and_then(&mut read);
-            let whatever = from.is_none() && blocked.when.is_empty() && blocked.strategies.is_empty();
+            // One that an operator may take upon themselves is asked about for each way.
+            let always = blocked.when.is_empty() && blocked.strategies.is_empty() && !blocked.acceptable;
+            let whatever = from.is_none() && always;
             never.extend(to.filter(|_| whatever));
         }
         Rules { edges, never }
