@@ -1,6 +1,6 @@
 //! Processes that the agent starts itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -49,13 +49,30 @@ fn adopted(service: &SupervisedService) -> Option<ProcessId> {
     if service.argv.is_empty() {
         return None;
     }
+    let exact = |found: &[String]| found == service.argv;
+    only(exact).or_else(|| {
+        // A program in another release store is the server of another host that shares this process table.
+        let elsewhere = |found: &[String]| same_command(found, &service.argv);
+        only(elsewhere).filter(|process| !process.executable().is_some_and(|path| in_a_store(&path)))
+    })
+}
+
+/// The one process with such arguments. Where there are several, none of them is known to be the one.
+fn only(fits: impl Fn(&[String]) -> bool) -> Option<ProcessId> {
     let mut same = all()
         .into_iter()
-        .filter(|pid| same_command(&arguments(*pid), &service.argv))
+        .filter(|pid| fits(&arguments(*pid)))
         .filter_map(ProcessId::of);
     let found = same.next()?;
-    // Where there are several, none of them is known to be the one.
     same.next().is_none().then_some(found)
+}
+
+/// Whether a program lies in a release store, by the store's layout.
+fn in_a_store(program: &Path) -> bool {
+    let parts: Vec<_> = program.iter().collect();
+    parts
+        .windows(2)
+        .any(|pair| pair[0] == "store" && pair[1] == "releases")
 }
 
 /// Whether two argument vectors are the same but for the directory of the program. A program without arguments is only known by its path.
@@ -154,7 +171,7 @@ pub fn end(process: &ProcessId, patience: Duration) -> Result<Stopped> {
 
 #[cfg(test)]
 mod tests {
-    use super::same_command;
+    use super::*;
 
     #[test]
     fn a_server_that_runs_from_elsewhere_is_known_by_its_arguments() {
@@ -176,5 +193,14 @@ mod tests {
         assert!(!same_command(&words("/usr/bin/redis"), &words("/opt/redis")));
         assert!(same_command(&words("/opt/redis"), &words("/opt/redis")));
         assert!(!same_command(&[], &words("/opt/redis")));
+    }
+
+    #[test]
+    fn the_server_of_another_hosts_store_is_not_this_hosts() {
+        assert!(in_a_store(Path::new(
+            "/srv/n2/upshift/store/releases/1.0/bin/redis"
+        )));
+        assert!(!in_a_store(Path::new("/usr/bin/redis")));
+        assert!(!in_a_store(Path::new("/data/store/bin/releases")));
     }
 }
