@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use super::{ArchiveError, Tree, damaged};
+use super::{ArchiveError, Tree, damaged, shown};
 
 const HEADER: usize = 110;
 const END: &[u8] = b"TRAILER!!!";
@@ -58,7 +58,7 @@ pub fn unpack(reader: &mut impl Read, tree: &mut Tree) -> Result<(), ArchiveErro
                     tree.hard_link(&other, &name)?;
                 }
             }
-            _ => return Err(ArchiveError::Special(String::from_utf8_lossy(&name).into_owned())),
+            _ => return Err(ArchiveError::Special(shown(&name))),
         }
         if contents.limit() != 0 {
             return Err(damaged("it ends too early"));

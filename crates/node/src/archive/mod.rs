@@ -3,11 +3,13 @@
 //! What a file is, its first bytes say, not its name. Whatever the format, every entry goes through [`Tree`], which lets
 //! nothing out of its directory.
 
+mod bounded;
 mod cpio;
 mod deb;
 mod name;
 mod rpm;
 mod single;
+mod sparse;
 mod tarball;
 #[cfg(test)]
 mod tests;
@@ -102,6 +104,29 @@ fn decompress<'a, R: BufRead + 'a>(mut reader: R) -> Result<Box<dyn Read + 'a>, 
     } else {
         Ok(Box::new(reader))
     }
+}
+
+/// The most characters of a name that are shown.
+const SHOWN: usize = 200;
+
+/// A name as it may be shown: names in archives are anybody's, of any length, and may hold what steers a terminal.
+fn shown(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    let mut shown: String = name
+        .chars()
+        .take(SHOWN)
+        .map(|c| {
+            if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect();
+    if name.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 fn damaged(error: impl std::fmt::Display) -> ArchiveError {

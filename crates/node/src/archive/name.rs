@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use super::ArchiveError;
+use super::{ArchiveError, shown};
 
 /// The path of an entry below the directory that is unpacked into, with `strip` leading directories dropped. Nothing for an
 /// entry that is dropped whole.
@@ -12,7 +12,7 @@ use super::ArchiveError;
 /// # Errors
 /// Where the name leads out.
 pub fn clean(raw: &[u8], strip: u32) -> Result<Option<PathBuf>, ArchiveError> {
-    let refused = || ArchiveError::Name(String::from_utf8_lossy(raw).into_owned());
+    let refused = || ArchiveError::Name(shown(raw));
     if raw.contains(&0) {
         return Err(refused());
     }

@@ -504,3 +504,159 @@ fn a_program_alone_is_a_release() {
         ("\x7fELF...", 0o755)
     );
 }
+
+/// An entry with an extended header in front of it.
+fn with_extensions(records: &[(&str, &str)], name: &str, packed: &[u8]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let records = records.iter().map(|(key, value)| (*key, value.as_bytes()));
+    builder.append_pax_extensions(records).unwrap();
+    let mut header = Header::new_ustar();
+    header.set_path(name).unwrap();
+    header.set_mode(0o644);
+    header.set_size(packed.len() as u64);
+    header.set_cksum();
+    builder.append(&header, packed).unwrap();
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn sparse_files_of_all_formats_are_unpacked_whole() {
+    let whole = [
+        vec![0; 1000],
+        b"first".to_vec(),
+        vec![0; 995],
+        b"second".to_vec(),
+        vec![0; 94],
+    ]
+    .concat();
+    let size = whole.len().to_string();
+    let parts = [
+        ("offset", "1000"),
+        ("numbytes", "5"),
+        ("offset", "2000"),
+        ("numbytes", "6"),
+    ];
+    let parts = parts.map(|(key, value)| (format!("GNU.sparse.{key}"), value));
+    let mut first: Vec<(&str, &str)> = vec![("GNU.sparse.size", &size), ("GNU.sparse.numblocks", "2")];
+    first.extend(parts.iter().map(|(key, value)| (key.as_str(), *value)));
+    let second = [
+        ("GNU.sparse.size", size.as_str()),
+        ("GNU.sparse.map", "1000,5,2000,6"),
+        ("GNU.sparse.name", "real/name"),
+    ];
+    let third = [
+        ("GNU.sparse.major", "1"),
+        ("GNU.sparse.minor", "0"),
+        ("GNU.sparse.name", "real/name"),
+        ("GNU.sparse.realsize", size.as_str()),
+    ];
+    let mut mapped = b"2\n1000\n5\n2000\n6\n".to_vec();
+    mapped.resize(512, 0);
+    mapped.extend_from_slice(b"firstsecond");
+    for (bytes, name) in [
+        (with_extensions(&first, "own/name", b"firstsecond"), "own/name"),
+        (
+            with_extensions(&second, "GNUSparseFile.1/name", b"firstsecond"),
+            "real/name",
+        ),
+        (
+            with_extensions(&third, "GNUSparseFile.1/name", &mapped),
+            "real/name",
+        ),
+    ] {
+        let unpacked = unpacked(&bytes, 0);
+        unpacked.result.as_ref().unwrap();
+        assert_eq!(fs::read(unpacked.path(name)).unwrap(), whole);
+        assert!(!unpacked.path("GNUSparseFile.1").exists());
+    }
+    let tail = [("GNU.sparse.size", "10"), ("GNU.sparse.map", "0,5,4,6")];
+    let unknown = [
+        ("GNU.sparse.major", "2"),
+        ("GNU.sparse.minor", "0"),
+        ("GNU.sparse.realsize", "9"),
+    ];
+    let foreign = [("GNU.sparse.what", "2")];
+    for records in [&tail[..], &unknown, &foreign] {
+        let refusal = unpacked(&with_extensions(records, "x", b"firstsecond"), 0).refusal();
+        assert!(refusal.contains("it is damaged"), "{refusal}");
+    }
+    // A part of it is missing, or has no place.
+    for packed in [&b"firstsec"[..], b"firstsecond, third"] {
+        let refusal = unpacked(&with_extensions(&second, "x", packed), 0).refusal();
+        assert!(refusal.contains("it is damaged"), "{refusal}");
+    }
+}
+
+#[test]
+fn sparse_files_that_gnu_tar_writes_are_unpacked_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = fs::File::create(directory.path().join("data")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"here", 300_000).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"there", 900_000).unwrap();
+    file.set_len(1_500_000).unwrap();
+    let whole = fs::read(directory.path().join("data")).unwrap();
+    for format in [
+        &["--format=gnu"][..],
+        &["--format=posix", "--sparse-version=0.1"],
+        &["--format=posix"],
+    ] {
+        let archive = directory.path().join("archive.tar");
+        let tar = std::process::Command::new("tar")
+            .args(format)
+            .args(["--sparse", "-cf"])
+            .arg(&archive)
+            .arg("-C")
+            .arg(directory.path())
+            .arg("data")
+            .status();
+        assert!(tar.is_ok_and(|status| status.success()), "{format:?}");
+        let limits = Limits {
+            bytes: 2_000_000,
+            entries: 10,
+        };
+        let unpacked = unpack_as("data.tar", &fs::read(&archive).unwrap(), 0, limits);
+        unpacked.result.as_ref().unwrap();
+        assert!(fs::read(unpacked.path("data")).unwrap() == whole, "{format:?}");
+    }
+}
+
+#[test]
+fn a_name_without_end_is_refused_before_it_is_in_memory() {
+    // A gigabyte of zeros is a megabyte of gzip; it must not be read to its end.
+    struct Endless(Cursor<Vec<u8>>, u64);
+    impl Read for Endless {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = self.0.read(buffer)?;
+            let count = if count == 0 { buffer.len() } else { count };
+            self.1 += count as u64;
+            assert!(self.1 < 4 << 20, "read on and on");
+            Ok(count)
+        }
+    }
+    for kind in [
+        EntryType::GNULongName,
+        EntryType::GNULongLink,
+        EntryType::XHeader,
+        EntryType::XGlobalHeader,
+    ] {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(1 << 33);
+        header.set_cksum();
+        let stream = Endless(Cursor::new(header.as_bytes().to_vec()), 0);
+        let mut tree = Tree::counting(0, Limits::for_package(100));
+        let refusal = tarball::unpack(stream, &mut tree).unwrap_err().to_string();
+        assert!(refusal.contains("larger than the"), "{refusal}");
+    }
+}
+
+#[test]
+fn names_are_shown_cut_off_and_without_what_steers_a_terminal() {
+    let name = format!("../\u{1b}]0;x\u{7}{}", "n".repeat(70));
+    let refusal = unpacked(&tar(&[(&name, FILE, 0o644, b"")]), 0).refusal();
+    assert!(
+        !refusal.contains('\u{1b}') && !refusal.contains('\u{7}'),
+        "{refusal:?}"
+    );
+    assert_eq!(shown(&[b'n'; 5000]).chars().count(), SHOWN + 1);
+}

@@ -6,8 +6,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use super::ArchiveError;
 use super::name::{clean, relative_target, stays_inside};
+use super::{ArchiveError, shown};
 use crate::failpoint;
 
 /// How much may be unpacked.
@@ -91,7 +91,9 @@ impl Tree {
     fn place(&self, path: &Path) -> Result<Option<PathBuf>, ArchiveError> {
         let Some(root) = &self.root else { return Ok(None) };
         if path.ancestors().any(|above| self.links.contains_key(above)) {
-            return Err(ArchiveError::ThroughLink(path.display().to_string()));
+            return Err(ArchiveError::ThroughLink(shown(
+                path.as_os_str().as_encoded_bytes(),
+            )));
         }
         let place = root.join(path);
         if let Some(parent) = place.parent() {
@@ -150,8 +152,8 @@ impl Tree {
         };
         if !stays_inside(&path, &target) {
             return Err(ArchiveError::LinkOut {
-                link: path.display().to_string(),
-                target: String::from_utf8_lossy(&target).into_owned(),
+                link: shown(path.as_os_str().as_encoded_bytes()),
+                target: shown(&target),
             });
         }
         self.links.insert(path, target);
@@ -164,8 +166,8 @@ impl Tree {
             return Ok(());
         };
         let refused = || ArchiveError::LinkOut {
-            link: path.display().to_string(),
-            target: String::from_utf8_lossy(target).into_owned(),
+            link: shown(path.as_os_str().as_encoded_bytes()),
+            target: shown(target),
         };
         let Some(source) = clean(target, self.strip).map_err(|_| refused())? else {
             return Err(refused());
@@ -192,14 +194,18 @@ impl Tree {
                 .skip(1)
                 .any(|above| self.links.contains_key(above))
             {
-                return Err(ArchiveError::ThroughLink(path.display().to_string()));
+                return Err(ArchiveError::ThroughLink(shown(
+                    path.as_os_str().as_encoded_bytes(),
+                )));
             }
             if let Some(parent) = place.parent() {
                 fs::create_dir_all(parent)?;
             }
             let target = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(target);
             symlink(target, &place).map_err(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => ArchiveError::ThroughLink(path.display().to_string()),
+                io::ErrorKind::AlreadyExists => {
+                    ArchiveError::ThroughLink(shown(path.as_os_str().as_encoded_bytes()))
+                }
                 _ => ArchiveError::Io(error),
             })?;
         }

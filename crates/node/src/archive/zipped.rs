@@ -4,7 +4,7 @@ use std::io::{Read, Seek};
 
 use zip::ZipArchive;
 
-use super::{ArchiveError, Tree, damaged};
+use super::{ArchiveError, Tree, damaged, shown};
 
 /// Kinds of files in the upper bits of a mode.
 const KIND: u32 = 0o170_000;
@@ -37,7 +37,7 @@ pub fn unpack(reader: impl Read + Seek, tree: &mut Tree) -> Result<(), ArchiveEr
                 mode.filter(|mode| mode & 0o777 != 0).unwrap_or(0o644),
                 &mut entry,
             )?,
-            _ => return Err(ArchiveError::Special(String::from_utf8_lossy(&name).into_owned())),
+            _ => return Err(ArchiveError::Special(shown(&name))),
         }
     }
     Ok(())
