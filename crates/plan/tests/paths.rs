@@ -37,7 +37,7 @@ blocked:
     reason: members may come to hold different data
     source: { title: announcement, link: "https://groups.google.com/g/etcd-dev/c/8S7u6NqW6C4" }
     fixed_in: 3.5.3
-    acceptable: false,
+    acceptable: false
 skew: { servers: "same_major(a, b)" }
 verbs: { verify: [{ title: look, proof: [{ probe: process, expect: value.running, waiting: it does not run }] }] }
 "#;

@@ -319,7 +319,7 @@ fn other_databases_and_newer_stores_are_left_alone() {
     connection.pragma_update(None, "user_version", 99).unwrap();
     let error = Store::open(&path).err().unwrap().to_string();
     assert!(
-        error.ends_with("(format 99, this one knows 1): upgrade the program"),
+        error.ends_with("(format 99, this one knows 2): upgrade the program"),
         "{error}"
     );
     connection.pragma_update(None, "application_id", 1).unwrap();

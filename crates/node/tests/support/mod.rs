@@ -254,8 +254,9 @@ impl Agent {
     }
 
     fn guard_call(&mut self, request: Request) -> Result<GuardStatus, String> {
-        self.call(request).map(|response| match response {
-            Response::Guard(status) => status,
+        self.call(request).and_then(|response| match response {
+            Response::Guard(status) => Ok(status),
+            Response::Fenced { token } => Err(format!("fenced by token {token}")),
             other => panic!("{other:?}"),
         })
     }
@@ -464,7 +465,7 @@ impl Small {
         let path = world.path("state");
         fs::create_dir(&path).unwrap();
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=6m", "upshift-test"])
+            .args(["-t", "tmpfs", "-o", "size=6m,mode=755", "upshift-test"])
             .arg(&path)
             .status();
         if !mounted.is_ok_and(|status| status.success()) {
