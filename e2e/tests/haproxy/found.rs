@@ -11,6 +11,7 @@ use super::stage::{Stage, to};
 
 pub const TRIALS: &[Case] = &[
     ("servers_out_of_service_stay_so", stay_so),
+    ("the_last_server_that_takes_traffic_is_not_drained", the_last),
     (
         "after_a_rollback_servers_are_as_they_were_found",
         after_a_rollback,
@@ -30,20 +31,31 @@ pub const TRIALS: &[Case] = &[
     ("a_load_balancer_that_cannot_be_reached_is_a_refusal", unreachable),
 ];
 
-/// n2 was in maintenance and n3 was drained before.
-fn out_of_service(stage: &Stage) {
-    stage.set("n2", "maint");
-    stage.set("n3", "drain");
-    assert_eq!(stage.states(), ["UP", "MAINT", "DRAIN"]);
-}
-
 fn stay_so() -> Outcome {
     let stage = Stage::new()?;
     stage.fixture.add_release("1.1.0", |_| {});
-    out_of_service(&stage);
+    stage.set("n2", "maint");
     stage.with_host().run(&to("1.1.0")).expect(0);
-    assert_eq!(stage.states(), ["UP", "MAINT", "DRAIN"]);
+    assert_eq!(stage.states(), ["UP", "MAINT", "UP"]);
     stage.fixture.expect_all("1.1.0");
+    Ok(())
+}
+
+/// n2 was in maintenance and n3 was drained before: without n1 no server takes traffic.
+fn the_last() -> Outcome {
+    let stage = Stage::new()?;
+    stage.fixture.add_release("1.1.0", |_| {});
+    stage.set("n2", "maint");
+    stage.set("n3", "drain");
+    let ran = stage.with_host().run(&to("1.1.0")).expect(3);
+    assert!(
+        ran.text()
+            .contains("n1 is the last one that takes traffic at lb1"),
+        "{}",
+        ran.text()
+    );
+    assert_eq!(stage.states(), ["UP", "MAINT", "DRAIN"]);
+    stage.fixture.expect_all("1.0.0");
     Ok(())
 }
 
