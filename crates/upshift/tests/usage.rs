@@ -20,11 +20,14 @@ fn help_is_a_result_and_names_the_exit_statuses() {
         &["--help"][..],
         &["upgrade", "--help"],
         &["profile", "lint", "--help"],
+        &["help"],
+        &["help", "profile", "lint"],
     ] {
         let ran = upshift(scratch.path(), arguments);
         assert_eq!(ran.status, 0, "{arguments:?}");
         assert!(
-            ran.stdout.contains("3  refused: nothing was changed"),
+            ran.stdout
+                .contains("3  refused, or not well: this command changed nothing"),
             "{arguments:?}"
         );
         assert!(ran.stdout.contains("Examples:"), "{arguments:?}");

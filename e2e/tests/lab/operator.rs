@@ -215,7 +215,7 @@ fn left() -> Outcome {
     says(&ran, &["Ctrl-C", "paused", "upshift resume"]);
     ran.expect(5);
     says(&run(upshift, &["why"], 0), &["paused"]);
-    says(&run(upshift, &["status"], 0), &["several versions"]);
+    says(&run(upshift, &["status"], 3), &["several versions"]);
     says(
         &run(upshift, &["upgrade", "--to", "1.0.1", "--yes"], 3),
         &["is held", "upshift resume"],

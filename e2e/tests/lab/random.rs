@@ -112,7 +112,7 @@ impl Scene {
             // More often than the rest: only then does another machine take over.
             0 | 8..=10 => {
                 running.kill();
-                return (None, "controller killed".to_owned());
+                (None, "controller killed".to_owned())
             }
             1 => {
                 let asleep = draw.milliseconds(1000, 14_000);
@@ -303,7 +303,9 @@ fn round(scene: &mut Scene, seed: u64, owner: &mut Option<usize>) -> String {
         _ => {}
     }
     scene.fixture.expect_all(end);
-    let status = machine.run(&["status"]).expect(0);
+    // Not well (3) where the run of this machine's own journal was ended by the other machine.
+    let status = machine.run(&["status"]);
+    assert!(matches!(status.status.code(), Some(0 | 3)), "{}", status.text());
     assert!(!status.stdout.contains("several versions"), "{}", status.text());
     assert!(!status.stdout.contains("foreign"), "{}", status.text());
     let report = load.finish().expect("the cluster is read");

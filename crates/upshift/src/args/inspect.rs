@@ -11,7 +11,8 @@ Examples:
   upshift status --watch --every 5s
   upshift status --output json
 
-What it prints was observed just now, on the hosts.")]
+What it prints was observed just now, on the hosts. It ends with 3 where something is not well:
+a check that does not hold, a server that was not reached, a run that is held or has no controller.")]
 pub struct StatusArgs {
     /// Look again and again, until Ctrl-C.
     #[arg(short, long)]
@@ -48,11 +49,11 @@ pub struct HistoryArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  upshift show 20261120-0930-etcd
+  upshift show
   upshift show 20261120-0930-etcd --journal          every event, one JSON record per line")]
 pub struct ShowArgs {
-    /// The run.
-    pub run: String,
+    /// The run [default: the newest of the fleet].
+    pub run: Option<String>,
     /// The journal: every event, one JSON record per line.
     #[arg(long)]
     pub journal: bool,
@@ -62,9 +63,9 @@ pub struct ShowArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  upshift report 20261120-0930-etcd
+  upshift report
   upshift report 20261120-0930-etcd --output markdown > report.md")]
 pub struct ReportArgs {
-    /// The run.
-    pub run: String,
+    /// The run [default: the newest of the fleet].
+    pub run: Option<String>,
 }

@@ -6,6 +6,7 @@ mod profiles;
 mod release;
 mod upgrade;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -24,7 +25,7 @@ Exit status:
   0  done
   1  unexpected error
   2  wrong usage: the command line or a file of yours has a mistake
-  3  refused: nothing was changed
+  3  refused, or not well: this command changed nothing
   4  failed and rolled back: the old version serves
   5  held: an operator must decide; see `upshift why`";
 
@@ -35,7 +36,8 @@ Examples:
   upshift check --to 3.5.30                 reach every host and run all checks; changes nothing
   upshift plan --to 3.5.30                  what would be done, in which order, and how it is undone
   upshift upgrade --to 3.5.30               show the plan, ask, do it
-  upshift why                               what a run is waiting for, or what it stopped on";
+  upshift why                               what a run is waiting for, or what it stopped on
+  upshift help plan                         every option of a command";
 
 /// Upgrade clustered, stateful servers without losing data, and bring them back when the upgrade fails.
 #[derive(Debug, Parser)]
@@ -64,8 +66,18 @@ impl Cli {
 
     /// Reads the arguments of this process.
     pub fn read() -> Result<Self, clap::Error> {
-        Cli::from_arg_matches(&Cli::full().try_get_matches()?)
+        let arguments = help_as_an_option(std::env::args_os().collect());
+        Cli::from_arg_matches(&Cli::full().try_get_matches_from(arguments)?)
     }
+}
+
+/// `upshift help plan` is `upshift plan --help`.
+fn help_as_an_option(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    if arguments.get(1).is_some_and(|word| word == "help") {
+        arguments.remove(1);
+        arguments.push("--help".into());
+    }
+    arguments
 }
 
 fn with_exit_statuses(command: clap::Command) -> clap::Command {
@@ -187,7 +199,9 @@ Examples:
         shell: clap_complete::Shell,
     },
     /// Write man pages into a directory
-    #[command(hide = true)]
+    #[command(after_help = "\
+Examples:
+  upshift man ~/.local/share/man/man1")]
     Man {
         /// The directory; made where absent.
         directory: PathBuf,

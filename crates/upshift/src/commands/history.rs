@@ -85,7 +85,7 @@ fn table(listed: &[Listed]) -> String {
 pub fn show(arguments: &ShowArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
     printer.only(&[Output::Table, Output::Json])?;
     let store = runs::look(global)?;
-    let record = runs::pick(&store, Some(&arguments.run), global)?;
+    let record = runs::pick(&store, arguments.run.as_deref(), global)?;
     if arguments.journal {
         let mut out = std::io::stdout().lock();
         store
@@ -123,7 +123,7 @@ pub fn show(arguments: &ShowArgs, global: &Global, printer: Printer) -> Result<E
 pub fn report(arguments: &ReportArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
     printer.only(&[Output::Table, Output::Json, Output::Markdown])?;
     let store = runs::look(global)?;
-    let record = runs::pick(&store, Some(&arguments.run), global)?;
+    let record = runs::pick(&store, arguments.run.as_deref(), global)?;
     let report = Report::of(&runs::state(&store, &record.id)?);
     match printer.form() {
         Output::Markdown => printer.text(&report.markdown())?,

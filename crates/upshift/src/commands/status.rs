@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use upshift_control::Hosts;
 use upshift_plan::standing;
-use upshift_run::View;
+use upshift_run::{Outcome, View};
 use upshift_store::{RunRecord, Store};
 
 use crate::args::{Global, Output, StatusArgs};
@@ -57,7 +57,11 @@ pub fn run(arguments: &StatusArgs, global: &Global, printer: Printer) -> Result<
                 printer.result(&status, || status.text())?;
             }
             if !arguments.watch {
-                return Ok(Exit::Done);
+                return Ok(if status.is_well() {
+                    Exit::Done
+                } else {
+                    Exit::Refused
+                });
             }
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(arguments.every.0)) => {}
@@ -119,6 +123,13 @@ fn run_status(store: &Store, record: &RunRecord) -> Result<RunStatus, Failure> {
 }
 
 impl Status {
+    /// Whether everything is as it should be: the servers by their checks, and no run waits for somebody.
+    fn is_well(&self) -> bool {
+        let reached = self.hosts.iter().all(|host| host.unreachable.is_none());
+        let waits = self.run.as_ref().is_some_and(RunStatus::waits);
+        self.troubles.is_empty() && reached && !waits
+    }
+
     fn text(&self) -> String {
         let mut text = format!(
             "{} on the fleet {}\n\n{}",
@@ -146,6 +157,14 @@ impl Status {
 }
 
 impl RunStatus {
+    /// Whether the run waits for an operator: it is held, or it has not ended and no controller drives it.
+    fn waits(&self) -> bool {
+        match &self.view.outcome {
+            None => self.carried_by.is_none(),
+            Some(outcome) => matches!(outcome, Outcome::Held { .. }),
+        }
+    }
+
     fn text(&self) -> String {
         let view = &self.view;
         let mut text = format!(
