@@ -193,7 +193,10 @@ fn the_schema_of_a_fleet_file_names_every_key() {
         .keys()
         .cloned()
         .collect();
-    assert_eq!(properties, ["accept", "defaults", "groups", "hosts", "name", "products"]);
+    assert_eq!(
+        properties,
+        ["accept", "defaults", "groups", "hosts", "name", "products"]
+    );
     assert_eq!(schema["additionalProperties"], false);
 }
 
