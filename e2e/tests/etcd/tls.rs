@@ -161,8 +161,12 @@ fn tls_and_authentication() -> Outcome {
     // Who is known to nobody may not compare data: told at once, and not after minutes of comparing.
     let guest = fleet(&fixture, "guest.yaml", &shown_by("guest"));
     let found = refusals(&guest);
-    assert_eq!(found[0].0, "check:data-may-be-compared", "{found:?}");
-    assert_eq!(found.len(), 1, "{found:?}");
+    // One cause; each member adds what it answered, with its own time.
+    assert!(
+        found.len() <= 3 && found.iter().all(|(code, _)| code == "check:data-may-be-compared"),
+        "{found:?}"
+    );
+    assert!(!found.is_empty(), "a guest may not compare data");
 
     let password = fixture.directory().join("password");
     fs::write(&password, "secret\n").expect("written");
