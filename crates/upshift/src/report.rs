@@ -181,7 +181,7 @@ impl Report {
         if !lost.is_empty() {
             let sum: u64 = self.hosts.iter().map(|host| host.disconnected).sum();
             text.push_str(&format!(
-                "\ngoing back has closed {sum} connections of clients and of other servers: {}\n",
+                "\nrolling back has closed {sum} connections of clients and of other servers: {}\n",
                 lost.join(", ")
             ));
         }
