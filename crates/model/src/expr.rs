@@ -73,12 +73,17 @@ impl Scope {
         Value::Object(self.values.clone())
     }
 
-    fn context(&self) -> Result<Context<'static, 'static>, DeclarationError> {
+    /// What an expression is computed with: the names that it uses, since the others would only be converted for nothing.
+    fn context(&self, expression: &Expression) -> Result<Context<'static, 'static>, DeclarationError> {
         let mut context = Context::with_env(STANDARD.with(Arc::clone));
-        for (name, value) in &self.values {
-            context.add_variable_from_value(name.clone(), to_cel(value));
+        for name in &expression.variables {
+            if let Some(value) = self.values.get(name) {
+                context.add_variable_from_value(name.clone(), to_cel(value));
+            }
         }
-        add_functions(&mut context, self.scheme)?;
+        if expression.calls {
+            add_functions(&mut context, self.scheme)?;
+        }
         Ok(context)
     }
 }
@@ -167,6 +172,10 @@ fn two_versions(
 pub struct Expression {
     text: String,
     program: Program,
+    /// Names that it uses, sorted; names that it binds itself are among them.
+    variables: Vec<String>,
+    /// Whether it calls a function by its name.
+    calls: bool,
 }
 
 impl Expression {
@@ -179,22 +188,25 @@ impl Expression {
             expression: text.to_owned(),
             reason: errors.to_string(),
         })?;
+        let references = program.references();
+        let mut variables: Vec<String> = references
+            .variables()
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect();
+        variables.sort();
+        let calls = references.functions().iter().any(|name| is_named(name));
         Ok(Expression {
             text: text.to_owned(),
             program,
+            variables,
+            calls,
         })
     }
 
     /// The names that the expression uses, sorted; names that it binds itself (in `list.all(n, …)`) are among them.
     pub fn references(&self) -> Vec<String> {
-        let references = self.program.references();
-        let mut names: Vec<String> = references
-            .variables()
-            .iter()
-            .map(|name| (*name).to_owned())
-            .collect();
-        names.sort();
-        names
+        self.variables.clone()
     }
 
     /// The functions that the expression calls, sorted; operators and CEL's macros are not among them.
@@ -203,7 +215,7 @@ impl Expression {
         let mut names: Vec<String> = references
             .functions()
             .iter()
-            .filter(|name| name.starts_with(|first: char| first.is_ascii_alphabetic()))
+            .filter(|name| is_named(name))
             .map(|name| (*name).to_owned())
             .collect();
         names.sort();
@@ -215,7 +227,9 @@ impl Expression {
     /// # Errors
     /// [`ExprError::Evaluation`] where a name is missing, types do not fit, or the result has no JSON form.
     pub fn value(&self, scope: &Scope) -> Result<Value, ExprError> {
-        let context = scope.context().map_err(|error| self.failed(error.to_string()))?;
+        let context = scope
+            .context(self)
+            .map_err(|error| self.failed(error.to_string()))?;
         let value = self
             .program
             .execute(&context)
@@ -240,6 +254,11 @@ impl Expression {
             reason,
         }
     }
+}
+
+/// Whether a function is one that is called by a name; operators are functions, too.
+fn is_named(function: &str) -> bool {
+    function.starts_with(|first: char| first.is_ascii_alphabetic())
 }
 
 /// Expressions are few and computed often, and reading one costs far more than computing it: those read once are kept.

@@ -28,6 +28,10 @@ fn environment() -> Environment<'static> {
     environment
 }
 
+thread_local! {
+    static ENVIRONMENT: Environment<'static> = environment();
+}
+
 fn error(template: &str, error: &minijinja::Error) -> TemplateError {
     let detail = error
         .detail()
@@ -61,8 +65,8 @@ pub fn render_text(text: &str, context: &Value) -> Result<String, TemplateError>
     if !text.contains("{{") && !text.contains("{%") {
         return Ok(text.to_owned());
     }
-    environment()
-        .render_str(text, minijinja::value::Serde(context))
+    ENVIRONMENT
+        .with(|environment| environment.render_str(text, minijinja::value::Serde(context)))
         .map_err(|cause| error(text, &cause))
 }
 

@@ -94,9 +94,11 @@ impl Question<'_> {
             match observation {
                 Ok(value) => self.judge_one(state, *node, value, &values, &mut verdict),
                 Err(failure) => {
-                    let names = self.context(state, *node);
                     verdict.cannot += u32::from(matches!(failure, ProbeFailure::Failed(_)));
-                    verdict.fail(&self.waiting(&names), &format!("{name} {}", words(failure)));
+                    verdict.fail(|| {
+                        let waiting = self.waiting(&self.context(state, *node));
+                        format!("{waiting} ({name} {})", words(failure))
+                    });
                 }
             }
         }
@@ -162,13 +164,15 @@ impl Question<'_> {
             Ok(true) => verdict.yes += 1,
             Ok(false) => {
                 verdict.no += 1;
-                let waiting = self.waiting(&scope.as_value());
-                verdict.fail(&waiting, &format!("{} shows {}", server.name, shorten(value)));
+                verdict.fail(|| {
+                    let waiting = self.waiting(&scope.as_value());
+                    format!("{waiting} ({} shows {})", server.name, shorten(value))
+                });
             }
-            Err(error) => {
+            Err(error) => verdict.fail(|| {
                 let waiting = self.waiting(&scope.as_value());
-                verdict.fail(&waiting, &format!("{}: {error}", server.name));
-            }
+                format!("{waiting} ({}: {error})", server.name)
+            }),
         }
         if let Some(progress) = &self.proof.progress
             && let Ok(Value::Number(number)) = expr::value(progress, &scope)
@@ -179,11 +183,11 @@ impl Question<'_> {
 }
 
 impl Verdict {
-    /// Notes the first reason why it does not hold.
-    fn fail(&mut self, waiting: &str, evidence: &str) {
+    /// Notes the first reason why it does not hold: what is waited for, and the evidence.
+    fn fail(&mut self, reason: impl FnOnce() -> String) {
         if self.holds {
             self.holds = false;
-            self.waiting = format!("{waiting} ({evidence})");
+            self.waiting = reason();
         }
     }
 }
