@@ -18,6 +18,15 @@ pub fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
+/// A program of this workspace that was built for tests before.
+pub fn built(name: &str) -> Command {
+    // This program lies beside it.
+    let beside = std::env::current_exe()
+        .ok()
+        .map(|program| program.with_file_name(name));
+    Command::new(beside.unwrap_or_else(|| name.into()))
+}
+
 /// Runs a command with this terminal.
 pub fn pass_through(mut command: Command) -> Result<(), TaskError> {
     let shown = show(&command);
@@ -34,7 +43,11 @@ pub fn pass_through(mut command: Command) -> Result<(), TaskError> {
 
 /// A command as one would type it.
 pub fn show(command: &Command) -> String {
-    let mut words: Vec<String> = vec!["cargo".to_owned()];
+    let program = std::path::Path::new(command.get_program()).file_name();
+    let mut words: Vec<String> = program
+        .map(|name| name.to_string_lossy().into_owned())
+        .into_iter()
+        .collect();
     words.extend(command.get_args().map(|word| word.to_string_lossy().into_owned()));
     words.join(" ")
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every test, with one closing line.
 
+use std::process::Command;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::count::{Count, run_and_count};
@@ -23,13 +24,9 @@ pub fn main(names: &[String]) -> Result<(), TaskError> {
     let began = Instant::now();
     let mut count = Count::default();
     if names.is_empty() {
-        count.add(run_and_count(cargo(&[
-            "test",
-            "--workspace",
-            "--exclude",
-            "upshift-e2e",
-            "--no-fail-fast",
-        ]))?);
+        let mut tests = workspace("test");
+        tests.args(["--exclude", "upshift-e2e", "--no-fail-fast"]);
+        count.add(run_and_count(tests)?);
         count.add(simulate(&["--seeds", SEEDS])?);
         let from = fresh_range().to_string();
         count.add(simulate(&["--from", &from, "--seeds", FRESH_SEEDS, "--warn"])?);
@@ -61,15 +58,10 @@ fn fresh_range() -> u64 {
 
 /// One test: the seeds keep all promises.
 fn simulate(arguments: &[&str]) -> Result<Count, TaskError> {
-    let mut command = cargo(&[
-        "run",
-        "--quiet",
-        "--package",
-        "upshift-sim",
-        "--bin",
-        "upshift-sim",
-        "--",
-    ]);
+    let mut build = workspace("build");
+    build.args(["--quiet", "--bin", "upshift-sim"]);
+    crate::run::pass_through(build)?;
+    let mut command = crate::run::built("upshift-sim");
     command.args(arguments);
     let count = run_and_count(command)?;
     Ok(if count.failed == 0 {
@@ -82,25 +74,26 @@ fn simulate(arguments: &[&str]) -> Result<Count, TaskError> {
     })
 }
 
+/// Cargo for the whole workspace, with the programs that can be told to fail. Every call of a test run has the same packages and
+/// features: cargo builds a library anew for each set of features that its users ask for together.
+fn workspace(task: &str) -> Command {
+    cargo(&[
+        task,
+        "--workspace",
+        "--features",
+        "upshift/failpoints,upshift-node/failpoints",
+    ])
+}
+
 /// The programs are built first, as a user would have them; the tests run them as processes.
 fn end_to_end<'a>(products: impl Iterator<Item = &'a str>) -> Result<Count, TaskError> {
-    let bins = [
-        "build",
-        "--bins",
-        "--package",
-        "upshift",
-        "--package",
-        "upshift-node",
-        "--package",
-        "upshift-lab",
-    ];
-    let mut build = cargo(&bins);
-    build.args(["--features", "upshift/failpoints,upshift-node/failpoints"]);
+    let mut build = workspace("build");
+    build.arg("--bins");
     crate::run::pass_through(build)?;
     let mut count = Count::default();
     for product in products {
-        let mut command = cargo(&["test", "--package", "upshift-e2e", "--test", product]);
-        command.args(["--", "--nocapture", "--test-threads=1"]);
+        let mut command = workspace("test");
+        command.args(["--test", product, "--", "--nocapture", "--test-threads=1"]);
         count.add(run_and_count(command)?);
     }
     Ok(count)

@@ -1,26 +1,38 @@
 //! Every kind of fault at every step boundary of every strategy.
 //!
-//! `UPSHIFT_SIM_EVERY=N` runs only every Nth case, for those in a hurry.
+//! Every fifth case of each strategy, and all of them with `UPSHIFT_E2E_EXHAUSTIVE=1` (`cargo xtask sim --exhaustive` is the same
+//! matrix with a summary by kind). `UPSHIFT_SIM_EVERY=N` runs every Nth.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use upshift_model::profile::Strategy;
-use upshift_sim::exhaustive::{Case, cases};
+use upshift_sim::exhaustive::{Case, KINDS, cases};
 use upshift_sim::scenario;
 use upshift_sim::trace::Level;
 
+/// The share of the cases that is run by default. Cases are listed by kind, and by step within a kind.
+const SAMPLE: usize = 5;
+
+fn every() -> usize {
+    let asked = std::env::var("UPSHIFT_SIM_EVERY").ok();
+    let exhaustive = std::env::var_os("UPSHIFT_E2E_EXHAUSTIVE").is_some();
+    match asked.and_then(|text| text.parse().ok()) {
+        Some(every) => every,
+        None if exhaustive => 1,
+        None => SAMPLE,
+    }
+}
+
 fn run(strategy: Strategy) {
     let profile = scenario::profile();
-    let every = std::env::var("UPSHIFT_SIM_EVERY")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(1);
-    let cases: Vec<Case> = cases(strategy, &profile).into_iter().step_by(every).collect();
-    assert!(
-        cases.len() * every > 1_000,
-        "a matrix without cases proves nothing"
-    );
+    let every = every();
+    let all = cases(strategy, &profile);
+    assert!(all.len() > 1_000, "a matrix without cases proves nothing");
+    let cases: Vec<Case> = all.into_iter().step_by(every).collect();
+    for kind in KINDS {
+        assert!(cases.iter().any(|case| case.kind == kind), "{kind:?} is left out");
+    }
     let next = AtomicUsize::new(0);
     let wrong = Mutex::new(Vec::new());
     std::thread::scope(|scope| {

@@ -64,7 +64,8 @@ fn seeds_are_spread_over_all_strategies_and_rows() {
 
 #[test]
 fn seeds_keep_all_promises() {
-    let totals = cli::many_seeds(0..200, &scenario::profile());
-    assert_eq!((totals.seeds, totals.violations), (200, 0));
-    assert!(totals.events > 100_000 && totals.time > 3_600_000);
+    // The test command runs 2,000 with the simulator itself.
+    let totals = cli::many_seeds(0..50, &scenario::profile());
+    assert_eq!((totals.seeds, totals.violations), (50, 0));
+    assert!(totals.events > 25_000 && totals.time > 900_000);
 }
