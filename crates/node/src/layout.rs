@@ -4,6 +4,7 @@
 //! store/packages/<sha256>        distributed files
 //! store/releases/<version>/      unpacked releases
 //! store/manifests/<version>.json what was unpacked from which file
+//! store/digests/<version>.json   digests of what is run of a release
 //! store/staging/                 being unpacked; removed by the next unpacking
 //! store/current                  link to releases/<version>: what runs, or is run by the next start of an installation
 //! store/permanent                link to releases/<version>: what every other start runs; absent: the same as `current`
@@ -112,6 +113,10 @@ impl Layout {
 
     pub(crate) fn manifests(&self) -> PathBuf {
         self.root.join("store/manifests")
+    }
+
+    pub(crate) fn digests(&self) -> PathBuf {
+        self.root.join("store/digests")
     }
 
     pub(crate) fn staging(&self) -> PathBuf {

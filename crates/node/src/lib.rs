@@ -8,6 +8,7 @@ mod actions;
 mod archive;
 pub mod cli;
 mod clock;
+mod code;
 mod detach;
 mod digest;
 mod durable;

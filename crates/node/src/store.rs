@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use upshift_model::facts::ReleaseStatus;
 
+use crate::code::{self, Depth};
 use crate::durable;
 use crate::error::{Context, NodeError, Result};
 use crate::failpoint;
@@ -66,6 +67,7 @@ pub fn publish(layout: &Layout, version: &str, staged: &Path, manifest: &Manifes
         }
         discard(layout, &release)?;
     }
+    code::record(layout, version, staged)?;
     durable::write_json(&manifest_path(layout, version)?, manifest)?;
     fs::rename(staged, &release).context(|| format!("cannot move the release to {}", release.display()))?;
     durable::sync_parent(&release)
@@ -94,17 +96,41 @@ fn linked(link: &Path) -> Result<Option<String>> {
 
 /// Makes a release the current and the permanent one. The link `permanent` goes first: a host that loses its power in between starts
 /// the release that was asked for.
+///
+/// A release that was altered since it was unpacked, or since it was last in use, is refused; nothing was changed then.
 pub fn switch(layout: &Layout, version: &str) -> Result<Value> {
-    note_used(layout, version)?;
     let previous = current(layout)?;
+    leave_for(layout, previous.as_deref(), version)?;
+    note_used(layout, version)?;
     make_permanent(layout, version)?;
     failpoint::hit("switch-between-links");
     point_at(layout, &layout.current(), version)?;
     Ok(json!({ "previous": previous, "current": version }))
 }
 
+/// Verifies the release that is to be used, and records what the one in use has become.
+fn leave_for(layout: &Layout, previous: Option<&str>, version: &str) -> Result<()> {
+    if previous == Some(version) || manifest(layout, version)?.is_none() {
+        return Ok(());
+    }
+    code::verify(layout, version, &directory(layout, version)?, Depth::Changed)?;
+    // What is in use may be no release of this store.
+    if let Some(previous) = previous
+        && manifest(layout, previous)?.is_some()
+    {
+        code::renew(layout, previous, &directory(layout, previous)?)?;
+    }
+    Ok(())
+}
+
+/// Reads an unpacked release, and refuses it where it was altered since. Nothing is refused where nothing was recorded.
+pub fn verify(layout: &Layout, version: &str) -> Result<()> {
+    code::verify(layout, version, &directory(layout, version)?, Depth::Contents).map(|_| ())
+}
+
 /// Makes a release the current one until the next start.
 pub fn make_current(layout: &Layout, version: &str) -> Result<()> {
+    leave_for(layout, current(layout)?.as_deref(), version)?;
     note_used(layout, version)?;
     // A store from before there were two links: what is current was permanent, too.
     if linked(&layout.permanent())?.is_none()
@@ -172,6 +198,14 @@ pub fn point(link: &Path, target: &Path) -> Result<()> {
     durable::sync_parent(link)
 }
 
+/// Whether one of the links points at a release, or a process runs it.
+pub fn is_in_use(layout: &Layout, version: &str) -> Result<bool> {
+    let release = directory(layout, version)?;
+    let links = [current(layout)?, permanent(layout)?];
+    Ok(links.iter().any(|linked| linked.as_deref() == Some(version))
+        || running().iter().any(|(_, path)| path.starts_with(&release)))
+}
+
 /// Removes a release; the current one, the permanent one, and one that a process runs, is refused.
 pub fn remove(layout: &Layout, version: &str) -> Result<Value> {
     let release = directory(layout, version)?;
@@ -193,6 +227,7 @@ pub fn remove(layout: &Layout, version: &str) -> Result<Value> {
         discard(layout, &release)?;
     }
     durable::remove(&manifest_path(layout, version)?)?;
+    code::forget(layout, version)?;
     Ok(json!({ "removed": existed }))
 }
 

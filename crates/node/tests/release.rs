@@ -52,6 +52,52 @@ fn a_release_is_sent_once_unpacked_and_switched() {
 }
 
 #[test]
+fn a_release_that_was_altered_after_it_was_unpacked_is_not_switched_to_and_is_unpacked_again() {
+    let world = World::new();
+    let mut agent = world.agent();
+    for (version, attempt) in [("1.0", 1), ("2.0", 2)] {
+        let (artifact, contents) = package(version);
+        agent.put(&artifact, &contents).unwrap();
+        agent.done(attempt, unpack(&artifact));
+    }
+    let program = |version: &str| {
+        let release = world.state().join("store/releases").join(version);
+        release.join("bin/server")
+    };
+    let original = fs::read(program("2.0")).unwrap();
+    let alter = |version: &str| fs::write(program(version), "#!/bin/sh\n# altered\n").unwrap();
+    agent.done(3, switch("1.0"));
+    alter("2.0");
+    let refused = agent.order(&order(4, switch("2.0")));
+    assert!(
+        matches!(&refused, Report::Failed { reason } if reason.contains("bin/server has been altered")),
+        "{refused:?}"
+    );
+    let current = |agent: &mut support::Agent| agent.observe(probe(json!("releases")))["current"].clone();
+    assert_eq!(current(&mut agent), "1.0", "nothing was changed");
+    let (artifact, _) = package("2.0");
+    assert_eq!(
+        agent.done(5, unpack(&artifact))["already"],
+        false,
+        "from its package"
+    );
+    assert_eq!(fs::read(program("2.0")).unwrap(), original);
+    agent.done(6, switch("2.0"));
+    // The same on the way back: the old release was altered while the new one ran.
+    alter("1.0");
+    let refused = agent.order(&order(7, switch("1.0")));
+    assert!(
+        matches!(&refused, Report::Failed { reason } if reason.contains("release 1.0") && reason.contains("altered")),
+        "{refused:?}"
+    );
+    assert_eq!(current(&mut agent), "2.0");
+    // What is in use is not replaced under the server that runs it.
+    alter("2.0");
+    let refused = agent.order(&order(8, unpack(&artifact)));
+    assert!(matches!(&refused, Report::Failed { .. }), "{refused:?}");
+}
+
+#[test]
 fn a_file_goes_on_after_a_lost_connection() {
     let world = World::new();
     let contents: Vec<u8> = (0..1_000_000u32).flat_map(u32::to_le_bytes).collect();

@@ -23,7 +23,14 @@ pub fn unpack(layout: &Layout, order: &UnpackRelease) -> Result<Value> {
         && manifest.sha256 == artifact.sha256
         && manifest.strip == order.strip
     {
-        return Ok(json!({ "bytes": manifest.bytes, "entries": manifest.entries, "already": true }));
+        match store::verify(layout, version) {
+            Ok(()) => {
+                return Ok(json!({ "bytes": manifest.bytes, "entries": manifest.entries, "already": true }));
+            }
+            // What is in use is not replaced, and not passed over either.
+            Err(altered) if store::is_in_use(layout, version)? => return Err(altered),
+            Err(_) => {}
+        }
     }
     if !packages::verify(layout, artifact)? {
         return Err(not_sent(artifact));
