@@ -121,6 +121,35 @@ fn clocks_are_warned_of_from_a_minute_on_in_their_direction() {
 }
 
 #[test]
+fn a_program_that_was_replaced_under_its_server_is_warned_of() {
+    for (shown, warned) in [
+        (
+            json!({"running": true, "exe": "/usr/bin/ledger", "replaced": true}),
+            true,
+        ),
+        (
+            json!({"running": true, "exe": "/usr/bin/ledger", "replaced": false}),
+            false,
+        ),
+        (
+            json!({"running": true, "exe": "/usr/bin/ledger", "replaced": null}),
+            false,
+        ),
+        (json!({"error": "no answer"}), false),
+    ] {
+        let facts = facts(|node| {
+            node.probes.insert("process".to_owned(), shown.clone());
+        });
+        let plan = attempt(&testing::profile(), &facts).unwrap();
+        let said = plan.warnings.iter().any(|warning| {
+            warning.starts_with("n00002 runs a program that was removed or replaced on disk")
+                && warning.contains("/usr/bin/ledger")
+        });
+        assert_eq!(said, warned, "{shown}: {:?}", plan.warnings);
+    }
+}
+
+#[test]
 fn disk_is_enough_to_the_byte() {
     let profile = testing::profile();
     let enough = facts(|node| node.host.disk_free = 80_000_000);

@@ -69,16 +69,17 @@ impl World {
         let machine = &self.hosts[host];
         if self.planted.read_the_link {
             let current = &machine.disk.current;
-            return json!({"running": true, "pid": 1, "exe": null, "release": current, "uptime_ms": 1, "version": current});
+            return json!({"running": true, "pid": 1, "exe": null, "replaced": null, "release": current, "uptime_ms": 1, "version": current});
         }
         let Some(process) = &machine.process else {
-            return json!({"running": false, "pid": null, "exe": null, "release": null, "uptime_ms": null, "version": null});
+            return json!({"running": false, "pid": null, "exe": null, "replaced": null, "release": null, "uptime_ms": null, "version": null});
         };
         let lies = process.behaviour == Behaviour::LiesAboutVersion;
         json!({
             "running": true,
             "pid": process.pid,
             "exe": format!("/var/lib/upshift/store/releases/{}/bin/ledger", process.executable),
+            "replaced": false,
             "release": process.executable,
             "uptime_ms": self.now.saturating_sub(process.up_at),
             "version": if lies { "9.9.9" } else { process.executable.as_str() },

@@ -22,7 +22,7 @@ const PATIENCE: Millis = Millis(20_000);
 pub fn look(layout: &Layout, probe: &ProcessProbe) -> Result<Value> {
     let Some(process) = service::find(layout, &probe.service)? else {
         return Ok(json!({
-            "running": false, "pid": null, "exe": null, "release": null, "uptime_ms": null, "version": null
+            "running": false, "pid": null, "exe": null, "replaced": null, "release": null, "uptime_ms": null, "version": null
         }));
     };
     let version = version(&process, probe)?;
@@ -30,6 +30,7 @@ pub fn look(layout: &Layout, probe: &ProcessProbe) -> Result<Value> {
         "running": true,
         "pid": process.pid,
         "exe": process.executable(),
+        "replaced": process.executable_replaced(),
         "release": service::release(layout, &process),
         "uptime_ms": process.uptime(),
         "version": version,

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -133,6 +134,19 @@ impl ProcessId {
         Some(PathBuf::from(std::ffi::OsStr::from_bytes(bytes)))
     }
 
+    /// Whether the file at [`ProcessId::executable`] is no longer the one that runs; nothing where that cannot be told.
+    pub fn executable_replaced(&self) -> Option<bool> {
+        let runs = fs::metadata(format!("/proc/{}/exe", self.pid)).ok()?;
+        // As the process sees it: it may have a root directory of its own.
+        let path = self.executable()?;
+        let below = path.strip_prefix("/").unwrap_or(&path);
+        match fs::metadata(PathBuf::from(format!("/proc/{}/root", self.pid)).join(below)) {
+            Ok(now) => Some((now.dev(), now.ino()) != (runs.dev(), runs.ino())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(true),
+            Err(_) => None,
+        }
+    }
+
     /// Its arguments, the program's name first.
     pub fn arguments(&self) -> Vec<String> {
         arguments(self.pid)
@@ -248,6 +262,44 @@ mod tests {
             })
         );
         assert_eq!(Stat::parse("nonsense"), None);
+    }
+
+    #[test]
+    fn a_program_that_was_replaced_or_removed_on_disk_is_noticed() {
+        struct Ended(std::process::Child);
+        impl Drop for Ended {
+            fn drop(&mut self) {
+                // Best effort: it ends by itself, too.
+                let _ = self.0.kill().and_then(|()| self.0.wait());
+            }
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("server");
+        fs::copy("/bin/sleep", &program).unwrap();
+        // Another test that starts a program at this moment holds the file open for writing until it has done so.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let child = loop {
+            match std::process::Command::new(&program).arg("60").spawn() {
+                Ok(child) => break Ended(child),
+                Err(error) => assert!(
+                    error.kind() == std::io::ErrorKind::ExecutableFileBusy && Instant::now() < deadline,
+                    "{error}"
+                ),
+            }
+        };
+        let process = ProcessId::of(child.0.id()).unwrap();
+        assert_eq!(process.executable_replaced(), Some(false));
+        fs::rename(&program, directory.path().join("moved")).unwrap();
+        assert_eq!(
+            process.executable_replaced(),
+            Some(false),
+            "it is the same file by another name"
+        );
+        fs::copy("/bin/sleep", &program).unwrap();
+        fs::remove_file(directory.path().join("moved")).unwrap();
+        assert_eq!(process.executable_replaced(), Some(true), "removed");
+        drop(child);
+        assert_eq!(process.executable_replaced(), None, "it has ended");
     }
 
     #[test]

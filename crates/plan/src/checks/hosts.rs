@@ -61,6 +61,22 @@ pub(super) fn clocks(survey: &Survey<'_>, warnings: &mut Vec<String>) {
     }
 }
 
+/// A server whose program was replaced on disk starts another one after a crash or a reboot, whatever is planned.
+pub(super) fn replaced_programs(survey: &Survey<'_>, warnings: &mut Vec<String>) {
+    for server in &survey.servers {
+        let process = server.facts.probes.get("process");
+        let Some(process) = process.filter(|process| process["replaced"] == true) else {
+            continue;
+        };
+        let program = process["exe"].as_str().unwrap_or("its program");
+        warnings.push(format!(
+            "{} runs a program that was removed or replaced on disk since it was started ({program}): a crash or a reboot would start \
+             what lies there now; find out who has changed it before you go on",
+            server.name
+        ));
+    }
+}
+
 /// Bytes that must be sent to a server, and bytes that must be free on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Need {

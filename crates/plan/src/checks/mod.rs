@@ -27,6 +27,7 @@ pub(crate) fn all<'s, 'a>(
     accepted(survey, warnings);
     hosts::places(survey, refusals);
     hosts::clocks(survey, warnings);
+    hosts::replaced_programs(survey, warnings);
     hosts::disk(survey, packages, refusals);
     capacity::check(survey, legs, judge, refusals);
     clients::check(survey, legs, judge, refusals);
@@ -42,6 +43,7 @@ pub(crate) fn without_target<'s, 'a>(
 ) {
     hosts::places(survey, refusals);
     hosts::clocks(survey, warnings);
+    hosts::replaced_programs(survey, warnings);
     profile::check(survey, &[], judge, refusals, warnings);
 }
 

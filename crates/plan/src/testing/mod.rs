@@ -16,7 +16,7 @@
 //! three servers are the fewest, and two zones (label `zone`) are never disturbed in one batch.
 //!
 //! # What its probes yield
-//! - `process`: [`upshift_model::probe::Probe::Process`] of the service: `{running, pid, exe, release, uptime_ms, version}`.
+//! - `process`: [`upshift_model::probe::Probe::Process`] of the service: `{running, pid, exe, replaced, release, uptime_ms, version}`.
 //! - `status`: HTTP GET of `http://NAME/status`: `{status: 200, value: {…}}` with
 //!   `version` (text; of the running code), `healthy` (it serves and knows a leader), `leader` (bool), `members` and
 //!   `members_up` (numbers, as this server sees them), `applied` and `commit` (positions in the log), `wire` (number; version
