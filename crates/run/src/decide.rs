@@ -163,7 +163,7 @@ impl State {
             return Turn::Next;
         };
         let reason = format!(
-            "the hop {} → {} crosses a point of no return, and nobody has said yes to that: {}",
+            "the hop {} → {} crosses a point of no return, and that was not confirmed: {}",
             the_hop.from, the_hop.to, no_return.description
         );
         let remedies = vec![

@@ -106,7 +106,7 @@ fn point_of_no_return_without_consent() {
         ..Scenario::between("1.0.0", "1.1.0")
     };
     let story = story(&scenario);
-    assert!(story.contains("nobody has said yes") && story.contains("Every host points at 1.0.0."));
+    assert!(story.contains("that was not confirmed") && story.contains("Every host points at 1.0.0."));
     insta::assert_snapshot!(story);
 }
 

@@ -5,7 +5,7 @@ use std::io::{BufRead, Write};
 use crate::exit::{Failure, Problem};
 use crate::output::Printer;
 
-/// What is to be confirmed, and which option answers it where nobody can be asked.
+/// What is to be confirmed, and which option answers it where there is no terminal.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
     /// What will happen, as a question.
@@ -23,9 +23,9 @@ pub fn confirm(question: Question<'_>, beforehand: bool, printer: Printer) -> Re
     }
     if !printer.can_ask() {
         return Err(Failure::Refused(
-            Problem::new("this needs your yes, and nobody can be asked here")
+            Problem::new("confirmation required, but there is no terminal")
                 .because(question.text)
-                .next(format!("run it in a terminal, or give {}", question.option)),
+                .next(format!("run it in a terminal, or pass {}", question.option)),
         ));
     }
     let typed = ask(question)?;
@@ -33,7 +33,7 @@ pub fn confirm(question: Question<'_>, beforehand: bool, printer: Printer) -> Re
         return Ok(());
     }
     Err(Failure::Refused(Problem::new("not confirmed").next(format!(
-        "type `{}` when asked, or give {}",
+        "type `{}` when asked, or pass {}",
         question.answer, question.option
     ))))
 }

@@ -108,7 +108,7 @@ fn finish(
         }
         Ended::Left => {
             printer.note(&format!(
-                "left as it is. `upshift resume {run}` goes on; if nobody resumes, the guards bring the servers back \
+                "left as it is. `upshift resume {run}` goes on; if no controller resumes it, the guards bring the servers back \
                  when their lease has passed."
             ));
             Ok(Exit::Held)

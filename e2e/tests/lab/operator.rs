@@ -115,7 +115,7 @@ fn yes_alone() -> Outcome {
     );
     says(
         &run(&fixture.upshift, &["upgrade", "--to", "1.1.0"], 3),
-        &["nobody can be asked", "--yes"],
+        &["there is no terminal", "--yes"],
     );
     assert_eq!(newest(&fixture.upshift), Value::Null);
     fixture.expect_all("1.0.0");

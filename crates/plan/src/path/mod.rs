@@ -124,7 +124,7 @@ fn ahead(survey: &Survey<'_>, target: &Version, refusals: &mut Refusals) -> bool
                 "downgrade",
                 server.name,
                 format!("the server runs {}, which is newer than {target}", server.version),
-                "upgrades only lead forward: `rollback` takes a run back before it is finalized, `restore` brings a snapshot back",
+                "upgrades only lead to newer versions; `upshift rollback` takes a run back as long as it is not finalized",
             );
         }
     }

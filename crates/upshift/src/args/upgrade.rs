@@ -195,7 +195,7 @@ Examples:
 
 Ctrl-C once: the run pauses at its next safe point.
 Ctrl-C twice: this command ends at once and the run waits for `upshift resume`;
-if nobody resumes, the guards bring the hosts back when their lease has passed.")]
+if no controller resumes it, the guards bring the hosts back when their lease has passed.")]
 pub struct UpgradeArgs {
     /// The version to reach.
     #[arg(

@@ -40,7 +40,7 @@ pub fn pause(arguments: &PauseArgs, global: &Global, printer: Printer) -> Result
     if lease::carrier(&store, &record.fleet, &record.id)?.is_none() {
         return Err(Failure::Refused(
             Problem::new(format!(
-                "nobody carries the run {} just now, so it cannot be paused",
+                "no controller drives the run {}; there is nothing to pause",
                 record.id
             ))
             .next(format!(

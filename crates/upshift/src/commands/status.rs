@@ -180,9 +180,9 @@ impl RunStatus {
         );
         if view.outcome.is_none() {
             match &self.carried_by {
-                Some(who) => text.push_str(&format!("carried by {who}\n")),
+                Some(who) => text.push_str(&format!("driven by {who}\n")),
                 None => text.push_str(&format!(
-                    "nobody carries it: `upshift resume {0}` goes on, `upshift abort {0}` rolls back\n",
+                    "no controller drives it: `upshift resume {0}` goes on, `upshift abort {0}` rolls back\n",
                     self.run
                 )),
             }
