@@ -32,7 +32,10 @@ releases() ->
         %% The library of its own application is not in the package.
         "4.4.27" => #{from => ["4.4.15"], back => ["4.4.15"], without => ["lib/emqx-4.4.27"]},
         %% No upgrade instructions at all.
-        "4.4.28" => #{without => ["releases/4.4.28/relup"]}
+        "4.4.28" => #{without => ["releases/4.4.28/relup"]},
+        %% Its code change out of 4.4.16 fails after the point of no return. Where 4.4.16 was itself installed hot, the virtual machine
+        %% does not survive that.
+        "4.4.29" => #{from => ["4.4.16"], back => ["4.4.16"], define => 'CODE_CHANGE_FAILS'}
     }.
 
 main([Sources, Erlang, Out | Versions]) ->
@@ -53,9 +56,9 @@ stage(Sources, Erlang, Out, Version, Kind) ->
     Release = filename:join([Home, "releases", Version]),
     ok = filelib:ensure_path(Release),
     compile_application(Sources, filename:join([Home, "lib", "emqx-" ++ Version, "ebin"]), Version, Kind),
-    compile_finder(Sources, filename:join([Home, "lib", "emqx_dist-1", "ebin"])),
+    compile_finder(Sources, filename:join([Home, "lib", "ekka-0.8.2", "ebin"])),
     Applications = [copy_library(Erlang, Home, Name) || Name <- libraries()]
-        ++ [{"emqx_dist", "1"}, {"emqx", Version}],
+        ++ [{"ekka", "0.8.2"}, {"emqx", Version}],
     copy_runtime(Erlang, Home),
     write(filename:join(Release, "emqx.rel"),
           io_lib:format("~p.~n", [{release, {"emqx", Version}, {erts, erts(Erlang)},
@@ -124,34 +127,35 @@ default_files(Home) ->
     ok = filelib:ensure_path(filename:join(Etc, "plugins")),
     write(filename:join(Etc, "emqx.conf"), [
         "## EMQX configuration\n\nnode.name = emqx@127.0.0.1\nnode.cookie = emqxsecretcookie\n",
-        "node.dist_listen_min = 6369\nlistener.tcp.external = 127.0.0.1:1883\n",
+        "node.data_dir = data\nnode.dist_listen_min = 6369\ncluster.autoclean = 5m\nlistener.tcp.external = 127.0.0.1:1883\n",
         "management.listener.http = 127.0.0.1:8081\n",
         "management.default_application.id = admin\nmanagement.default_application.secret = public\n"]),
+    write(filename:join([Etc, "plugins", "emqx_dashboard.conf"]), "dashboard.listener.http = 127.0.0.1:18083\n"),
     write(filename:join(Etc, "acl.conf"), "{allow, all}.\n"),
     write(filename:join([Home, "data", "loaded_plugins"]),
           "{emqx_management, true}.\n{emqx_retainer, true}.\n{emqx_dashboard, true}.\n").
 
 compile_application(Sources, Ebin, Version, Kind) ->
     ok = filelib:ensure_path(Ebin),
-    Defines = [{d, 'VERSION', Version} | [{d, Name} || {define, Name} <- maps:to_list(Kind)]],
-    Modules = [compile_module(File, Ebin, Defines)
-               || File <- filelib:wildcard(filename:join([Sources, "src", "*.erl"])),
-                  filename:basename(File) =/= "emqx_dist.erl"],
+    Defines = [{d, 'VERSION', Version} | [{d, Name} || {define, Name} <- maps:to_list(Kind)]]
+        ++ [{d, 'ENTERPRISE'} || edition() =/= ""],
+    Modules = [compile_module(File, Ebin, Defines) || File <- filelib:wildcard(filename:join([Sources, "src", "*.erl"])),
+                  not lists:prefix("ekka_", filename:basename(File))],
     Instructions = [{update, emqx_sys, {advanced, []}} | maps:get(instructions, Kind, [])],
     write(filename:join(Ebin, "emqx.app"), io_lib:format("~p.~n", [
         {application, emqx, [{description, "A double of EMQX"}, {vsn, Version}, {modules, Modules},
                              {registered, [emqx_sup]}, {mod, {emqx_app, []}}, {env, []},
-                             {applications, [kernel, stdlib, sasl, ssl]}]}])),
+                             {applications, [kernel, stdlib, sasl, ssl, ekka]}]}])),
     Up = [{From, Instructions} || From <- maps:get(from, Kind, [])],
     Down = [{Back, Instructions} || Back <- maps:get(back, Kind, [])],
     write(filename:join(Ebin, "emqx.appup"), io_lib:format("~p.~n", [{Version, Up, Down}])).
 
 compile_finder(Sources, Ebin) ->
     ok = filelib:ensure_path(Ebin),
-    Module = compile_module(filename:join([Sources, "src", "emqx_dist.erl"]), Ebin, []),
-    write(filename:join(Ebin, "emqx_dist.app"), io_lib:format("~p.~n", [
-        {application, emqx_dist, [{description, "Finds nodes"}, {vsn, "1"}, {modules, [Module]}, {registered, []},
-                                  {applications, [kernel, stdlib]}]}])).
+    Modules = [compile_module(File, Ebin, []) || File <- filelib:wildcard(filename:join([Sources, "src", "ekka_*.erl"]))],
+    write(filename:join(Ebin, "ekka.app"), io_lib:format("~p.~n", [
+        {application, ekka, [{description, "Finds nodes"}, {vsn, "0.8.2"}, {modules, Modules}, {registered, []},
+                             {env, []}, {applications, [kernel, stdlib]}]}])).
 
 compile_module(File, Ebin, Defines) ->
     case compile:file(File, [{outdir, Ebin}, deterministic, warnings_as_errors, report | Defines]) of
@@ -176,8 +180,8 @@ pack(Out, Version, Kind) ->
     Home = home(Out, Version),
     [ok = remove(filename:join(Home, Name)) || Name <- maps:get(without, Kind, [])],
     Name = case Version of
-        "4.3." ++ _ -> ["emqx-", os_name(), "-", Version, "-", arch(), ".zip"];
-        _ -> ["emqx-", Version, "-otp", otp(), "-", os_name(), "-", arch(), ".zip"]
+        "4.3." ++ _ -> ["emqx-", edition(), os_name(), "-", Version, "-", arch(), ".zip"];
+        _ -> ["emqx-", edition(), Version, "-otp", otp(), "-", os_name(), "-", arch(), ".zip"]
     end,
     Zip = filename:join(Out, lists:flatten(Name)),
     {ok, _} = zip:create(Zip, ["emqx"], [{cwd, filename:dirname(Home)}]),
@@ -187,6 +191,10 @@ otp() ->
     {ok, Text} = file:read_file(filename:join([code:root_dir(), "releases", erlang:system_info(otp_release),
                                                "OTP_VERSION"])),
     string:trim(binary_to_list(Text)).
+
+%% `ee-` for the enterprise edition.
+edition() ->
+    os:getenv("PACKAGE_EDITION", "").
 
 os_name() ->
     os:getenv("PACKAGE_OS", "linux").

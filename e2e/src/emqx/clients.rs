@@ -3,6 +3,9 @@
 use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Node;
@@ -79,6 +82,76 @@ fn expect(source: &mut impl Read, wanted: &[u8]) -> io::Result<()> {
     } else {
         Err(io::Error::other(format!("the broker answers {found:?}")))
     }
+}
+
+/// Clients that publish with QoS 1 all the time, and go to the next node where theirs does not answer any more.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    publishers: Vec<JoinHandle<Vec<String>>>,
+}
+
+impl Load {
+    /// So many publishers at the nodes. Every message has a topic of its own, and is kept by the broker.
+    pub fn start(nodes: &[Node], publishers: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let addresses: Vec<SocketAddr> = nodes.iter().map(Node::endpoint).collect();
+        let publish = |number: usize| {
+            let (stop, addresses) = (Arc::clone(&stop), addresses.clone());
+            std::thread::spawn(move || publish(number, &addresses, &stop))
+        };
+        Load {
+            publishers: (0..publishers).map(publish).collect(),
+            stop,
+        }
+    }
+
+    /// Ends it; the topics of the messages that were acknowledged.
+    pub fn finish(mut self) -> Vec<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.publishers
+            .drain(..)
+            .flat_map(|publisher| publisher.join().expect("a publisher ends"))
+            .collect()
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Between two messages of a publisher.
+const PACE: Duration = Duration::from_millis(50);
+
+fn publish(number: usize, addresses: &[SocketAddr], stop: &AtomicBool) -> Vec<String> {
+    let (mut acknowledged, mut client, mut next) = (Vec::new(), None, number);
+    for message in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let topic = format!("load/{number}/{message}");
+        if client.is_none() {
+            client = Client::connect(addresses[next % addresses.len()]).ok();
+            next += 1;
+        }
+        match client.as_mut().map(|client| client.retain(&topic, &topic)) {
+            Some(Ok(())) => acknowledged.push(topic),
+            // Not acknowledged: nobody has promised to keep it.
+            _ => client = None,
+        }
+        std::thread::sleep(PACE);
+    }
+    acknowledged
+}
+
+/// Those of the topics whose message the broker does not give to a new subscriber.
+pub fn lost(node: &Node, topics: &[String]) -> Vec<String> {
+    let mut client = Client::connect(node.endpoint()).expect("a client");
+    let mut arrived = |topic: &String| client.retained(topic).is_ok_and(|message| message == *topic);
+    let mut lost = topics.to_vec();
+    lost.retain(|topic| !arrived(topic));
+    lost
 }
 
 /// One MQTT client over TLS, by way of `openssl s_client`.

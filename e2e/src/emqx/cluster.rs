@@ -62,12 +62,9 @@ impl Cluster {
         fs::create_dir_all(&packages).map_err(io)?;
         copy_packages(&packages, others)?;
         let cleanup = Cleanup::of_directory(&directory).map_err(io)?;
-        // Commands find their node's process by its name, so nodes of tests that run at the same time must differ in it.
-        let network = match installation {
-            Installation::Directory => [0, 0],
-            Installation::Store => own_network(),
-        };
-        let mut nodes = lay_out(&directory, count, network).map_err(io)?;
+        // Nodes find each other at fixed ports, and commands find a node's process by its name: nodes of tests that run at the same
+        // time must differ in their addresses.
+        let mut nodes = lay_out(&directory, count, own_network()).map_err(io)?;
         for node in &mut nodes {
             match installation {
                 Installation::Directory => node.install(&running),
@@ -79,7 +76,7 @@ impl Cluster {
             .map_err(io)?;
         }
         let fleet = directory.join("fleet.yaml");
-        fs::write(&fleet, fleet_text(&nodes)).map_err(io)?;
+        fs::write(&fleet, fleet_text(&nodes, version)).map_err(io)?;
         let cluster = Cluster {
             nodes,
             upshift: Upshift {
@@ -122,7 +119,7 @@ impl Cluster {
     #[track_caller]
     pub fn wait_complete(&self, limit: Duration) {
         let complete = |node: &Node| {
-            let status = node.ctl(&["cluster", "status"]).stdout;
+            let status = node.ask("io:format(\"~p\", [emqx_cluster:status()])");
             let all = self
                 .nodes
                 .iter()
@@ -171,7 +168,7 @@ fn lay_out(directory: &Path, count: u8, [a, b]: [u8; 2]) -> io::Result<Vec<Node>
     let addresses: Vec<Ipv4Addr> = (1..=count)
         .map(|number| Ipv4Addr::new(127, a, b, number))
         .collect();
-    let [mqtt, tls, http, dist] = free_everywhere(&addresses)?;
+    let [mqtt, tls, http, dashboard] = free_everywhere(&addresses)?;
     let node = |(position, address): (usize, &Ipv4Addr)| {
         let name = format!("n{}", position + 1);
         let home = directory.join(&name);
@@ -184,7 +181,7 @@ fn lay_out(directory: &Path, count: u8, [a, b]: [u8; 2]) -> io::Result<Vec<Node>
             mqtt,
             tls,
             http,
-            dist,
+            dashboard,
         }
     };
     Ok(addresses.iter().enumerate().map(node).collect())
@@ -207,7 +204,7 @@ fn free_everywhere(addresses: &[Ipv4Addr]) -> io::Result<[u16; 4]> {
 }
 
 /// The fleet file. JSON values are YAML, too.
-fn fleet_text(nodes: &[Node]) -> String {
+fn fleet_text(nodes: &[Node], version: &str) -> String {
     let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
     let mut text = format!(
         "name: brokers\nproducts:\n  emqx:\n    hosts: [{}]\nhosts:\n",
@@ -216,14 +213,9 @@ fn fleet_text(nodes: &[Node]) -> String {
     for node in nodes {
         let variables = json!({
             "emqx_root": node.root,
-            "emqx_unit": "",
             "emqx_user": "root",
             "emqx_tmp": node.temporary,
-            "emqx_mqtt_address": node.endpoint().to_string(),
-            "emqx_tls_address": format!("{}:{}", node.address, node.tls),
-            "emqx_api_url": format!("http://{}:{}", node.address, node.http),
-            "emqx_api_authorization_file": node.root.join("etc/upshift-authorization"),
-            "edition": "ce",
+            "edition": if version.starts_with("ee-") { "ee" } else { "ce" },
             "otp": OTP,
         });
         text.push_str(&format!(

@@ -308,8 +308,8 @@ impl PackagedHost {
 
     /// The version of the code that runs, as the node itself says.
     pub fn running(&self) -> Option<String> {
-        let answer = self.run("emqx_ctl", &["broker"]);
-        let line = answer.stdout.lines().find(|line| line.starts_with("version"))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
+        let root = self.path("/usr/lib/emqx");
+        let version = super::node::ask(&root, self.address, "io:put_chars(emqx_sys:version())");
+        Some(version).filter(|version| !version.is_empty())
     }
 }

@@ -7,7 +7,7 @@ mod installed;
 mod node;
 mod packages;
 
-pub use clients::{Client, Clients, TlsClient};
+pub use clients::{Client, Clients, Load, TlsClient, lost};
 pub use cluster::{Cluster, Installation};
 pub use installed::{Manager, PURGED, PackagedHost};
 pub use node::{Answer, NOBODY, Node};

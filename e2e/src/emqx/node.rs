@@ -1,11 +1,12 @@
 //! One node of the double, installed from its package as EMQX's zip is.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use upshift_lab::package::Package;
@@ -30,8 +31,8 @@ pub struct Node {
     pub tls: u16,
     /// Port of the management API.
     pub http: u16,
-    /// Port on which nodes find each other.
-    pub dist: u16,
+    /// Port of the dashboard.
+    pub dashboard: u16,
 }
 
 /// What a command of the double printed, and how it ended.
@@ -162,14 +163,16 @@ impl Node {
             mqtt,
             tls,
             http,
-            dist,
+            dashboard,
             ..
         } = self;
         let text = format!(
             "## EMQX configuration\n\n\
              node.name = {name}\n\
-             node.cookie = emqxsecretcookie\n\
-             node.dist_listen_min = {dist}\n\
+             node.cookie = {COOKIE}\n\
+             node.data_dir = data\n\
+             node.dist_listen_min = 6369\n\
+             cluster.autoclean = 5m\n\
              listener.tcp.external = {address}:{mqtt}\n\
              listener.ssl.external = {address}:{tls}\n\
              listener.ssl.external.certfile = {cert}\n\
@@ -182,6 +185,10 @@ impl Node {
             key = key.display(),
         );
         fs::write(etc.join("emqx.conf"), text)?;
+        fs::write(
+            etc.join("plugins/emqx_dashboard.conf"),
+            format!("dashboard.listener.http = {address}:{dashboard}\n"),
+        )?;
         // `admin:public`, as the management API asks for it.
         fs::write(etc.join("upshift-authorization"), "Basic YWRtaW46cHVibGlj\n")
     }
@@ -217,26 +224,41 @@ impl Node {
         self.run("emqx_ctl", arguments)
     }
 
-    /// The releases and their statuses, as `emqx versions` lists them.
+    /// The releases and their statuses, in the order of `emqx versions`.
     pub fn versions(&self) -> Vec<(String, String)> {
-        self.emqx(&["versions"])
-            .stdout
+        let releases =
+            self.ask("[io:format(\"~s ~s~n\", [V, S]) || {_, V, _, S} <- release_handler:which_releases()]");
+        releases
             .lines()
-            .filter_map(|line| line.strip_prefix("* ")?.split_once('\t'))
+            .filter_map(|line| line.split_once(' '))
             .map(|(version, status)| (version.to_owned(), status.to_owned()))
             .collect()
     }
 
     /// The version of the code that runs, as the node itself says.
     pub fn running(&self) -> Option<String> {
-        let answer = self.ctl(&["broker"]);
-        let line = answer.stdout.lines().find(|line| line.starts_with("version"))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
+        Some(self.ask("io:put_chars(emqx_sys:version())")).filter(|version| !version.is_empty())
     }
 
     /// The process of the virtual machine.
     pub fn pid(&self) -> Option<u32> {
-        self.emqx(&["pid"]).stdout.trim().parse().ok()
+        self.ask("io:put_chars(os:getpid())").trim().parse().ok()
+    }
+
+    /// Kills the virtual machine, as a crash does, and starts the node again.
+    pub fn crash(&self) {
+        let pid = self.pid().expect("the node runs");
+        let process = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(process.expect("a process"), rustix::process::Signal::KILL)
+            .expect("it is killed");
+        assert!(processes::poll(LIMIT, || !processes::runs(pid)));
+        self.emqx(&["start"]).expect(0);
+    }
+
+    /// What the evaluation of an expression in the node prints; nothing where the node does not answer. Tests ask so, because a command
+    /// of the double costs three virtual machines.
+    pub fn ask(&self, expression: &str) -> String {
+        ask(&self.root, self.address, expression)
     }
 
     /// Whether it accepts a client.
@@ -250,6 +272,50 @@ impl Node {
         fs::create_dir_all(&directory)
             .and_then(|()| fs::write(directory.join(setting), value))
             .expect("a setting is written");
+    }
+}
+
+/// The cookie of all nodes.
+pub(super) const COOKIE: &str = "emqxsecretcookie";
+
+/// What the evaluation of an expression in the node at an address prints, by Erlang's own C program.
+pub(super) fn ask(root: &Path, address: Ipv4Addr, expression: &str) -> String {
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let Ok(programs) = upshift_lab::fetch::erlang_programs(root) else {
+        return String::new();
+    };
+    // Two callers of one name would throw each other out.
+    let caller = format!(
+        "maint_{}_{}",
+        std::process::id(),
+        CALLS.fetch_add(1, Ordering::Relaxed)
+    );
+    let mut command = Command::new(programs.join("erl_call"));
+    command
+        .args([
+            "-address",
+            &format!("{address}:4370"),
+            "-c",
+            COOKIE,
+            "-h",
+            &caller,
+        ])
+        .args(["-timeout", "20", "-fetch_stdout", "-no_result_term", "-e"])
+        .env("HOME", "/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let Ok(mut child) = command.spawn() else {
+        return String::new();
+    };
+    // A node that is not there is told by the program's end.
+    let _ = child
+        .stdin
+        .take()
+        .map(|mut input| input.write_all(format!("{expression}.\n").as_bytes()));
+    match child.wait_with_output() {
+        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).into_owned(),
+        _ => String::new(),
     }
 }
 

@@ -48,16 +48,25 @@ fn digest_of_sources() -> io::Result<String> {
     Ok(upshift_lab::package::digest(scratch.path())?.0[..16].to_owned())
 }
 
-fn file_name(version: &str) -> String {
-    let os = operating_system();
-    if version.starts_with("4.3.") {
-        format!("emqx-{os}-{version}-amd64.zip")
-    } else {
-        format!("emqx-{version}-otp{}-{os}-amd64.zip", fetch::OTP)
+/// A version without the `ee-` that asks for the enterprise edition, and that word.
+pub(super) fn edition(version: &str) -> (&str, &str) {
+    match version.strip_prefix("ee-") {
+        Some(version) => (version, "ee-"),
+        None => (version, ""),
     }
 }
 
-/// Has the package of a version in the cache. What is special about each version is said in `build.escript`.
+fn file_name(version: &str) -> String {
+    let os = operating_system();
+    let (version, edition) = edition(version);
+    if version.starts_with("4.3.") {
+        format!("emqx-{edition}{os}-{version}-amd64.zip")
+    } else {
+        format!("emqx-{edition}{version}-otp{}-{os}-amd64.zip", fetch::OTP)
+    }
+}
+
+/// Has the package of a version in the cache; `ee-4.4.16` is the enterprise edition's. What is special about each version is said in `build.escript`.
 ///
 /// # Errors
 /// Where Erlang cannot be had on this machine.
@@ -78,14 +87,15 @@ pub fn cached(version: &str) -> Result<Package, Unavailable> {
         command
             .arg(sources().join("build.escript"))
             .args([sources(), erlang, scratch.path().to_owned()])
-            .arg(version)
+            .arg(edition(version).0)
+            .env("PACKAGE_EDITION", edition(version).1)
             .env("PACKAGE_OS", operating_system())
             .env("PACKAGE_ARCH", "amd64");
         // A source that does not compile is a fault of the test, not of this machine.
         processes::run(&mut command, LIMIT).unwrap_or_else(|error| panic!("{error}"));
         fs::rename(scratch.path().join(file_name(version)), &target).map_err(io)?;
     }
-    Package::of(version, target).map_err(io)
+    Package::of(edition(version).0, target).map_err(io)
 }
 
 /// Copies the package of a version into a directory, under its own name.

@@ -9,6 +9,7 @@ main([Command, Name, Cookie | Words]) ->
     do(Command, Node, Version, Permanent).
 
 connect(Node, Cookie) ->
+    code:add_pathsz(filelib:wildcard(filename:join([os:getenv("RUNNER_ROOT_DIR"), "lib", "*", "ebin"]))),
     [_, Host] = string:split(atom_to_list(Node), "@"),
     Own = list_to_atom("maint_upgrade_" ++ os:getpid() ++ "@" ++ Host),
     {ok, _} = net_kernel:start([Own, longnames]),

@@ -1,7 +1,7 @@
 %% The cluster: a Mnesia database in the node's own directory, and one replicated table.
 -module(emqx_cluster).
 
--export([start/0, join/1, leave/0, force_leave/1, status/0, retain/2, retained/1]).
+-export([start/0, join/1, leave/0, force_leave/1, prepare/1, status/0, retain/2, retained/1]).
 
 -define(TABLE, emqx_retained).
 -record(emqx_retained, {topic, payload}).
@@ -43,6 +43,7 @@ join(Node) when Node =:= node() ->
 join(Node) ->
     case net_kernel:connect_node(Node) of
         true ->
+            prepare(join),
             ok = application:stop(emqx),
             stopped = mnesia:stop(),
             ok = mnesia:delete_schema([node()]),
@@ -54,6 +55,10 @@ join(Node) ->
         _ ->
             {error, {node_down, Node}}
     end.
+
+%% What a node says before it leaves what it was in. A stop says nothing of the kind.
+prepare(Reason) ->
+    logger:critical("emqx shutdown for ~s", [Reason]).
 
 leave() ->
     case [Node || Node <- mnesia:system_info(running_db_nodes), Node =/= node()] of

@@ -41,8 +41,12 @@ begin_connection(ssl, _) ->
     end.
 
 begin_loop(Transport, Socket) ->
-    pg:join(emqx_clients, self()),
-    loop(Transport, Socket, <<>>).
+    case emqx_rebalance:takes_clients() of
+        true ->
+            pg:join(emqx_clients, self()),
+            loop(Transport, Socket, <<>>);
+        false -> Transport:close(Socket)
+    end.
 
 loop(Transport, Socket, Buffer) ->
     case packet(Buffer) of

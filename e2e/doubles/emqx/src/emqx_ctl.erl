@@ -40,7 +40,8 @@ run(["cluster", "force-leave", Node]) ->
             say("Failed to remove the node from cluster: ~0p~n", [Reason])
     end;
 run(["plugins", "list"]) ->
-    {[plugin(Name, Description) || {Name, Description} <- plugins()], 0};
+    {[io_lib:format("Plugin(~s, description=~s, active=~s)~n", [Name, Description, Active])
+      || {plugin, Name, _, Description, _, Active, _, _} <- emqx_plugins:list()], 0};
 run(["resources", "list"]) ->
     {"", 0};
 run(["listeners"]) ->
@@ -55,31 +56,40 @@ run(["data", "export"]) ->
         ok -> say("The emqx data has been successfully exported to ~s.~n", [File]);
         {error, Reason} -> say("The emqx data export failed due to ~p.~n", [Reason])
     end;
+run(["rebalance" | Words]) ->
+    rebalance(Words);
 run(_) ->
+    usage().
+
+usage() ->
     {"Usage: emqx_ctl status | broker [stats] | cluster status|join|leave|force-leave | plugins list\n"
      "       | resources list | listeners | data export\n", 1}.
+
+-ifdef(ENTERPRISE).
+rebalance(["start", "--evacuation" | Options]) ->
+    ["--conn-evict-rate", Rate | _] = lists:dropwhile(fun(Word) -> Word =/= "--conn-evict-rate" end,
+                                                      Options ++ ["--conn-evict-rate", "500"]),
+    case emqx_rebalance:evacuate(list_to_integer(Rate)) of
+        ok -> say("Rebalance(evacuation) started~n", []);
+        {error, Reason} -> say("Rebalance(evacuation) failed to start: ~p~n", [Reason])
+    end;
+rebalance(["stop"]) ->
+    ok = emqx_rebalance:stop(),
+    say("Rebalance(evacuation) stopped~n", []);
+rebalance(["node-status"]) ->
+    {emqx_rebalance:status(), 0};
+rebalance(_) ->
+    usage().
+-else.
+rebalance(_) ->
+    usage().
+-endif.
 
 say(Format, Arguments) ->
     {io_lib:format(Format, Arguments), 0}.
 
 cluster_status() ->
     say("Cluster status: ~p~n", [emqx_cluster:status()]).
-
-plugins() ->
-    [{emqx_dashboard, "EMQX Web Dashboard"}, {emqx_management, "EMQX Management API and CLI"},
-     {emqx_retainer, "EMQX Retainer"}].
-
-%% A plugin is off where a test has switched it off, or where the data directory that the node came up with does not list it.
-plugin(Name, Description) ->
-    Active = emqx_double:setting("inactive_plugin", "") =/= atom_to_list(Name) andalso loaded(Name),
-    io_lib:format("Plugin(~s, description=~s, active=~s)~n", [Name, Description, Active]).
-
-loaded(Name) ->
-    {ok, Directory} = application:get_env(emqx, data_dir),
-    case file:read_file(filename:join(Directory, "loaded_plugins")) of
-        {ok, Text} -> binary:match(Text, atom_to_binary(Name)) =/= nomatch;
-        {error, _} -> false
-    end.
 
 address({ok, {Ip, Port}}) ->
     io_lib:format("~s:~w", [inet:ntoa(Ip), Port]);

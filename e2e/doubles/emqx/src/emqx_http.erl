@@ -10,14 +10,12 @@ start_link() ->
 
 init([]) ->
     process_flag(trap_exit, true),
-    case application:get_env(emqx, http) of
-        {ok, {Ip, Port}} ->
-            {ok, Socket} = gen_tcp:listen(Port, [binary, {ip, Ip}, {packet, http_bin}, {active, false},
-                                                 {reuseaddr, true}]),
-            {ok, spawn_link(fun() -> accept(Socket) end)};
-        undefined ->
-            {ok, none}
-    end.
+    [listen(Address) || Name <- [http, dashboard], {ok, Address} <- [application:get_env(emqx, Name)]],
+    {ok, none}.
+
+listen({Ip, Port}) ->
+    {ok, Socket} = gen_tcp:listen(Port, [binary, {ip, Ip}, {packet, http_bin}, {active, false}, {reuseaddr, true}]),
+    spawn_link(fun() -> accept(Socket) end).
 
 handle_call(_Request, _From, State) ->
     {reply, ok, State}.
@@ -38,7 +36,7 @@ accept(Listening) ->
 serve(Socket) ->
     case gen_tcp:recv(Socket, 0, 5000) of
         {ok, {http_request, 'GET', {abs_path, Path}, _}} ->
-            {Status, Body} = case allowed(headers(Socket, #{})) of
+            {Status, Body} = case Path =:= <<"/">> orelse allowed(headers(Socket, #{})) of
                 true -> resource(Path);
                 false -> {"401 Unauthorized", <<"{\"message\":\"unauthorized\"}">>}
             end,
@@ -66,10 +64,13 @@ resource(<<"/api/v4/alarms/activated">>) ->
     Body = ["{\"code\":0,\"data\":[{\"node\":\"", atom_to_list(node()), "\",\"alarms\":[",
             lists:join(",", Alarms), "]}]}"],
     {"200 OK", iolist_to_binary(Body)};
+%% The dashboard's page, for everybody.
+resource(<<"/">>) ->
+    {"200 OK", <<"<!DOCTYPE html><title>Dashboard</title>">>};
 resource(_) ->
     {"404 Not Found", <<"{\"code\":\"RESOURCE_NOT_FOUND\"}">>}.
 
 alarm({Name, Message, At}) ->
-    ["{\"name\":\"", Name, "\",\"message\":\"", Message, "\",\"details\":{},\"activate_at\":",
+    ["{\"name\":\"", io_lib:format("~s", [Name]), "\",\"message\":\"", Message, "\",\"details\":{},\"activate_at\":",
      integer_to_list(At), ",\"deactivate_at\":\"infinity\",\"activated\":true,\"duration\":",
      integer_to_list((erlang:system_time(microsecond) - At) div 1000), "}"].

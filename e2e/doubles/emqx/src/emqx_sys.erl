@@ -19,7 +19,7 @@
 -endif.
 -endif.
 
--export([start_link/0, sysdescr/0, version/0, uptime/0, datetime/0]).
+-export([start_link/0, sysdescr/0, brand/0, version/0, uptime/0, datetime/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, code_change/3]).
 
 start_link() ->
@@ -30,6 +30,13 @@ sysdescr() ->
 
 version() ->
     ?VERSION.
+
+%% How descriptions of plugins begin: the name was written otherwise up to 4.4.15.
+brand() ->
+    case [list_to_integer(Part) || Part <- string:lexemes(?VERSION, ".")] >= [4, 4, 16] of
+        true -> "EMQX";
+        false -> "EMQ X"
+    end.
 
 %% Since the virtual machine was started: not since it was restarted in place.
 uptime() ->
