@@ -3,7 +3,7 @@
 use crate::run::{TaskError, cargo, pass_through};
 
 /// The benchmarks: programs of the package `upshift-bench`, and an example of the planner.
-const NAMES: [&str; 4] = ["ssh-steps", "rolling", "distribute", "plan"];
+const NAMES: [&str; 5] = ["ssh-steps", "rolling", "distribute", "emqx-probe", "plan"];
 
 /// Builds and runs one benchmark.
 pub fn main(arguments: &[String]) -> Result<(), TaskError> {

@@ -15,7 +15,7 @@ Tasks:
   test [NAME…]              every test, or only the end-to-end tests of the named products
                             (emqx, etcd, haproxy, lab); closes with `N passed, N failed, N skipped`
   sim [--seeds N] [--seed S]   the simulator; see docs/simulation.md
-  bench NAME                one benchmark: ssh-steps, rolling, distribute, plan; ends with one JSON line
+  bench NAME                one benchmark: ssh-steps, rolling, distribute, emqx-probe, plan; ends with one JSON line
   mutants [ARGUMENTS…]      how many planted faults the tests of `plan` and `run` catch (needs cargo-mutants)
   words                     words that docs/glossary.md does not use";
 
