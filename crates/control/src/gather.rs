@@ -119,7 +119,10 @@ impl Look<'_> {
     async fn at_host(&self) -> Result<NodeFacts, ConnectError> {
         let host = self.session.connected().await?.host;
         let mut names = self.names(&host);
-        let located = self.locate(&names).await?;
+        let (located, unlocated) = match self.locate(&names).await? {
+            Ok(located) => (located, None),
+            Err(reason) => (BTreeMap::new(), Some(reason)),
+        };
         let places: BTreeMap<String, String> = located
             .iter()
             .map(|(name, located)| (name.clone(), located.value.clone()))
@@ -135,6 +138,7 @@ impl Look<'_> {
             .is_some_and(|leader| self.holds(leader, &probes, &names));
         Ok(NodeFacts {
             unreachable: None,
+            unlocated,
             variant: self.variant(&host, &places),
             version,
             place_sources: located
@@ -168,17 +172,18 @@ impl Look<'_> {
     pub(crate) async fn locate(
         &self,
         names: &Map<String, Value>,
-    ) -> Result<BTreeMap<String, Located>, ConnectError> {
+    ) -> Result<Result<BTreeMap<String, Located>, String>, ConnectError> {
         let request = Request::Locate {
             places: self.profile.places.clone(),
             service: Box::new(self.profile.service.clone()),
             context: Value::Object(names.clone()),
         };
         match tokio::time::timeout(PATIENCE, self.session.call(request)).await {
-            Ok(Ok(Response::Places(places))) => Ok(places),
+            Ok(Ok(Response::Places(places))) => Ok(Ok(places)),
             Ok(Err(SessionError::Connect(error))) => Err(error),
-            // Nothing was found: the planner refuses hosts that lack a required place.
-            Ok(Ok(_) | Err(SessionError::Call(_))) | Err(_) => Ok(BTreeMap::new()),
+            Ok(Ok(_)) => Ok(Err("the agent answered something else".to_owned())),
+            Ok(Err(SessionError::Call(error))) => Ok(Err(error.to_string())),
+            Err(_) => Ok(Err(format!("no answer within {} s", PATIENCE.as_secs()))),
         }
     }
 

@@ -78,7 +78,7 @@ impl ReleaseHost<'_> {
         };
         let facts = self.session.connected().await?.host;
         let mut names = look.names(&facts);
-        let located = look.locate(&names).await?;
+        let located = look.locate(&names).await?.unwrap_or_default();
         let places = located
             .into_iter()
             .map(|(name, located)| (name, json!(located.value)));

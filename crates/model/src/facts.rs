@@ -24,6 +24,9 @@ pub struct NodeFacts {
     /// Why the host could not be reached, if it could not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreachable: Option<String>,
+    /// Why the places of the profile could not be looked for, if they could not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlocated: Option<String>,
     /// The host itself.
     #[serde(default)]
     pub host: HostFacts,

@@ -125,7 +125,8 @@ pub struct ConnectProbe {
 pub struct ConnectionsProbe {
     /// The service whose process is meant.
     pub service: Service,
-    /// Ports of the service that do not count, such as those that servers of the cluster reach each other at.
+    /// Ports of the service that do not count, such as those that servers of the cluster reach each other at: `4370`, or all from one
+    /// to another, `4370-4399`.
     #[serde(default)]
     pub except: Vec<String>,
     /// Connections that are asked after: `peers` of an earlier look, joined with commas.

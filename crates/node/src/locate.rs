@@ -14,7 +14,7 @@ use upshift_wire::protocol::Located;
 use crate::error::{NodeError, Result};
 use crate::installation;
 use crate::layout::Layout;
-use crate::process::{service, systemd};
+use crate::process::{ProcessId, service, systemd};
 
 /// The places that were found. A source may use places found before: those that are waiting for others are looked for again
 /// when those are found. The description of the service may use places, too; then what its process says is asked once they
@@ -88,7 +88,7 @@ impl Search {
         let mut described = serde_json::to_value(service).map_err(unreadable)?;
         render_leniently(&mut described, &self.names());
         let service: Service = serde_json::from_value(described).map_err(unreadable)?;
-        let process = service::find(layout, &service)?;
+        let process = running(layout, service)?;
         if let Some(process) = &process {
             self.running = Running {
                 environment: process.environment(),
@@ -133,6 +133,9 @@ impl Search {
                     let Some(value) = picked(pattern.as_ref(), value) else {
                         continue;
                     };
+                    let Some(value) = self.absolute(place, value) else {
+                        return !wait;
+                    };
                     self.found.insert(name.to_owned(), Located { value, source });
                     return true;
                 }
@@ -142,6 +145,17 @@ impl Search {
         }
         // Nothing was unknown: nothing that is found later changes the answer.
         true
+    }
+
+    /// A value as the place has it: relative paths count from its base, where it has one. Nothing where that is not known (yet).
+    fn absolute(&self, place: &Place, value: String) -> Option<String> {
+        match &place.relative_to {
+            Some(base) if !value.is_empty() && Path::new(&value).is_relative() => {
+                let base = template::render_text(base, &self.names()).ok()?;
+                Some(Path::new(&base).join(value).to_string_lossy().into_owned())
+            }
+            _ => Some(value),
+        }
     }
 
     fn ask(&self, source: &PlaceSource) -> Yield {
@@ -216,6 +230,19 @@ impl Search {
             None => Yield::Nothing,
         }
     }
+}
+
+/// The process of a service. One that its own commands have started is recognised by itself, so that neither a unit nor systemd has to
+/// be there, and the name of the unit may be one of the places that are looked for.
+fn running(layout: &Layout, service: Service) -> Result<Option<ProcessId>> {
+    let Service::Commands(mut commands) = service else {
+        return service::find(layout, &service);
+    };
+    if let Some(process) = service::of_commands(&commands) {
+        return Ok(Some(process));
+    }
+    commands.unit = commands.unit.filter(|unit| !unit.contains("{{"));
+    service::find(layout, &Service::Commands(commands))
 }
 
 /// The value of an option: `--name value`, `--name=value`, with one dash as well as with two. The last one counts.
@@ -433,6 +460,7 @@ mod tests {
             required: false,
             pattern: None,
             data: None,
+            relative_to: None,
         };
         let places = BTreeMap::from([
             // Sorted before what it needs.
@@ -466,6 +494,20 @@ mod tests {
                     PlaceSource::Default("{{ state_directory }}/x".to_owned()),
                 ]),
             ),
+            (
+                "a_relative_one".to_owned(),
+                Place {
+                    relative_to: Some("{{ places.data }}".to_owned()),
+                    ..place(vec![PlaceSource::Default("patches".to_owned())])
+                },
+            ),
+            (
+                "from_nowhere".to_owned(),
+                Place {
+                    relative_to: Some("{{ places.missing }}".to_owned()),
+                    ..place(vec![PlaceSource::Default("patches".to_owned())])
+                },
+            ),
         ]);
         let service = Service::Commands(upshift_model::action::CommandService {
             start: command(),
@@ -486,6 +528,12 @@ mod tests {
         assert_eq!(value("a_log"), Some(("/srv/data/log", "default")));
         assert_eq!(value("config").unwrap().1, "variable config of the host");
         assert_eq!(value("missing"), None);
+        assert_eq!(value("a_relative_one").unwrap().0, "/srv/data/patches");
+        assert_eq!(
+            value("from_nowhere"),
+            None,
+            "what cannot be resolved is not found"
+        );
         assert_eq!(value("needs_missing").unwrap().1, "default");
     }
 

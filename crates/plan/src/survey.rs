@@ -1,8 +1,11 @@
 //! The servers as they are: who is there, what runs, and what stands in the way of knowing it.
 
+use serde_json::{Value, json};
+use upshift_model::expr::{self, Scope};
 use upshift_model::facts::{Facts, NodeFacts};
 use upshift_model::fleet::{Fleet, Host};
-use upshift_model::profile::Profile;
+use upshift_model::profile::{PROCESS_PROBE, Profile};
+use upshift_model::template;
 use upshift_model::version::{Scheme, Version};
 
 use crate::refusal::Refusals;
@@ -155,15 +158,7 @@ fn known<'a>(
         return None;
     }
     let Some(version) = &facts.version else {
-        refusals.add_host(
-            "not-running",
-            name,
-            format!(
-                "no {} runs on the host, so its version is not known",
-                profile.title
-            ),
-            "start the server and wait until it is healthy, or take the host out of the fleet",
-        );
+        without_version(profile, name, facts, refusals);
         return None;
     };
     match Version::parse(profile.versions.scheme, version) {
@@ -178,4 +173,76 @@ fn known<'a>(
             None
         }
     }
+}
+
+/// Why no version is known of a server. That it does not run is said only where that was seen.
+fn without_version(profile: &Profile, name: &str, facts: &NodeFacts, refusals: &mut Refusals) {
+    if let Some(reason) = &facts.unlocated {
+        return refusals.add_host(
+            "not-located",
+            name,
+            format!(
+                "where {} lies on the host cannot be found out: {reason}",
+                profile.title
+            ),
+            "mend that; nothing else could be observed",
+        );
+    }
+    let names = json!({ "probes": facts.probes, "places": facts.places, "node": { "name": name } });
+    let scope = Scope::from_value(profile.versions.scheme, names.clone());
+    let known = profile
+        .versions
+        .absent
+        .iter()
+        .find(|absent| expr::holds(&absent.holds, &scope) == Ok(true));
+    if let Some(absent) = known {
+        let message = template::render_text(&absent.message, &names);
+        return refusals.add_host(
+            &absent.name,
+            name,
+            message.unwrap_or_else(|_| absent.message.clone()),
+            &absent.remedy,
+        );
+    }
+    match unseen(profile, facts) {
+        Some(reason) => refusals.add_host(
+            "version-unknown",
+            name,
+            format!(
+                "which version of {} runs on the host cannot be told: {reason}",
+                profile.title
+            ),
+            "try again when the host is less busy; mend what the reason names",
+        ),
+        None => refusals.add_host(
+            "not-running",
+            name,
+            format!(
+                "no {} runs on the host, so its version is not known",
+                profile.title
+            ),
+            "start the server and wait until it is healthy, or take the host out of the fleet",
+        ),
+    }
+}
+
+/// Why the version could not be observed, unless the process was seen to be absent.
+fn unseen(profile: &Profile, facts: &NodeFacts) -> Option<String> {
+    let process = facts.probes.get(PROCESS_PROBE)?;
+    if let Some(reason) = process.get("error").and_then(Value::as_str) {
+        return Some(reason.to_owned());
+    }
+    if process.get("running") != Some(&Value::Bool(true)) {
+        return None;
+    }
+    let asked = facts.probes.get(&profile.versions.running.probe);
+    let text = |key: &str| asked.and_then(|value| value.get(key)).and_then(Value::as_str);
+    let reason = text("error")
+        .or_else(|| text("stderr"))
+        .filter(|reason| !reason.is_empty());
+    Some(
+        reason
+            .unwrap_or("its process runs, and says nothing of it")
+            .to_owned(),
+    )
 }

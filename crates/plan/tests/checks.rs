@@ -467,3 +467,60 @@ fn a_check_is_made_for_the_hops_that_it_is_about() {
         assert_eq!(found.is_err(), made, "{position}");
     }
 }
+
+#[test]
+fn what_could_not_be_observed_is_not_said_to_be_stopped() {
+    let profile = profile(|profile| {
+        profile.versions.absent = vec![upshift_model::profile::Absent {
+            name: "in-a-container".to_owned(),
+            holds: "has(probes.containers) && probes.containers.value.size() > 0".to_owned(),
+            message: "{{ node.name }} runs it in the container {{ probes.containers.value[0] }}".to_owned(),
+            remedy: "replace the container".to_owned(),
+        }];
+    });
+    let running = profile.versions.running.probe.clone();
+    let said = |change: &dyn Fn(&mut NodeFacts)| {
+        let facts = facts(|node| {
+            node.version = None;
+            change(node);
+        });
+        attempt(&profile, &facts).unwrap_err().join("\n")
+    };
+    let stopped = |node: &mut NodeFacts| {
+        node.probes
+            .insert("process".to_owned(), json!({ "running": false }));
+    };
+    assert!(said(&stopped).contains("not-running: "), "{}", said(&stopped));
+    let slow = said(&|node| {
+        node.probes
+            .insert("process".to_owned(), json!({ "running": true }));
+        node.probes
+            .insert(running.clone(), json!({ "error": "no answer within 75 s" }));
+    });
+    assert!(
+        slow.contains("version-unknown: ") && slow.contains("no answer within 75 s"),
+        "{slow}"
+    );
+    let unseen = said(&|node| {
+        node.probes
+            .insert("process".to_owned(), json!({ "error": "cannot run systemctl" }));
+    });
+    assert!(
+        unseen.contains("version-unknown: ") && unseen.contains("systemctl"),
+        "{unseen}"
+    );
+    let unlocated = said(&|node| node.unlocated = Some("cannot run systemctl".to_owned()));
+    assert!(
+        unlocated.contains("not-located: ") && unlocated.contains("systemctl"),
+        "{unlocated}"
+    );
+    let contained = said(&|node| {
+        stopped(node);
+        node.probes
+            .insert("containers".to_owned(), json!({ "value": ["4711"] }));
+    });
+    assert!(
+        contained.contains("in-a-container: n00002 runs it in the container 4711"),
+        "{contained}"
+    );
+}

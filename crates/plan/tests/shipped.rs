@@ -43,10 +43,9 @@ fn facts(known: &Value, version: &str) -> Facts {
         probes: serde_json::from_value(read("probes")).unwrap(),
         ..NodeFacts::default()
     };
-    node.probes.insert(
-        "versions".to_owned(),
-        serde_json::json!({"exit": 0, "value": [format!("* {version}\tpermanent")]}),
-    );
+    if let Some(state) = node.probes.get_mut("state") {
+        state["value"]["releases"] = serde_json::json!([[version, "permanent"]]);
+    }
     let nodes = ["a", "b", "c"].map(|name| (name.to_owned(), node.clone()));
     Facts {
         nodes: nodes.into(),

@@ -14,6 +14,9 @@ use crate::state::{AskedFrom, Asker, Crossing, Round, SoakState, State, WatchSta
 
 /// How long it may take to find out whether a point of no return has been crossed.
 const CROSSING_PATIENCE: Millis = Millis::seconds(60);
+/// After an observation of a soak, so many times its own duration pass before the next one, but no longer than [`LONGEST_REST`].
+const REST: u64 = 4;
+const LONGEST_REST: Millis = Millis::seconds(20);
 
 impl State {
     /// Watches for a while. One blip is not a failure; a fault that lasts is.
@@ -35,11 +38,15 @@ impl State {
                 .collect(),
         });
         for (index, (watch, proof)) in soak.watches.iter_mut().zip(&soak_plan.watch).enumerate() {
+            let asked = watch.round.asked;
             let Some(verdict) = self.ask_all(&mut watch.round, Asker::Watch(index), proof, hop, effects)
             else {
                 continue;
             };
             watch.looked = true;
+            // What costs much is observed less often: observing must not become the load that is observed.
+            let rest = now.minus(asked).times(REST).min(LONGEST_REST);
+            watch.round.next = watch.round.next.max(now.plus(rest));
             watch.failing = match (verdict.holds, watch.failing.take()) {
                 (true, _) => None,
                 (false, Some((since, _))) => Some((since, verdict.waiting)),

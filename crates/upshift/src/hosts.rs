@@ -23,6 +23,9 @@ pub struct Observed {
     pub unreachable: Option<String>,
     /// Its places, with what said where they are.
     pub places: Vec<Place>,
+    /// Whether the version is not known although the product was not seen to be stopped.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cannot_tell: bool,
 }
 
 /// Where something lives on a host.
@@ -34,6 +37,12 @@ pub struct Place {
     pub value: String,
     /// What said so.
     pub source: String,
+}
+
+/// Whether it was observed that the product's process is not there.
+fn seen_stopped(node: &upshift_model::facts::NodeFacts) -> bool {
+    let process = node.probes.get(upshift_model::profile::PROCESS_PROBE);
+    process.is_some_and(|process| process["running"] == serde_json::json!(false))
 }
 
 /// The servers of the facts, in the order of their names.
@@ -53,6 +62,7 @@ pub fn observed(facts: &Facts) -> Vec<Observed> {
             platform: format!("{} {}", node.host.os, node.host.arch).trim().to_owned(),
             disk_free: node.host.disk_free,
             unreachable: node.unreachable.clone(),
+            cannot_tell: node.version.is_none() && node.unreachable.is_none() && !seen_stopped(node),
             places: node
                 .places
                 .iter()
@@ -71,6 +81,7 @@ pub fn table(hosts: &[Observed]) -> String {
             host.host.clone(),
             match (&host.version, seen) {
                 (Some(version), _) => version.clone(),
+                (None, true) if host.cannot_tell => "cannot tell".to_owned(),
                 (None, true) => "not running".to_owned(),
                 (None, false) => "not reached".to_owned(),
             },

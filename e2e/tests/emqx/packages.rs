@@ -45,15 +45,18 @@ fn packages(manager: Manager, directory: &Path) -> Result<PathBuf, Skip> {
     Ok(packages)
 }
 
-fn configure(host: &PackagedHost, [mqtt, http, dist]: [u16; 3]) {
+fn configure(host: &PackagedHost, [mqtt, http, dashboard]: [u16; 3]) {
     let address = host.address;
     let text = format!(
-        "## EMQX configuration\n\nnode.name = {}\nnode.cookie = emqxsecretcookie\nnode.dist_listen_min = {dist}\n\
+        "## EMQX configuration\n\nnode.name = {}\nnode.cookie = emqxsecretcookie\n\
+         node.data_dir = /var/lib/emqx\ncluster.autoclean = 5m\n\
          listener.tcp.external = {address}:{mqtt}\nmanagement.listener.http = {address}:{http}\n\
          management.default_application.id = admin\nmanagement.default_application.secret = public\n",
         host.node_name()
     );
     fs::write(host.path("/etc/emqx/emqx.conf"), text).expect("written");
+    let dashboard = format!("dashboard.listener.http = {address}:{dashboard}\n");
+    fs::write(host.path("/etc/emqx/plugins/emqx_dashboard.conf"), dashboard).expect("written");
 }
 
 fn stage(manager: Manager) -> Result<Stage, Skip> {
@@ -66,7 +69,7 @@ fn stage(manager: Manager) -> Result<Stage, Skip> {
         host.install(&packages, OLD);
         configure(host, [free[0], free[1], free[2]]);
         host.run("emqx", &["start"]).expect(0);
-        let variables = json!({ "emqx_unit": "", "emqx_user": "root", "edition": "ce", "otp": OTP });
+        let variables = json!({ "emqx_user": "root", "edition": "ce", "otp": OTP });
         let transport = json!({ "command": ["chroot", host.overlay.root(), "sh"] });
         fleet += &format!(
             "  {}:\n    transport: {transport}\n    vars: {variables}\n",

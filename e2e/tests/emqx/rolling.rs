@@ -26,6 +26,7 @@ pub const TRIALS: &[Case] = &[
         nested_copy,
     ),
     ("a_lost_controller_leaves_no_node_on_the_new_release", guards),
+    ("an_enterprise_node_is_evacuated_before_it_stops", evacuates),
 ];
 
 const OLD: &str = "4.3.22";
@@ -249,7 +250,10 @@ fn nested_copy() -> Outcome {
         "under the default name"
     );
     let members = node.ctl(&["cluster", "status"]).expect(0).stdout;
-    assert!(!members.contains("127.0.0.2"), "alone: {members}");
+    assert!(
+        !members.contains(&cluster.nodes[1].node_name()),
+        "alone: {members}"
+    );
     // Upshift sees it, whatever the commands ended with.
     let checked = cluster.upshift.run(&["check", "--to", NEW]).expect(3).text();
     assert!(
@@ -264,4 +268,53 @@ fn copy(from: &Path, to: &Path) {
     let mut command = std::process::Command::new("cp");
     command.arg("-r").arg(from).arg(format!("{}/", to.display()));
     processes::run(&mut command, Duration::from_secs(60)).expect("cp ends well");
+}
+
+/// The enterprise edition moves clients away itself, at a rate, and takes none until it is told that the evacuation is over.
+fn evacuates() -> Outcome {
+    let cluster = Cluster::start_from(Installation::Store, 2, "ee-4.4.15", &["ee-4.4.28"])?;
+    let mut left: Vec<Client> = (0..5)
+        .map(|_| Client::connect(cluster.nodes[0].endpoint()).expect("a client"))
+        .collect();
+    // It has no instructions for a running node.
+    let words = [
+        "upgrade",
+        "--yes",
+        "--to",
+        "4.4.28",
+        "--soak",
+        "2s",
+        "--soak-between",
+        "1s",
+    ];
+    let ran = cluster
+        .upshift
+        .start(&words)
+        .finish(Duration::from_secs(500))
+        .expect(0);
+    ran.keep("emqx-evacuation");
+    for name in ["n1", "n2"] {
+        for step in [
+            "send clients and sessions to the other nodes at a rate",
+            "end the evacuation, which a node goes on with when it restarts",
+        ] {
+            assert!(
+                ran.text().contains(&format!("{name}: {step}: done")),
+                "{name}: {step}: {}",
+                ran.text()
+            );
+        }
+    }
+    assert!(left.iter_mut().all(|client| !client.is_connected()));
+    cluster.expect_running("4.4.28");
+    cluster.wait_complete(Duration::from_secs(10));
+    for node in &cluster.nodes {
+        // The edition was kept, and clients are taken again.
+        assert_eq!(
+            node.ctl(&["rebalance", "node-status"]).expect(0).stdout,
+            "disabled\n"
+        );
+        assert!(Client::connect(node.endpoint()).is_ok());
+    }
+    Ok(())
 }

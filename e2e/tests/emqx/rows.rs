@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use upshift_e2e::emqx::{Answer, Cluster, NOBODY, Node, cached};
-use upshift_e2e::harness::{Case, Outcome, Skip};
+use upshift_e2e::harness::{Case, Outcome, Skip, only_when_exhaustive};
 
 pub const TRIALS: &[Case] = &[
     ("row_another_minor_version_or_none_at_all", another_minor),
@@ -64,6 +64,7 @@ fn aside(node: &Node) -> usize {
 
 /// Upshift knows no hot path to another minor version, and says so before anything is sent.
 fn another_minor() -> Outcome {
+    only_when_exhaustive("a quarter of a minute")?;
     let cluster = one_node()?;
     let node = &cluster.nodes[0];
     for version in ["4.3.9", "5.0.0"] {
@@ -89,6 +90,7 @@ fn another_minor() -> Outcome {
 
 /// Upshift lets exactly one package lie there, under a name of its own, only while it is unpacked.
 fn packages() -> Outcome {
+    only_when_exhaustive("a quarter of a minute")?;
     let cluster = one_node()?;
     let node = &cluster.nodes[0];
     let missing = node.emqx(&["upgrade", "4.4.16"]).expect(2);
@@ -126,6 +128,7 @@ fn packages() -> Outcome {
 
 /// Upshift reads the instructions in the package before it plans.
 fn no_instructions() -> Outcome {
+    only_when_exhaustive("a quarter of a minute")?;
     let cluster = one_node()?;
     let node = &cluster.nodes[0];
     place(node, "4.4.19", "emqx-4.4.19.zip")?;
@@ -163,6 +166,7 @@ fn no_instructions() -> Outcome {
 
 /// Upshift looks for what a package must hold when it prepares.
 fn missing_files() -> Outcome {
+    only_when_exhaustive("a quarter of a minute")?;
     let cluster = one_node()?;
     let node = &cluster.nodes[0];
     place(node, "4.4.27", "emqx-4.4.27.zip")?;
@@ -175,6 +179,7 @@ fn missing_files() -> Outcome {
 
 /// Upshift rolls back: nothing has changed but that the release is unpacked, and it removes that.
 fn old_code() -> Outcome {
+    only_when_exhaustive("a quarter of a minute")?;
     let cluster = one_node()?;
     let node = &cluster.nodes[0];
     node.emqx(&["eval", "code:load_file(emqx_lingering)"]).expect(0);
@@ -222,6 +227,7 @@ fn fails_late() -> Outcome {
 
 /// Upshift refuses such a package when it prepares, because what this leaves is a node that starts another release than its files say.
 fn split_state() -> Outcome {
+    only_when_exhaustive("a quarter of a minute")?;
     let cluster = one_node()?;
     let node = &cluster.nodes[0];
     place(node, "4.4.25", "emqx-4.4.25.zip")?;
@@ -250,6 +256,7 @@ fn split_state() -> Outcome {
 
 /// Upshift watches for this until it makes the release permanent.
 fn restart() -> Outcome {
+    only_when_exhaustive("a quarter of a minute")?;
     let cluster = one_node()?;
     let node = &cluster.nodes[0];
     place(node, "4.4.16", "emqx-4.4.16.zip")?;
@@ -278,6 +285,7 @@ fn give(directory: &Path, user: u32) {
 
 /// Upshift refuses before anything is sent, because this breaks off when it is too late: see [`another_user`].
 fn not_its_own() -> Outcome {
+    only_when_exhaustive("a quarter of a minute")?;
     let cluster = one_node()?;
     let node = &cluster.nodes[0];
     if !rustix::process::geteuid().is_root() {

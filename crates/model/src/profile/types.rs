@@ -107,6 +107,23 @@ pub struct Versions {
     /// Regular expression whose first group is the version in that output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
+    /// Known reasons why no version is found on a host; the first that holds is what the operator reads instead of "not running".
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<Absent>,
+}
+
+/// Why the product is not found on a host although it may run there, such as in a container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Absent {
+    /// Name of the refusal.
+    pub name: String,
+    /// Expression over `probes`, `places` and `node` that holds where this is the reason.
+    pub holds: String,
+    /// What an operator reads; a template over the same names.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
 }
 
 /// An expression over the value of a named probe.
@@ -173,6 +190,10 @@ pub struct Place {
     /// Whether the product's data lies there: what clients have written, and what a rollback would take from them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<bool>,
+    /// The directory that a relative path is meant from, a template such as `{{ places.root }}`: products write paths into their
+    /// configuration that count from where they are installed. Without it, what a source yields stays as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relative_to: Option<String>,
 }
 
 /// One source of a place.

@@ -125,12 +125,19 @@ fn incoming(rows: &[Row], except: &[String]) -> Vec<String> {
         .iter()
         .filter(|row| row.state == LISTENING)
         .map(|row| row.local.port())
-        .filter(|port| !except.contains(&port.to_string()))
+        .filter(|port| !except.iter().any(|ports| covers(ports, *port)))
         .collect();
     rows.iter()
         .filter(|row| row.state == ESTABLISHED && ports.contains(&row.local.port()))
         .map(Row::name)
         .collect()
+}
+
+/// Whether a port is the one that a text names, or one of the range `first-last`.
+fn covers(ports: &str, port: u16) -> bool {
+    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+    let number = |text: &str| text.trim().parse::<u16>();
+    matches!((number(first), number(last)), (Ok(first), Ok(last)) if (first..=last).contains(&port))
 }
 
 /// At most [`NAMED`] of them. Which ones does not depend on the others, so that what is named now is named later, too, as long as it
@@ -177,7 +184,12 @@ mod tests {
             row("10.0.0.1:6369", "10.0.0.2:5001", ESTABLISHED),
             row("10.0.0.1:40000", "10.0.0.3:6369", ESTABLISHED),
         ];
-        assert_eq!(incoming(&rows, &["6369".to_owned()]), ["10.0.0.9:5000→1883"]);
+        for except in ["6369", "6300-6400"] {
+            assert_eq!(incoming(&rows, &[except.to_owned()]), ["10.0.0.9:5000→1883"]);
+        }
+        for except in ["", "636", "6370-6400", "x-y"] {
+            assert_eq!(incoming(&rows, &[except.to_owned()]).len(), 2, "{except}");
+        }
     }
 
     #[test]

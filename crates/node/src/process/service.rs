@@ -28,7 +28,7 @@ pub fn find(layout: &Layout, service: &Service) -> Result<Option<ProcessId>> {
 }
 
 /// The process that the product's own commands have started.
-fn of_commands(service: &CommandService) -> Option<ProcessId> {
+pub fn of_commands(service: &CommandService) -> Option<ProcessId> {
     let written = service.pid_file.as_deref().and_then(from_pid_file);
     written.or_else(|| service.process.as_ref().and_then(matching))
 }

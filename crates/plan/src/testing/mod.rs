@@ -95,6 +95,7 @@ pub fn node_facts(position: usize, servers: usize, version: &str) -> NodeFacts {
     let leader = position == 1;
     NodeFacts {
         unreachable: None,
+        unlocated: None,
         host: HostFacts {
             os: "debian12".to_owned(),
             arch: "amd64".to_owned(),

@@ -236,11 +236,12 @@ impl Linter<'_> {
         let Some(found) = self.profile.places.get(place) else {
             return false;
         };
-        let texts = found.sources.iter().filter_map(|source| match source {
+        let sources = found.sources.iter().filter_map(|source| match source {
             PlaceSource::ConfigKey(key) => Some(&key.file),
             PlaceSource::Exists(text) | PlaceSource::Default(text) => Some(text),
             _ => None,
         });
+        let texts = sources.chain(&found.relative_to);
         let names: Vec<String> = texts
             .flat_map(|text| template::names(text).unwrap_or_default())
             .collect();
