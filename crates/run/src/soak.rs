@@ -10,7 +10,7 @@ use crate::engine::Turn;
 use crate::event::{Decision, Effect};
 use crate::program::nodes_of;
 use crate::rounds::{Question, Verdict};
-use crate::state::{AskedFrom, Asker, Crossing, Round, SoakState, State, WatchState};
+use crate::state::{AskedFrom, Asker, Crossing, Failing, Round, SoakState, State, WatchState};
 
 /// How long it may take to find out whether a point of no return has been crossed.
 const CROSSING_PATIENCE: Millis = Millis::seconds(60);
@@ -44,21 +44,25 @@ impl State {
                 continue;
             };
             watch.looked = true;
-            // What costs much is observed less often: observing must not become the load that is observed.
-            let rest = now.minus(asked).times(REST).min(LONGEST_REST);
-            watch.round.next = watch.round.next.max(now.plus(rest));
-            watch.failing = match (verdict.holds, watch.failing.take()) {
-                (true, _) => None,
-                (false, Some((since, _))) => Some((since, verdict.waiting)),
-                (false, None) => Some((now, verdict.waiting)),
-            };
+            watch.failing = (!verdict.holds).then(|| Failing {
+                since: watch.failing.take().map_or(now, |failing| failing.since),
+                seen: now,
+                waiting: verdict.waiting,
+            });
+            if watch.failing.is_none() {
+                // What costs much is observed less often: observing must not become the load that is observed.
+                let rest = now.minus(asked).times(REST).min(LONGEST_REST);
+                watch.round.next = watch.round.next.max(now.plus(rest));
+            }
         }
+        // Only what a later observation has shown again lasts: one that took long, or that nobody answered, is a blip.
         let lasting = soak.watches.iter().find_map(|watch| {
-            let (since, waiting) = watch.failing.as_ref()?;
-            (now >= since.plus(soak_plan.lasting)).then(|| {
+            let failing = watch.failing.as_ref()?;
+            (failing.seen >= failing.since.plus(soak_plan.lasting)).then(|| {
                 format!(
-                    "for {:.1} s while watching: {waiting}",
-                    now.minus(*since).0 as f64 / 1000.0
+                    "for {:.1} s while watching: {}",
+                    failing.seen.minus(failing.since).0 as f64 / 1000.0,
+                    failing.waiting
                 )
             })
         });

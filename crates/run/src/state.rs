@@ -221,7 +221,16 @@ pub(crate) struct SoakState {
 pub(crate) struct WatchState {
     pub(crate) round: Round,
     pub(crate) looked: bool,
-    pub(crate) failing: Option<(Millis, String)>,
+    pub(crate) failing: Option<Failing>,
+}
+
+/// A fault that was observed while soaking, and not seen to be over.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Failing {
+    /// When it was observed first, and last.
+    pub(crate) since: Millis,
+    pub(crate) seen: Millis,
+    pub(crate) waiting: String,
 }
 
 /// Finding out whether the point of no return has been crossed.

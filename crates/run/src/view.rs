@@ -408,7 +408,7 @@ impl State {
                 if let Some(soak) = &self.soak {
                     let failing = soak.watches.iter().find_map(|watch| watch.failing.as_ref());
                     let what = match failing {
-                        Some((_, waiting)) => format!("soaking, and not well: {waiting}"),
+                        Some(failing) => format!("soaking, and not well: {}", failing.waiting),
                         None => "soaking: watching whether it stays well".to_owned(),
                     };
                     say(None, what, Millis::ZERO, Some(soak.until.minus(self.now)));

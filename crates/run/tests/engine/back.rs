@@ -105,6 +105,29 @@ fn a_lasting_fault_while_soaking_rolls_back_and_a_blip_does_not() {
     }
 }
 
+/// A host that is busy answers late or not at all, and what took long is asked less often afterwards.
+#[test]
+fn one_observation_while_soaking_that_is_not_answered_is_a_blip_and_many_are_not() {
+    for (unanswered, good) in [(1, true), (usize::MAX, false)] {
+        let mut puppet = Puppet::new(Builder::rolling().plan);
+        let mut left = unanswered;
+        puppet.on_probe = Box::new(move |probe, now| {
+            if probe == "watched@h2" && now >= seconds(5) && left > 0 {
+                left -= 1;
+                return None;
+            }
+            Some(Ok(json!({"ok": true})))
+        });
+        puppet.start().run();
+        if good {
+            assert_eq!(puppet.outcome(), Outcome::Upgraded);
+        } else {
+            let reason = rolled_back(&puppet);
+            assert!(reason.contains("while watching: waiting for watched"), "{reason}");
+        }
+    }
+}
+
 #[test]
 fn a_window_that_is_open_too_long_is_rolled_back() {
     let mut plan = Builder::rolling();
