@@ -1,14 +1,19 @@
 //! A test runner for tests that may find that they cannot be done here: they are skipped by name, with the reason.
 //!
-//! It closes as Rust's own does, so that `cargo xtask test` counts both alike. Tests run one after the other: each has
-//! the machine's two cores to itself.
+//! It closes as Rust's own does, so that `cargo xtask test` counts both alike. Tests run one after the other, so that each has the
+//! machine's two cores to itself, or, where they wait more than they compute, [side by side](side_by_side).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
 use upshift_lab::fetch::Unavailable;
+
+mod lanes;
+
+pub use lanes::side_by_side;
 
 /// Why a test ended without a verdict.
 #[derive(Debug)]
@@ -66,8 +71,42 @@ fn take(said: &Said) -> String {
     std::mem::take(&mut said.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Runs the tests whose names contain one of the words of the command line, or all.
+/// How a trial ended.
+#[derive(Debug, Serialize, Deserialize)]
+enum Verdict {
+    Passed,
+    Skipped(String),
+    /// With what was said.
+    Failed(String),
+}
+
+/// A trial that has ended, and how many seconds it took.
+#[derive(Debug, Serialize, Deserialize)]
+struct Ended {
+    verdict: Verdict,
+    took: f64,
+}
+
+/// Runs the tests whose names contain one of the words of the command line, or all, one after the other.
 pub fn main(trials: &[Trial]) -> ExitCode {
+    let began = Instant::now();
+    let Some(chosen) = chosen(trials) else {
+        return ExitCode::SUCCESS;
+    };
+    let said = keep_what_panics_say();
+    let ended: Vec<Ended> = chosen
+        .iter()
+        .map(|trial| {
+            let ended = run(trial, &said);
+            println!("{}", line(trial.name, &ended));
+            ended
+        })
+        .collect();
+    close(trials, &chosen, &ended, began)
+}
+
+/// The tests that the command line asks for; nothing where it asks for their names.
+fn chosen(trials: &[Trial]) -> Option<Vec<&Trial>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&String> = arguments
         .iter()
@@ -75,50 +114,59 @@ pub fn main(trials: &[Trial]) -> ExitCode {
         .collect();
     if arguments.iter().any(|argument| argument == "--list") {
         trials.iter().for_each(|trial| println!("{}: test", trial.name));
-        return ExitCode::SUCCESS;
+        return None;
     }
     let chosen: Vec<&Trial> = trials
         .iter()
         .filter(|trial| words.is_empty() || words.iter().any(|word| trial.name.contains(word.as_str())))
         .collect();
     println!("\nrunning {} tests", chosen.len());
-    let began = Instant::now();
-    let said = keep_what_panics_say();
-    let (mut passed, mut failed, mut skipped) = (0, Vec::new(), 0);
-    for trial in &chosen {
-        let started = Instant::now();
-        take(&said);
-        let outcome = catch_unwind(AssertUnwindSafe(trial.run));
-        let took = started.elapsed().as_secs_f64();
-        match outcome {
-            Ok(Ok(())) => {
-                passed += 1;
-                println!("test {} ... ok ({took:.1} s)", trial.name);
-            }
-            Ok(Err(Skip(reason))) => {
-                skipped += 1;
-                println!("test {} ... skipped: {reason}", trial.name);
-            }
-            Err(_) => {
-                println!("test {} ... FAILED ({took:.1} s)", trial.name);
-                failed.push((trial.name, take(&said)));
-            }
-        }
+    Some(chosen)
+}
+
+fn run(trial: &Trial, said: &Said) -> Ended {
+    let started = Instant::now();
+    take(said);
+    let verdict = match catch_unwind(AssertUnwindSafe(trial.run)) {
+        Ok(Ok(())) => Verdict::Passed,
+        Ok(Err(Skip(reason))) => Verdict::Skipped(reason),
+        Err(_) => Verdict::Failed(take(said)),
+    };
+    Ended {
+        verdict,
+        took: started.elapsed().as_secs_f64(),
     }
-    if !failed.is_empty() {
+}
+
+fn line(name: &str, Ended { verdict, took }: &Ended) -> String {
+    match verdict {
+        Verdict::Passed => format!("test {name} ... ok ({took:.1} s)"),
+        Verdict::Skipped(reason) => format!("test {name} ... skipped: {reason}"),
+        Verdict::Failed(_) => format!("test {name} ... FAILED ({took:.1} s)"),
+    }
+}
+
+/// Prints the summary as Rust's own runner does.
+fn close(trials: &[Trial], chosen: &[&Trial], ended: &[Ended], began: Instant) -> ExitCode {
+    let count = |which: fn(&Verdict) -> bool| ended.iter().filter(|ended| which(&ended.verdict)).count();
+    let passed = count(|verdict| matches!(verdict, Verdict::Passed));
+    let skipped = count(|verdict| matches!(verdict, Verdict::Skipped(_)));
+    let failed = ended.len() - passed - skipped;
+    if failed > 0 {
         println!("\nfailures:");
-        for (name, said) in &failed {
-            println!("\n---- {name} stdout ----\n{said}");
+    }
+    for (trial, ended) in chosen.iter().zip(ended) {
+        if let Verdict::Failed(said) = &ended.verdict {
+            println!("\n---- {} stdout ----\n{said}", trial.name);
         }
     }
-    let word = if failed.is_empty() { "ok" } else { "FAILED" };
+    let word = if failed == 0 { "ok" } else { "FAILED" };
     println!(
-        "\ntest result: {word}. {passed} passed; {} failed; {skipped} ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
-        failed.len(),
+        "\ntest result: {word}. {passed} passed; {failed} failed; {skipped} ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
         trials.len() - chosen.len(),
         began.elapsed().as_secs_f64()
     );
-    if failed.is_empty() {
+    if failed == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

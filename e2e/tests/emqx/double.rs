@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use upshift_e2e::emqx::{Client, Clients, Cluster, Node};
-use upshift_e2e::harness::{Case, Outcome};
+use upshift_e2e::harness::{Case, Outcome, only_when_exhaustive};
 use upshift_lab::processes;
 
 pub const TRIALS: &[Case] = &[
@@ -80,6 +80,7 @@ fn everyday() -> Outcome {
 }
 
 fn installs() -> Outcome {
+    only_when_exhaustive("half a minute")?;
     let cluster = Cluster::start(1, "4.4.15", &["4.4.16"])?;
     let node = &cluster.nodes[0];
     let package = upshift_e2e::emqx::cached("4.4.16")?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use upshift_e2e::emqx::{Client, Manager, PURGED, PackagedHost};
-use upshift_e2e::harness::{Case, Outcome, Skip};
+use upshift_e2e::harness::{Case, Outcome, Skip, only_when_exhaustive};
 use upshift_e2e::program::Upshift;
 use upshift_lab::fetch::OTP;
 use upshift_lab::{ports, processes};
@@ -18,6 +18,7 @@ pub const TRIALS: &[Case] = &[
     ("dpkg_removes_a_package_without_stopping_what_runs", as_dpkg_does),
     ("rpm_removes_a_package_without_stopping_what_runs", as_rpm_does),
     ("real_dpkg_installs_the_new_package_and_the_old_one_again", || {
+        only_when_exhaustive("a minute and a half; rpm, which does more harm, is shown always")?;
         rolls(Manager::Dpkg)
     }),
     ("real_rpm_installs_the_new_package_and_the_old_one_again", || {
@@ -111,6 +112,7 @@ fn started(manager: Manager, packages: &Path) -> Result<(PackagedHost, u32), Ski
 
 /// Why packages are only removed once nothing of them runs, and never purged.
 fn as_dpkg_does() -> Outcome {
+    only_when_exhaustive("half a minute")?;
     let directory = tempfile::tempdir().expect("a temporary directory");
     let packages = packages(Manager::Dpkg, directory.path())?;
     let (host, pid) = started(Manager::Dpkg, &packages)?;
@@ -139,6 +141,7 @@ fn as_dpkg_does() -> Outcome {
 
 /// Why configuration is saved before a package is removed, and brought back after the next one is installed.
 fn as_rpm_does() -> Outcome {
+    only_when_exhaustive("half a minute")?;
     let directory = tempfile::tempdir().expect("a temporary directory");
     let packages = packages(Manager::Rpm, directory.path())?;
     let (host, pid) = started(Manager::Rpm, &packages)?;

@@ -1,7 +1,7 @@
 //! `upshift release` over a fleet of the double: EMQX's own words and statuses, and what a restart leaves.
 
 use upshift_e2e::emqx::{Clients, Cluster};
-use upshift_e2e::harness::{Case, Outcome};
+use upshift_e2e::harness::{Case, Outcome, only_when_exhaustive};
 
 pub const TRIALS: &[Case] = &[
     ("releases_live_as_the_vendor_says", life),
@@ -106,6 +106,7 @@ fn life() -> Outcome {
 }
 
 fn nonsense() -> Outcome {
+    only_when_exhaustive("half a minute")?;
     let cluster = Cluster::start(1, "4.4.15", &[])?;
     let ask = |arguments: &[&str], status: i32| {
         let mut whole = vec!["release"];

@@ -222,6 +222,7 @@ fn guards() -> Outcome {
 /// The page backs `etc` up into `backup/etc/emqx` and copies `backup/etc` into the new `etc`: what was saved comes to lie one
 /// level too deep, and nothing says so.
 fn nested_copy() -> Outcome {
+    only_when_exhaustive("half a minute")?;
     let cluster = Cluster::start(3, OLD, &[NEW])?;
     retain(&cluster);
     let node = &cluster.nodes[2];

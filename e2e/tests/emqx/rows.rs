@@ -195,6 +195,7 @@ fn old_code() -> Outcome {
 
 /// Upshift counts it as failed, whatever runs afterwards: another virtual machine, and other clients.
 fn fails_late() -> Outcome {
+    only_when_exhaustive("half a minute")?;
     let cluster = one_node()?;
     let node = &cluster.nodes[0];
     let (pid, system) = (
@@ -314,6 +315,7 @@ fn not_its_own() -> Outcome {
 
 /// Where `releases` belongs to another user than EMQX runs as, nothing is sent.
 fn another_user() -> Outcome {
+    only_when_exhaustive("half a minute")?;
     let cluster = Cluster::start(2, "4.4.15", &["4.4.16"])?;
     let fleet = fs::read_to_string(&cluster.upshift.fleet).expect("a fleet");
     let other = cluster.directory().join("other.yaml");

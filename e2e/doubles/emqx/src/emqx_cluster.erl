@@ -58,7 +58,8 @@ join(Node) ->
 
 %% What a node says before it leaves what it was in. A stop says nothing of the kind.
 prepare(Reason) ->
-    logger:critical("emqx shutdown for ~s", [Reason]).
+    %% Into the log of this node, not to the terminal of who asked for it.
+    logger:critical("emqx shutdown for ~s", [Reason], #{gl => whereis(init)}).
 
 leave() ->
     case [Node || Node <- mnesia:system_info(running_db_nodes), Node =/= node()] of
