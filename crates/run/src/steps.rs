@@ -157,11 +157,13 @@ impl State {
         self.steps.insert(view.step.id, step);
     }
 
-    /// A rollback may have to wait until the host's own guard has done it.
+    /// A rollback may have to wait until the host's own guard has done it; what it may go on without delays it no longer than it says.
     fn deadline_of(&self, view: &StepView<'_>) -> Millis {
         let own = self.now.plus(view.recipe.within);
         match self.guards.get(&view.step.node) {
-            Some(guard) if view.at.part.leads_back() => own.max(guard.until.plus(view.recipe.within)),
+            Some(guard) if view.at.part.leads_back() && !may_be_left(view) => {
+                own.max(guard.until.plus(view.recipe.within))
+            }
             _ => own,
         }
     }
@@ -388,9 +390,8 @@ impl State {
 
     /// The time for a step is over: it has failed, unless it was a wait that the run may go on without.
     fn run_out(&self, step: &mut StepState, view: &StepView<'_>) {
-        let waits = view.recipe.action.is_none() && view.recipe.otherwise == Otherwise::GoOn;
         let reason = self.out_of_time(step, view);
-        if waits {
+        if may_be_left(view) {
             step.settle(Stage::Proven, self.now);
             step.waiting = reason;
         } else {
@@ -546,6 +547,11 @@ fn silent_before_rolling_back(step: &mut StepState, view: &StepView<'_>, verdict
     }
     step.silent += 1;
     step.silent >= LOOKS
+}
+
+/// Whether it is a wait that the run may go on without.
+fn may_be_left(view: &StepView<'_>) -> bool {
+    view.recipe.action.is_none() && view.recipe.otherwise == Otherwise::GoOn
 }
 
 fn question<'a>(

@@ -65,3 +65,31 @@ fn a_wait_that_the_run_may_go_on_without_ends_with_its_time() {
         }
     }
 }
+
+/// A rollback may have to wait for the host's own guard, whose lease is long, but not for what it may go on without.
+#[test]
+fn a_rollback_waits_no_longer_for_what_it_may_go_on_without() {
+    let mut builder = Builder::rolling();
+    let back = builder.recipe_mut("undrain");
+    back.action = None;
+    back.within = seconds(5);
+    back.otherwise = Otherwise::GoOn;
+    back.proof = vec![proof("everybody is back", At::Node, 1)];
+    let mut puppet = Puppet::new(builder.plan);
+    puppet.on_probe = Box::new(|name, _| {
+        let bad = ["everybody is back@", "crossed@", "recovered@h2"];
+        Some(Ok(json!({ "ok": !bad.iter().any(|bad| name.starts_with(bad)) })))
+    });
+    puppet.start().run();
+    assert!(matches!(puppet.outcome(), Outcome::RolledBack { .. }));
+    let times = puppet.state.times();
+    let waits: Vec<_> = times
+        .iter()
+        .filter(|time| time.title == "undrain" && time.stage == "went on without")
+        .map(|time| time.ended.expect("it has ended").minus(time.began))
+        .collect();
+    assert!(
+        waits.len() >= 2 && waits.iter().all(|wait| *wait == seconds(5)),
+        "{waits:?}"
+    );
+}
