@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
-use upshift_e2e::emqx::{Client, Manager, PURGED, PackagedHost};
+use upshift_e2e::emqx::{Client, Manager, PURGED, PackagedHost, behind};
 use upshift_e2e::harness::{Case, Outcome, Skip, only_when_exhaustive};
 use upshift_e2e::program::Upshift;
+use upshift_lab::balancer::{Balancer, Clients, View};
 use upshift_lab::fetch::OTP;
 use upshift_lab::{ports, processes};
 
@@ -29,9 +30,10 @@ pub const TRIALS: &[Case] = &[
 const OLD: &str = "4.3.22";
 const NEW: &str = "4.4.16";
 
-/// Two hosts with the old package, joined and running, and an operator with both packages.
+/// Two hosts with the old package, joined and running behind HAProxy, and an operator with both packages.
 struct Stage {
     hosts: Vec<PackagedHost>,
+    balancer: Balancer,
     upshift: Upshift,
     mqtt: u16,
     // Last, so that hosts have ended when the operator's files are removed.
@@ -84,10 +86,16 @@ fn stage(manager: Manager) -> Result<Stage, Skip> {
         joined.stdout.starts_with("Join the cluster successfully."),
         "{joined:?}"
     );
+    let servers: Vec<(String, String)> = hosts
+        .iter()
+        .map(|host| (host.name.clone(), format!("{}:{}", host.address, free[0])))
+        .collect();
+    let (balancer, fleet) = behind(&directory.path().join("balancer"), &servers, &fleet)?;
     let path = directory.path().join("fleet.yaml");
     fs::write(&path, fleet).expect("a fleet is written");
     Ok(Stage {
         hosts,
+        balancer,
         upshift: Upshift {
             fleet: path,
             packages,
@@ -246,7 +254,18 @@ fn rolls(manager: Manager) -> Outcome {
         "--soak-between",
         "1s",
     ];
-    stage.upshift.run(&upgrade).expect(0);
+    let clients = Clients::start(stage.balancer.port, "hello\n", 2, 4);
+    let answered = || clients.so_far().answered > 20;
+    assert!(processes::poll(Duration::from_secs(10), answered));
+    let view = View::start(stage.balancer.socket());
+    let running = stage.upshift.start(&upgrade);
+    let ran = running.finish(Duration::from_secs(500)).expect(0);
+    ran.keep("emqx-packages");
+    let (seen, met) = (view.finish(), clients.finish());
+    assert!(met.refused.is_empty(), "{:?}\n{}", met.refused, ran.text());
+    assert_eq!(seen.given_while_out, 0, "{seen:?}");
+    assert_eq!(seen.taken_out, ["n1", "n2"]);
+    assert!(met.returned >= 2, "{met:?}");
 
     expect_installed(&stage, NEW);
     assert_eq!(kept(&stage), before);

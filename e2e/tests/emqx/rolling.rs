@@ -4,12 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::json;
-use upshift_e2e::emqx::{Client, Cluster, Installation, Node, package};
+use upshift_e2e::emqx::{Client, Cluster, Installation, Node, behind, package};
 use upshift_e2e::harness::{Case, Outcome, Skip, only_when_exhaustive};
 use upshift_e2e::program::Upshift;
 use upshift_lab::balancer::{Balancer, Clients, View};
-use upshift_lab::fetch::{self, Cache, Unavailable};
 use upshift_lab::processes;
 
 pub const TRIALS: &[Case] = &[
@@ -41,30 +39,15 @@ struct Stage {
 
 fn stage() -> Result<Stage, Skip> {
     let cluster = Cluster::start_from(Installation::Store, 3, OLD, &[NEW])?;
-    let failed = |error: std::io::Error| Unavailable::new("HAProxy", error);
-    let haproxy = fetch::haproxy(&Cache::open().map_err(failed)?, &|text| println!("    {text}"))?;
     let servers: Vec<(String, String)> = cluster
         .nodes
         .iter()
         .map(|node| (node.name.clone(), node.endpoint().to_string()))
         .collect();
-    let directory = cluster.directory().with_extension("balancer");
-    let balancer = Balancer::start(&haproxy, &directory, &servers).expect("HAProxy comes up");
     let fleet = fs::read_to_string(&cluster.upshift.fleet).expect("a fleet");
-    let listed = fleet.replace("hosts: [n1, n2, n3]", "hosts: [n1, n2, n3, lb1]");
-    assert_ne!(fleet, listed);
-    // Some clients of these tests come and go all the time.
-    let listed = listed.replace(
-        "\"edition\":\"ce\"",
-        "\"edition\":\"ce\",\"emqx_clients_kept\":50",
-    );
-    let variables = json!({ "haproxy_socket": balancer.socket(), "haproxy_patience": "1s" });
-    let state = json!(cluster.directory().join("lb1"));
+    let (balancer, fleet) = behind(&cluster.directory().with_extension("balancer"), &servers, &fleet)?;
     let path = cluster.directory().join("balanced.yaml");
-    let host = format!(
-        "  lb1:\n    transport: local\n    roles: [load_balancer]\n    state_directory: {state}\n    vars: {variables}\n"
-    );
-    fs::write(&path, format!("{listed}{host}")).expect("a fleet is written");
+    fs::write(&path, fleet).expect("a fleet is written");
     let upshift = cluster.upshift.with_fleet(&path);
     Ok(Stage {
         cluster,

@@ -59,12 +59,13 @@ fn logs(layout: &Layout, run: Option<&str>, path: &Path) -> Result<Vec<(PathBuf,
         Some(run) => marks(layout, run, path, &now)?,
         None => BTreeMap::new(),
     };
-    // A log that has come since is read from its beginning.
+    // A log keeps its mark when a rotation gives it another name. One that has come since is read from its beginning.
     let marked = |path: PathBuf| {
-        let mark = marks.get(&path).copied().unwrap_or_default();
-        (path, mark)
+        let Mark { inode, .. } = stands(&path)?;
+        let known = marks.values().find(|mark| mark.inode == inode);
+        Ok((path, known.copied().unwrap_or_default()))
     };
-    Ok(now.into_iter().map(marked).collect())
+    now.into_iter().map(marked).collect()
 }
 
 /// The files whose name fits, in the order of their names.
@@ -268,6 +269,30 @@ mod tests {
         append(&directory.path().join("emqx.log.1"), "error since\n");
         append(&directory.path().join("emqx.log.2"), "error in a new one\n");
         assert_eq!(count(), 2);
+    }
+
+    #[test]
+    fn logs_that_move_up_by_a_number_are_read_on_under_their_new_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::open(&directory.path().join("state")).unwrap();
+        let log = |number: u32| directory.path().join(format!("emqx.log.{number}"));
+        let probe = LogProbe {
+            path: directory.path().join("emqx.log.*").to_str().unwrap().to_owned(),
+            patterns: vec!["error".to_owned()],
+        };
+        let count = || look(&layout, Some("r"), &probe).unwrap()["count"].as_u64();
+        append(&log(1), "error before\n");
+        append(&log(2), "error long before\n");
+        assert_eq!(count(), Some(0));
+        append(&log(1), "error since\n");
+        fs::rename(log(2), log(3)).unwrap();
+        fs::rename(log(1), log(2)).unwrap();
+        append(&log(1), "error in a new one\n");
+        assert_eq!(
+            count(),
+            Some(2),
+            "what was there before does not count under another name"
+        );
     }
 
     #[test]
