@@ -376,6 +376,14 @@ fn emqx_is_rolled_with_packages_of_what_installed_it_and_with_a_rollback() {
         fails(emqx().with("/host/releases", json!({}))),
         ["rollback-at-hand"]
     );
+    let deaf = || emqx().with("/probes/dashboard/status", json!(503));
+    assert_eq!(fails(deaf()), ["dashboard-answers"]);
+    for (place, value) in [
+        ("/places/dashboard", json!("")),
+        ("/probes/state/value/plugins", json!(["emqx_management"])),
+    ] {
+        assert!(fails(deaf().with(place, value)).is_empty(), "{place}");
+    }
     // The copy and three times the package are more than there is free.
     assert_eq!(
         fails(emqx().with("/probes/to_save/bytes", json!(8_589_934_592_u64))),
