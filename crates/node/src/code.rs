@@ -51,6 +51,10 @@ impl Stamp {
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
+
+    fn is_run(self) -> bool {
+        self.mode & 0o111 != 0
+    }
 }
 
 /// How a release is verified.
@@ -134,6 +138,10 @@ fn difference(known: &[Code], found: &[Code]) -> Option<String> {
             Some(now) if now.content != code.content => {
                 return Some(format!("{} has been altered", code.name));
             }
+            // That one can be run which could not is no difference: zips have no such bits, and preparing a release gives them.
+            Some(now) if code.stamp.is_run() && !now.stamp.is_run() => {
+                return Some(format!("{} cannot be run any more", code.name));
+            }
             Some(_) => {}
         }
     }
@@ -181,7 +189,7 @@ fn walk(directory: &Path, below: &str, trusted: &[Code], codes: &mut Vec<Code>) 
 fn content(path: &Path, name: &str, metadata: &Metadata, trusted: &[Code]) -> io::Result<Option<Content>> {
     if metadata.is_symlink() {
         let target = fs::read_link(path)?;
-        let code = is_library(name) || is_library(&target.to_string_lossy()) || is_program(path)?;
+        let code = is_library(name) || is_library(&target.to_string_lossy()) || is_program(path, name)?;
         return Ok(code.then(|| Content::Link(target.to_string_lossy().into_owned())));
     }
     if !metadata.is_file() {
@@ -193,7 +201,7 @@ fn content(path: &Path, name: &str, metadata: &Metadata, trusted: &[Code]) -> io
     {
         return Ok(Some(trusted[position].content.clone()));
     }
-    if is_library(name) || is_program(path)? {
+    if is_library(name) || is_program(path, name)? {
         return digest::of_file(path).map(|sha256| Some(Content::Sha256(sha256)));
     }
     Ok(None)
@@ -209,10 +217,12 @@ fn is_library(name: &str) -> bool {
             .is_some_and(|(_, ending)| ENDINGS.contains(&ending))
 }
 
-/// Whether a file can be run: some vendors' archives make every file executable, so its first bytes count, too.
-fn is_program(path: &Path) -> io::Result<bool> {
+/// Whether a file can be run, or lies where programs lie: zips have no executable bits. Some vendors' archives make every file
+/// executable, so its first bytes count, too.
+fn is_program(path: &Path, name: &str) -> io::Result<bool> {
+    let among_programs = name.split('/').any(|part| matches!(part, "bin" | "sbin"));
     match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() && metadata.mode() & 0o111 != 0 => {}
+        Ok(metadata) if metadata.is_file() && (among_programs || metadata.mode() & 0o111 != 0) => {}
         Ok(_) => return Ok(false),
         // A link that leads nowhere.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -303,7 +313,7 @@ mod tests {
                 |store| {
                     fs::set_permissions(store.path("bin/server"), fs::Permissions::from_mode(0o644)).unwrap()
                 },
-                "bin/alias is gone",
+                "bin/server cannot be run any more",
             ),
         ];
         for (change, expected) in changes {
@@ -316,6 +326,28 @@ mod tests {
                 assert!(refusal.contains("upshift release uninstall 1.0"), "{refusal}");
             }
         }
+    }
+
+    /// A zip has no executable bits; preparing a release gives them.
+    #[test]
+    fn programs_are_known_before_they_can_be_run() {
+        let store = Store::new();
+        let set = |mode| {
+            fs::set_permissions(store.path("bin/server"), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        set(0o644);
+        record(&store.layout, "1.0", &store.path("")).unwrap();
+        set(0o755);
+        for depth in [Depth::Contents, Depth::Changed] {
+            assert_eq!(store.verify(depth), Ok(true));
+        }
+        fs::write(store.path("bin/server"), "#!/bin/su\n").unwrap();
+        assert!(
+            store
+                .verify(Depth::Changed)
+                .unwrap_err()
+                .contains("has been altered")
+        );
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn a_release_that_was_altered_after_it_was_unpacked_is_not_switched_to_and_is_un
     );
     assert_eq!(fs::read(program("2.0")).unwrap(), original);
     agent.done(6, switch("2.0"));
-    // The same on the way back: the old release was altered while the new one ran.
+    // The same in a rollback: the old release was altered while the new one ran.
     alter("1.0");
     let refused = agent.order(&order(7, switch("1.0")));
     assert!(
