@@ -14,7 +14,9 @@ use crate::installation::InstalledProbe;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Probe {
-    /// The process of a service: `{running, pid, exe, replaced, release, uptime_ms, version}`. `replaced` says whether the program
+    /// The process of a service: `{running, pid, exe, replaced, release, uptime_ms, version}`, and where nothing
+    /// runs also `{ended, log}`: whether the process that was started last has ended since the host booted and nothing starts it
+    /// again (null where that cannot be told), and the last lines of what it printed. `replaced` says whether the program
     /// that runs is no longer the file at `exe`: that was removed, or replaced by another one. `release` is the release of the store that
     /// the process's executable belongs to (read from the process, not from the link), null where it is none of them.
     /// `version` is what `version` below prints, run with the executable of the process itself.

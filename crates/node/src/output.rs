@@ -1,5 +1,9 @@
 //! From what a program prints to a value.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
 use serde_json::{Map, Value};
 use upshift_model::action::OutputFormat;
 use upshift_model::erlang;
@@ -41,6 +45,44 @@ fn json_error(bytes: &[u8], error: &serde_json::Error) -> String {
 /// A text without escape sequences and without the newline at its end.
 pub fn plain(text: &str) -> String {
     trimmed(&without_escapes(text)).to_owned()
+}
+
+/// How many of a log's last lines are shown.
+pub const LINES: usize = 5;
+/// The most bytes of a log's end that are read.
+const END: u64 = 8 * 1024;
+
+/// The last lines of a log that are not empty, without what steers a terminal; none where it cannot be read.
+pub fn last_lines(log: &Path) -> Vec<String> {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(END)))?;
+        let mut bytes = Vec::new();
+        file.take(END).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    read().map_or_else(|_| Vec::new(), |bytes| last_of(&String::from_utf8_lossy(&bytes)))
+}
+
+/// The last lines of a text that are not empty.
+pub fn last_of(text: &str) -> Vec<String> {
+    let text = without_escapes(text);
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let last = &lines[lines.len().saturating_sub(LINES)..];
+    last.iter().map(|line| line.chars().take(300).collect()).collect()
+}
+
+/// Lines as the end of a sentence; nothing where there are none.
+pub fn quoted(lines: &[String]) -> String {
+    match lines {
+        [] => String::new(),
+        lines => format!(": {}", lines.join(" | ")),
+    }
 }
 
 fn trimmed(text: &str) -> &str {
@@ -121,6 +163,21 @@ mod tests {
             read(text.as_bytes(), OutputFormat::Text),
             Ok(json!("red plain!B"))
         );
+    }
+
+    #[test]
+    fn the_last_lines_of_a_log_are_few_short_and_plain() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        assert!(last_lines(log.path()).is_empty());
+        let many: String = (1..=5_000).map(|number| format!("line {number}\n\n")).collect();
+        std::fs::write(log.path(), format!("{many}\u{1b}[31m{}\n", "x".repeat(1_000))).unwrap();
+        let lines = last_lines(log.path());
+        assert_eq!(
+            (lines.len(), lines[3].as_str(), lines[4].len()),
+            (LINES, "line 5000", 300)
+        );
+        assert!(quoted(&lines[2..4]) == ": line 4999 | line 5000" && quoted(&[]).is_empty());
+        assert!(last_lines(Path::new("/does/not/exist")).is_empty());
     }
 
     #[test]

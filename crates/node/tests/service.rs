@@ -85,6 +85,34 @@ fn a_service_outlives_its_agent_and_names_its_release() {
 }
 
 #[test]
+fn a_service_that_ends_by_itself_is_told_from_one_that_was_never_started_with_its_last_lines() {
+    let world = World::new();
+    let mut agent = world.agent();
+    let script = "echo starting; echo 'FATAL: flag provided but not defined: -x' >&2; exit 2";
+    let failing = json!({"supervised": {
+        "name": "failing", "argv": ["/bin/sh", "-c", script, world.text("")],
+    }});
+    let asked = || probe(json!({"process": {"service": failing}}));
+    let never = agent.observe(asked());
+    assert_eq!(
+        (&never["running"], &never["ended"]),
+        (&json!(false), &json!(null))
+    );
+    // Whether it still lives when the order is reported is a matter of moments.
+    let report = agent.order(&order(1, action(json!({"start": failing}))));
+    if let Report::Transient { reason } = &report {
+        assert!(reason.contains("ended as soon as it had begun"), "{reason}");
+    }
+    eventually("it has ended", || agent.observe(asked())["ended"] == true);
+    let seen = agent.observe(asked());
+    assert_eq!(
+        seen["log"],
+        json!(["starting", "FATAL: flag provided but not defined: -x"]),
+        "{seen}"
+    );
+}
+
+#[test]
 fn the_version_is_asked_of_the_running_file_even_when_it_was_removed() {
     let world = World::new();
     let mut agent = two_releases(&world);

@@ -248,6 +248,10 @@ pub struct Recipe {
     pub action: Option<Action>,
     /// What must be observed, in order.
     pub proof: Vec<PlanProof>,
+    /// What shows that the proof is waited for in vain. It is looked at beside the proof, and where it holds as often in a row as it
+    /// says, the step has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fails_on: Option<PlanProof>,
     /// Time for action and proof together; progress extends it.
     pub within: Millis,
     /// What happens where the proof does not hold by then.

@@ -106,6 +106,15 @@ impl Question<'_> {
         verdict
     }
 
+    /// What was seen at a server, as a sentence: what the question says of it, and the evidence.
+    pub(crate) fn shown(&self, verdict: &Verdict, node: &str) -> String {
+        format!(
+            "{} ({node} shows {})",
+            self.proof.waiting,
+            shorten(&verdict.values[node])
+        )
+    }
+
     /// Names of the servers that the window takes down.
     fn leaving(&self, plan: &Plan) -> Value {
         let window = self.window.iter();
@@ -342,6 +351,10 @@ impl State {
     pub(crate) fn observed(&mut self, ask: AskId, node: NodeIndex, observation: Observation) {
         let round = match self.asks.get(&ask) {
             Some(Asker::Step(step)) => self.steps.get_mut(step).and_then(crate::state::StepState::round),
+            Some(Asker::FailsOn(step)) => self
+                .steps
+                .get_mut(step)
+                .and_then(crate::state::StepState::fails_on_round),
             Some(Asker::Watch(index)) => self
                 .soak
                 .as_mut()

@@ -125,6 +125,10 @@ pub(crate) struct StepState {
     pub(crate) waiting: String,
     /// Whether an order was ever given.
     pub(crate) ordered: bool,
+    /// Whether the host's guard was known to have fired when the order was given.
+    pub(crate) after_guard: bool,
+    /// The round that shows whether the proof is waited for in vain, and how often in a row it has shown so.
+    pub(crate) fails_on: Option<(Round, u32)>,
     /// How often in a row the condition could not be looked at, though the host answered.
     pub(crate) silent: u32,
 }
@@ -170,6 +174,8 @@ pub(crate) struct Round {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asker {
     Step(StepId),
+    /// The step's `fails_on`.
+    FailsOn(StepId),
     Watch(usize),
     Crossing,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use upshift_model::action::{Action, Report};
-use upshift_model::profile::{At, Otherwise};
+use upshift_model::profile::{At, Otherwise, Retry};
 use upshift_model::{Millis, expr};
 use upshift_plan::{NodeIndex, Plan, Recipe, Step, StepId, StepKind};
 
@@ -40,6 +40,8 @@ impl StepState {
             furthest: None,
             waiting: String::new(),
             ordered: false,
+            after_guard: false,
+            fails_on: None,
             silent: 0,
         }
     }
@@ -60,11 +62,17 @@ impl StepState {
             Stage::Backoff { until } => *until,
             Stage::Proven | Stage::Skipped | Stage::Failed { .. } => self.deadline,
         };
-        stage.min(self.deadline)
+        let fails_on = self.fails_on.as_ref().map(|(round, _)| State::round_due(round));
+        stage.min(fails_on.unwrap_or(self.deadline)).min(self.deadline)
     }
 
     pub(crate) fn settled(&self) -> bool {
         matches!(self.stage, Stage::Proven | Stage::Skipped | Stage::Failed { .. })
+    }
+
+    /// The round of the step's `fails_on`.
+    pub(crate) fn fails_on_round(&mut self) -> Option<&mut Round> {
+        self.fails_on.as_mut().map(|(round, _)| round)
     }
 
     fn settle(&mut self, stage: Stage, now: Millis) {
@@ -129,6 +137,11 @@ impl State {
             if !step.settled() && self.now >= step.deadline {
                 self.run_out(&mut step, view);
             }
+            if !matches!(step.stage, Stage::Proving { .. })
+                && let Some((round, _)) = step.fails_on.take()
+            {
+                self.forget(&round);
+            }
             if step.settled() {
                 if let Some(round) = step.round() {
                     let round = round.clone();
@@ -176,7 +189,13 @@ impl State {
                 Stage::Condition(_) => self.look_at_condition(step, view, effects),
                 Stage::Backoff { until } if self.now >= *until => self.order(step, view, effects),
                 Stage::Ordered { again } if self.now >= *again => self.send(step, view, effects),
-                Stage::Proving { .. } => self.look_at_proof(step, view, effects),
+                Stage::Proving { .. } if self.overtaken_by_guard(step, view) => {
+                    self.order(step, view, effects)
+                }
+                Stage::Proving { .. } => {
+                    self.look_at_proof(step, view, effects);
+                    self.look_whether_in_vain(step, view, effects);
+                }
                 _ => {}
             }
             if step.settled() || std::mem::discriminant(&step.stage) == before {
@@ -242,6 +261,17 @@ impl State {
         }
     }
 
+    /// A report from before the host's guard fired says nothing any more: what was stopped runs again. In a rollback it is ordered
+    /// again; on the way forward the window fails.
+    fn overtaken_by_guard(&self, step: &StepState, view: &StepView<'_>) -> bool {
+        let fired = self.guards.get(&view.step.node).is_some_and(|guard| guard.fired);
+        fired
+            && step.ordered
+            && !step.after_guard
+            && view.at.part.leads_back()
+            && view.recipe.action.is_some()
+    }
+
     fn order(&mut self, step: &mut StepState, view: &StepView<'_>, effects: &mut Vec<Effect>) {
         step.attempt += 1;
         self.send(step, view, effects);
@@ -256,6 +286,7 @@ impl State {
                     self.arming.insert(view.step.node, guard);
                 }
                 step.ordered = true;
+                step.after_guard = self.guards.get(&view.step.node).is_some_and(|guard| guard.fired);
                 step.stage = Stage::Ordered {
                     again: self.now.plus(RESEND),
                 };
@@ -345,6 +376,39 @@ impl State {
                 };
                 return;
             }
+        }
+    }
+
+    /// Looks at what shows that the proof is waited for in vain: the step then fails, or is ordered again where it may be.
+    fn look_whether_in_vain(&mut self, step: &mut StepState, view: &StepView<'_>, effects: &mut Vec<Effect>) {
+        let Some(proof) = &view.recipe.fails_on else {
+            return;
+        };
+        if !matches!(step.stage, Stage::Proving { .. }) {
+            return;
+        }
+        let (mut round, held) = step.fails_on.take().unwrap_or_default();
+        let question = question(view, proof, &step.bindings, &step.output);
+        let verdict = self.look(&mut round, Asker::FailsOn(view.step.id), &question, effects);
+        let held = match &verdict {
+            None => held,
+            Some(verdict) if verdict.holds => held + 1,
+            Some(_) => 0,
+        };
+        let Some(verdict) = verdict.filter(|_| held >= proof.stable.max(1)) else {
+            step.fails_on = Some((round, held));
+            return;
+        };
+        let node = &self.plan.node(view.step.node).name;
+        let reason = question.shown(&verdict, node);
+        let retry = view.recipe.retry;
+        if view.recipe.action.is_some() && step.attempt < retry.attempts {
+            step.waiting = format!("attempt {} of {}: {reason}", step.attempt, retry.attempts);
+            step.stage = Stage::Backoff {
+                until: self.now.plus(pause_after(retry, step.attempt)),
+            };
+        } else {
+            step.settle(Stage::Failed { reason }, self.now);
         }
     }
 
@@ -442,7 +506,7 @@ impl State {
             }
             Report::Interrupted => step.stage = proving(true),
             Report::Transient { reason } if attempt < retry.attempts => {
-                let pause = retry.pause.times(1 << (attempt - 1).min(16));
+                let pause = pause_after(retry, attempt);
                 step.waiting = format!("attempt {attempt} of {}: {reason}", retry.attempts);
                 step.stage = Stage::Backoff {
                     until: now.plus(pause),
@@ -474,6 +538,7 @@ impl State {
                 Stage::Condition(round) | Stage::Proving { round, .. } => *round = Round::default(),
                 _ => {}
             }
+            step.fails_on = None;
         }
         // The time without a controller is nobody's fault.
         let now = self.now;
@@ -525,6 +590,11 @@ pub(crate) fn find_in<'a>(plan: &'a Plan, index: &Index, id: StepId) -> Option<(
     let (at, position) = index.get(&id)?;
     let step = at.of(plan).steps.get(*position as usize)?;
     Some((step, plan.recipe(step.recipe)))
+}
+
+/// How long is waited before the next attempt.
+fn pause_after(retry: Retry, attempt: u32) -> Millis {
+    retry.pause.times(1 << attempt.saturating_sub(1).min(16))
 }
 
 fn proving(quick: bool) -> Stage {

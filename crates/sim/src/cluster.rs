@@ -114,6 +114,7 @@ impl World {
         if ended || crashed {
             let version = process.loaded.clone();
             self.hosts[host].process = None;
+            self.hosts[host].ended = true;
             if crashed && !ended {
                 self.cluster.died.insert(host, now);
                 self.hosts[host].log.push("FATAL crashed".to_owned());

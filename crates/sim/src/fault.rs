@@ -257,6 +257,7 @@ impl World {
         }
         machine.up = false;
         machine.process = None;
+        machine.ended = false;
         machine.job = None;
         machine.queue.clear();
         self.guard_process_ends(host);

@@ -134,6 +134,8 @@ pub struct Host {
     pub stopped_by_us: bool,
     /// Since when the server does not serve.
     pub not_serving_since: Option<u64>,
+    /// Whether a process of the server has ended since the host booted, or did not come up.
+    pub ended: bool,
     /// Lines of the server's log.
     pub log: Vec<String>,
     /// The next actions that say that they were done and were not.
@@ -160,6 +162,7 @@ impl Host {
             stopped_by_us: false,
             not_serving_since: None,
             log: Vec::new(),
+            ended: false,
             lies: 0,
         }
     }

@@ -72,7 +72,11 @@ impl World {
             return json!({"running": true, "pid": 1, "exe": null, "replaced": null, "release": current, "uptime_ms": 1, "version": current});
         }
         let Some(process) = &machine.process else {
-            return json!({"running": false, "pid": null, "exe": null, "replaced": null, "release": null, "uptime_ms": null, "version": null});
+            let last = machine.log.len().saturating_sub(3);
+            return json!({
+                "running": false, "pid": null, "exe": null, "replaced": null, "release": null, "uptime_ms": null, "version": null,
+                "ended": machine.ended, "log": machine.log[last..],
+            });
         };
         let lies = process.behaviour == Behaviour::LiesAboutVersion;
         json!({

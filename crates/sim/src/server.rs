@@ -14,6 +14,7 @@ impl World {
         let behaviour = self.behaviours.of(host, &version);
         if let Some(reason) = self.refusal(host, &version, behaviour) {
             self.hosts[host].log.push(format!("FATAL {reason}"));
+            self.hosts[host].ended = true;
             self.tell(host, || format!("ledger {version} does not start: {reason}"));
             return;
         }
@@ -112,6 +113,7 @@ impl World {
     pub fn server_dies(&mut self, host: usize, why: &str) {
         if self.hosts[host].process.take().is_some() {
             self.cluster.died.insert(host, self.now);
+            self.hosts[host].ended = true;
             self.tell(host, || format!("the server dies: {why}"));
         }
     }

@@ -217,6 +217,7 @@ impl World {
             return Ended::NotYet(100);
         }
         self.hosts[host].process = None;
+        self.hosts[host].ended = true;
         self.tell(host, || {
             "the server is killed: it did not end when asked".to_owned()
         });

@@ -21,8 +21,10 @@ const PATIENCE: Millis = Millis(20_000);
 
 pub fn look(layout: &Layout, probe: &ProcessProbe) -> Result<Value> {
     let Some(process) = service::find(layout, &probe.service)? else {
+        let end = service::end_of_last(layout, &probe.service)?;
         return Ok(json!({
-            "running": false, "pid": null, "exe": null, "replaced": null, "release": null, "uptime_ms": null, "version": null
+            "running": false, "pid": null, "exe": null, "replaced": null, "release": null, "uptime_ms": null, "version": null,
+            "ended": end.ended, "log": end.log,
         }));
     };
     let version = version(&process, probe)?;

@@ -126,6 +126,11 @@ impl ProcessId {
         }
     }
 
+    /// Whether it was started since the host has booted.
+    pub fn of_this_boot(&self) -> bool {
+        self.boot == clock::boot_id()
+    }
+
     /// The path of its executable as the kernel knows it; also where the file was removed or replaced since.
     pub fn executable(&self) -> Option<PathBuf> {
         let path = fs::read_link(format!("/proc/{}/exe", self.pid)).ok()?;

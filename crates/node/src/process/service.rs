@@ -27,6 +27,28 @@ pub fn find(layout: &Layout, service: &Service) -> Result<Option<ProcessId>> {
     }
 }
 
+/// What became of the process of a service that does not run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LastEnd {
+    /// Whether it has ended since the host booted, and nothing starts it again; nothing where that cannot be told.
+    pub ended: Option<bool>,
+    /// The last lines that it printed, as far as they are known.
+    pub log: Vec<String>,
+}
+
+/// What became of the process of a service that does not run.
+///
+/// # Errors
+/// Where systemd or the record of the service cannot be asked.
+pub fn end_of_last(layout: &Layout, service: &Service) -> Result<LastEnd> {
+    match service.effective().as_ref() {
+        Service::Systemd(service) => systemd::end_of_last(&service.unit),
+        Service::Supervised(service) => supervised::end_of_last(layout, service),
+        // Who starts it again, and where it writes, is the product's own affair.
+        Service::Commands(_) => Ok(LastEnd::default()),
+    }
+}
+
 /// The process that the product's own commands have started.
 pub fn of_commands(service: &CommandService) -> Option<ProcessId> {
     let written = service.pid_file.as_deref().and_then(from_pid_file);

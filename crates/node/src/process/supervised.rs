@@ -12,7 +12,8 @@ use crate::detach::{self, Detached};
 use crate::durable;
 use crate::error::{NodeError, Result};
 use crate::layout::{Layout, component};
-use crate::store;
+use crate::process::service::LastEnd;
+use crate::{output, store};
 
 /// A process that was started for a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,12 +89,27 @@ fn same_command(found: &[String], wanted: &[String]) -> bool {
     same_program && found_rest == wanted_rest
 }
 
-/// Starts the process, and writes it down before its program begins.
-pub fn start(layout: &Layout, service: &SupervisedService) -> Result<ProcessId> {
-    let log = match &service.log {
+/// What became of the process that was started last: nothing starts it again but an order.
+pub fn end_of_last(layout: &Layout, service: &SupervisedService) -> Result<LastEnd> {
+    let record = record(layout, service)?;
+    let ended = record.map(|record| record.process.of_this_boot() && !record.process.lives());
+    let log = match ended {
+        Some(true) => output::last_lines(&log_of(layout, service)?),
+        _ => Vec::new(),
+    };
+    Ok(LastEnd { ended, log })
+}
+
+fn log_of(layout: &Layout, service: &SupervisedService) -> Result<PathBuf> {
+    Ok(match &service.log {
         Some(log) => PathBuf::from(log),
         None => layout.logs().join(format!("{}.log", component(&service.name)?)),
-    };
+    })
+}
+
+/// Starts the process, and writes it down before its program begins.
+pub fn start(layout: &Layout, service: &SupervisedService) -> Result<ProcessId> {
+    let log = log_of(layout, service)?;
     let directory = service
         .directory
         .as_ref()
@@ -107,15 +123,16 @@ pub fn start(layout: &Layout, service: &SupervisedService) -> Result<ProcessId> 
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
         directory,
-        log,
+        log: log.clone(),
         record: Some((record_path(layout, service)?, release)),
         own: false,
     })?;
     // On a full disk there is no record; then it is known by its arguments.
     find(layout, service)?.ok_or_else(|| {
         NodeError::Transient(format!(
-            "the service {} ended as soon as it had begun",
-            service.name
+            "the service {} ended as soon as it had begun{}",
+            service.name,
+            output::quoted(&output::last_lines(&log))
         ))
     })
 }

@@ -11,6 +11,8 @@ use super::ProcessId;
 use super::command::{Ended, Keep, run};
 use super::supervised::{Stopped, end};
 use crate::error::{NodeError, Result};
+use crate::output;
+use crate::process::service::LastEnd;
 
 /// How long systemd may take to begin a start or a stop.
 const BEGIN: Duration = Duration::from_secs(60);
@@ -54,12 +56,14 @@ struct Unit {
     active: String,
     pid: u32,
     reload: bool,
+    /// Whether its main process has ended since the host booted.
+    ended: bool,
 }
 
 fn unit(name: &str) -> Result<Unit> {
     let text = systemctl(&[
         "show",
-        "--property=LoadState,ActiveState,MainPID,NeedDaemonReload",
+        "--property=LoadState,ActiveState,MainPID,NeedDaemonReload,ExecMainExitTimestampMonotonic",
         "--",
         name,
     ])?;
@@ -73,6 +77,8 @@ fn parse(text: &str) -> Unit {
             "LoadState" => unit.loaded = value == "loaded",
             "ActiveState" => value.clone_into(&mut unit.active),
             "MainPID" => unit.pid = value.parse().unwrap_or(0),
+            // Microseconds since the host booted; 0 where none has ended.
+            "ExecMainExitTimestampMonotonic" => unit.ended = value.parse().unwrap_or(0_u64) > 0,
             "NeedDaemonReload" => unit.reload = value == "yes",
             _ => {}
         }
@@ -84,6 +90,51 @@ fn parse(text: &str) -> Unit {
 pub fn find(name: &str) -> Result<Option<ProcessId>> {
     let unit = unit(name)?;
     Ok(Some(unit.pid).filter(|pid| *pid != 0).and_then(ProcessId::of))
+}
+
+/// What became of the main process of a unit: it has ended for good where systemd has given it up.
+pub fn end_of_last(name: &str) -> Result<LastEnd> {
+    let unit = unit(name)?;
+    let ended = match unit.active.as_str() {
+        "failed" => true,
+        "inactive" => unit.ended,
+        // Starting, stopping, or between two tries of its own.
+        _ => false,
+    };
+    let log = if ended { journal(name) } else { Vec::new() };
+    Ok(LastEnd {
+        ended: Some(ended),
+        log,
+    })
+}
+
+/// The last lines of a unit's journal; none where it cannot be read.
+fn journal(name: &str) -> Vec<String> {
+    let lines = output::LINES.to_string();
+    let words = [
+        "journalctl",
+        "--no-pager",
+        "--output=cat",
+        "--boot",
+        "--lines",
+        &lines,
+        "--unit",
+        name,
+    ];
+    let command = Command {
+        argv: words.map(str::to_owned).to_vec(),
+        env: BTreeMap::new(),
+        directory: None,
+        timeout: Millis::seconds(5),
+        exit: BTreeMap::new(),
+        output: OutputFormat::Text,
+    };
+    match run(&command, None, Keep::Memory) {
+        Ok(finished) if finished.ended == Ended::Status(0) => {
+            output::last_of(&String::from_utf8_lossy(&finished.stdout))
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The one unit whose main process runs a program of this name. What runs in a login's session, or as the child of another program of
@@ -142,7 +193,8 @@ pub fn start(name: &str) -> Result<Option<ProcessId>> {
             "activating" if process.is_some() => return Ok(process),
             "failed" => {
                 return Err(NodeError::Transient(format!(
-                    "systemd says that {name} has failed to start"
+                    "systemd says that {name} has failed to start{}",
+                    output::quoted(&journal(name))
                 )));
             }
             state if Instant::now() > deadline => {
@@ -216,9 +268,14 @@ mod tests {
                 loaded: true,
                 active: "active".to_owned(),
                 pid: 4711,
-                reload: true
+                reload: true,
+                ended: false,
             }
         );
         assert_eq!(parse(""), Unit::default());
+        for (text, ended) in [("0", false), ("81234567", true), ("", false)] {
+            let text = format!("ActiveState=inactive\nExecMainExitTimestampMonotonic={text}\n");
+            assert_eq!(parse(&text).ended, ended);
+        }
     }
 }

@@ -55,6 +55,7 @@ pub(super) fn uses_store(verbs: &mut Verbs<'_, '_>) -> bool {
 pub(super) fn complete(verbs: &mut Verbs<'_, '_>, way: Way, slot: Slot, recipes: &mut Vec<(On, Recipe)>) {
     let none = recipes.is_empty();
     match slot {
+        Slot::Start if none => recipes.push((On::Each, start(verbs, way))),
         Slot::Drain => balancers::drain(verbs, way, recipes),
         Slot::Undrain => balancers::undrain(verbs, way, recipes),
         Slot::Gate => {
@@ -66,7 +67,6 @@ pub(super) fn complete(verbs: &mut Verbs<'_, '_>, way: Way, slot: Slot, recipes:
     match slot {
         Slot::Stop if none => recipes.push((On::Each, stop(verbs, way))),
         Slot::Switch if none => recipes.push((On::Each, switch(verbs, way))),
-        Slot::Start if none => recipes.push((On::Each, start(verbs, way))),
         Slot::Save if way == Way::Forward => {
             // Before anything of the profile's own, so that the configuration can be put back whatever comes after.
             if let Some(save) = save(verbs) {
@@ -81,7 +81,27 @@ pub(super) fn complete(verbs: &mut Verbs<'_, '_>, way: Way, slot: Slot, recipes:
         Slot::MigrateConfig => recipes.extend(restore(verbs).map(|restore| (On::Each, restore))),
         Slot::Uninstall if none && way == Way::Back => recipes.extend(restart(verbs)),
         Slot::Drain | Slot::Pause if way == Way::Back => only_where_running(verbs, recipes),
+        Slot::Start | Slot::Recover => fail_with_the_process(verbs, recipes),
         _ => {}
+    }
+}
+
+/// A server whose process has ended, and that nothing starts again, is not waited for until the time is over.
+fn fail_with_the_process(verbs: &Verbs<'_, '_>, recipes: &mut [(On, Recipe)]) {
+    let own = recipes
+        .iter_mut()
+        .filter(|(on, recipe)| *on == On::Each && recipe.balancer.is_none());
+    for (_, recipe) in own {
+        recipe.fails_on = Some(PlanProof {
+            stable: 2,
+            every: Millis(500),
+            ..here(
+                PROCESS,
+                process_probe(verbs.survey.profile),
+                "!value.running && value.ended == true",
+                "its process has ended, and nothing starts it again",
+            )
+        });
     }
 }
 

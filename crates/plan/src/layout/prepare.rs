@@ -77,6 +77,7 @@ fn blank(kind: StepKind, title: String, version: &str, within: Millis, proof: Pl
         want: version.to_owned(),
         balancer: None,
         only_if: None,
+        fails_on: None,
         bindings: BTreeMap::new(),
         action: None,
         proof: vec![proof],

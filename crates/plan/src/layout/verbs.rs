@@ -89,14 +89,16 @@ impl<'a, 'b> Verbs<'a, 'b> {
             (_, true) => (Some(index), None),
             (true, false) => (None, Some(index)),
             (false, false) => {
-                let part = |proof| Recipe {
-                    proof,
+                let own = Recipe {
+                    proof: own,
                     ..recipe.clone()
                 };
-                (
-                    Some(self.builder.recipe(part(own))),
-                    Some(self.builder.recipe(part(cluster))),
-                )
+                let cluster = Recipe {
+                    proof: cluster,
+                    fails_on: None,
+                    ..recipe
+                };
+                (Some(self.builder.recipe(own)), Some(self.builder.recipe(cluster)))
             }
         };
         self.splits.insert(index, split);
@@ -170,6 +172,7 @@ impl<'a, 'b> Verbs<'a, 'b> {
             bindings: BTreeMap::new(),
             action: None,
             proof: Vec::new(),
+            fails_on: None,
             within: self.within(Millis::seconds(60)),
             otherwise: Otherwise::Fail,
             retry: Default::default(),

@@ -1,6 +1,6 @@
 //! Guards: renewed, fired, disarmed, in doubt.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use upshift_model::action::{GuardStatus, Report};
 use upshift_plan::NodeIndex;
 use upshift_run::OperatorCommand;
@@ -52,6 +52,34 @@ fn a_rollback_waits_until_the_hosts_own_guard_would_have_gone_it() {
         Some(seconds(150)),
         "the guard's ninety seconds, and the step's sixty"
     );
+}
+
+/// The report that the server was stopped came before the guard started it again: the rollback must not wait for that to change.
+#[test]
+fn what_was_reported_before_the_guard_fired_is_ordered_again_in_a_rollback() {
+    let mut puppet = Puppet::new(Builder::rolling().plan);
+    puppet
+        .start()
+        .until(|puppet| puppet.orders_to("h1").contains(&"stop"));
+    puppet.on_probe = Box::new(|probe, _| Some(Ok(json!({"ok": probe != "stop back@h1"}))));
+    puppet.operator(OperatorCommand::Abort);
+    let in_the_middle = |puppet: &Puppet| puppet.asked.iter().any(|(probe, _)| probe == "stop back@h1");
+    puppet.until(in_the_middle).crash();
+    puppet.now = seconds(300);
+    puppet.on_guard = Box::new(|_, _| Some(GuardStatus::RolledBack));
+    let orders = puppet.orders.len();
+    puppet.start_as(2).until(|puppet| puppet.orders.len() > orders);
+    assert_eq!(puppet.orders_to("h1").last(), Some(&"stop back"), "a new attempt");
+    assert_eq!(puppet.orders.last().map(|order| order.2), Some(2));
+    puppet.on_probe = Box::new(|_, _| Some(Ok(json!({"ok": true}))));
+    puppet.run();
+    rolled_back(&puppet);
+    let stops = puppet
+        .orders_to("h1")
+        .iter()
+        .filter(|title| **title == "stop back")
+        .count();
+    assert_eq!(stops, 2, "once is enough");
 }
 
 #[test]

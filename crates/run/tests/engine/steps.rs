@@ -326,3 +326,67 @@ fn a_stale_order_is_given_again_under_a_new_number() {
     puppet.start().run();
     assert_eq!(puppet.outcome(), Outcome::Upgraded);
 }
+
+/// A process that has ended is reported once the question is asked; `ended` is when it ends.
+fn with_a_process(ends_at: Millis, attempts: u32) -> Puppet {
+    let mut builder = Builder::rolling();
+    for title in ["switch", "recover"] {
+        let recipe = builder.recipe_mut(title);
+        recipe.retry.attempts = attempts;
+        recipe.fails_on = Some(upshift_plan::PlanProof {
+            waiting: "its process has ended".to_owned(),
+            ..proof("ended", At::Node, 2)
+        });
+    }
+    let mut puppet = Puppet::new(builder.plan);
+    puppet.on_probe = Box::new(move |probe, now| {
+        Some(Ok(match probe {
+            "ended@h1" => json!({"ok": now >= ends_at, "log": ["FATAL bad flag"]}),
+            "recovered@h1" | "switch@h1" => json!({"ok": false}),
+            other => json!({"ok": !other.starts_with("ended@")}),
+        }))
+    });
+    puppet
+}
+
+#[test]
+fn a_step_whose_process_has_ended_fails_at_once_with_its_last_lines() {
+    let mut puppet = with_a_process(seconds(2), 1);
+    puppet.start().run();
+    let reason = rolled_back(&puppet);
+    assert!(
+        reason.contains("its process has ended (h1 shows FATAL bad flag"),
+        "{reason}"
+    );
+    assert!(
+        puppet.now < seconds(30),
+        "it was not waited for until the time was over: {:?}",
+        puppet.now
+    );
+}
+
+#[test]
+fn an_action_whose_process_has_ended_is_tried_again_while_it_has_attempts() {
+    let mut puppet = with_a_process(Millis::ZERO, 3);
+    puppet.start().run();
+    let orders = puppet.orders_to("h1");
+    assert_eq!(orders.iter().filter(|title| **title == "switch").count(), 3);
+    assert!(rolled_back(&puppet).contains("its process has ended"));
+}
+
+#[test]
+fn one_observation_alone_does_not_say_that_a_process_has_ended() {
+    let mut puppet = with_a_process(Millis::ZERO, 1);
+    let mut asked = 0;
+    puppet.on_probe = Box::new(move |probe, _| {
+        asked += u32::from(probe == "ended@h1");
+        // Every second one: never twice in a row.
+        let ended = probe == "ended@h1" && asked % 2 == 1;
+        let proven = !probe.starts_with("ended@") && probe != "switch@h1";
+        Some(Ok(json!({"ok": ended || proven})))
+    });
+    puppet.start().run();
+    let reason = rolled_back(&puppet);
+    assert!(reason.contains("waiting for switch"), "{reason}");
+    assert_eq!(puppet.now, seconds(60), "its time is the step's deadline");
+}

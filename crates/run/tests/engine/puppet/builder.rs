@@ -54,6 +54,7 @@ pub fn recipe(kind: StepKind, title: &str, action: Option<Action>, proof_name: &
         bindings: BTreeMap::new(),
         action,
         proof: vec![proof(proof_name, At::Node, 1)],
+        fails_on: None,
         within: seconds(60),
         otherwise: Otherwise::Fail,
         retry: Retry {
