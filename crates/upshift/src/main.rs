@@ -20,6 +20,7 @@ mod packages;
 mod profiles;
 mod report;
 mod runs;
+mod seal;
 mod setting;
 mod suggest;
 mod table;

@@ -275,8 +275,28 @@ fn kept_plan() -> Outcome {
         fingerprint["fingerprint"], kept["fingerprint"],
         "the same facts make the same plan"
     );
-    let arguments = vec!["upgrade", "--plan", file, "--yes"];
+    // A plan that another program wrote, or somebody changed, is not one of ours.
+    let foreign = fixture.directory().join("foreign.plan");
+    let mut without_seal = kept.clone();
+    without_seal.as_object_mut().expect("an object").remove("seal");
+    std::fs::write(&foreign, without_seal.to_string()).expect("a file");
+    let changed = fixture.directory().join("changed.plan");
+    let mut other = kept.clone();
+    other["warnings"] = serde_json::json!(["nothing to see here"]);
+    std::fs::write(&changed, other.to_string()).expect("a file");
+    let (foreign, changed) = (foreign.to_str().expect("text"), changed.to_str().expect("text"));
+    says(
+        &run(upshift, &["upgrade", "--plan", changed, "--yes"], 3),
+        &["not made here", "was changed since", "--trust-plan"],
+    );
+    says(
+        &run(upshift, &["upgrade", "--plan", foreign, "--yes"], 3),
+        &["not made here", "it has no seal", "--trust-plan"],
+    );
+    fixture.expect_all("1.0.0");
+    let arguments = vec!["upgrade", "--plan", foreign, "--trust-plan", "--yes"];
     let ran = run(upshift, &[arguments, vec!["--output", "json"]].concat(), 0);
+    says(&ran, &["is trusted. It runs:", "upshift-lab-server"]);
     assert_eq!(ran.last_json()["type"], "report");
     assert_eq!(ran.last_json()["outcome"], "upgraded");
     fixture.expect_all("1.0.1");

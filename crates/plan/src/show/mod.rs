@@ -1,5 +1,6 @@
 //! Plans and refusals for people: tables, Markdown, and a picture of the phases.
 
+mod commands;
 mod markdown;
 mod picture;
 mod refusals;
@@ -8,6 +9,7 @@ mod table;
 
 use upshift_model::profile::Strategy;
 
+pub use commands::commands;
 pub use markdown::markdown;
 pub use picture::{picture, svg};
 pub use refusals::refusals;

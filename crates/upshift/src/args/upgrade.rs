@@ -208,6 +208,9 @@ pub struct UpgradeArgs {
     /// A plan written by `upshift plan -o`; refused where the cluster has changed since.
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
+    /// Take a plan that was not made beside this machine's journal, or that was changed since; what it runs is listed first.
+    #[arg(long, requires = "plan")]
+    pub trust_plan: bool,
     /// Further wishes.
     #[command(flatten)]
     pub target: Target,

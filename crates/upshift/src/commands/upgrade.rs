@@ -22,6 +22,7 @@ use crate::fleets;
 use crate::lease::{self, HeldLease};
 use crate::output::Printer;
 use crate::runs;
+use crate::seal::{self, Seal};
 use crate::setting::Setting;
 
 /// What a run needs to be taken up again, kept with it in the store.
@@ -65,7 +66,10 @@ pub fn plan(arguments: &PlanArgs, global: &Global, printer: Printer) -> Result<E
         Output::Table | Output::Json => None,
     };
     if let Some(file) = &arguments.file {
-        let text = rendered.clone().map_or_else(|| show::json(&plan), Ok)?;
+        let text = match &rendered {
+            Some(rendered) => rendered.clone(),
+            None => sealed(&plan, global)?,
+        };
         files::write_private(file, text.as_bytes()).map_err(|error| unwritable(file, &error))?;
         printer.note(&format!("written to {}", file.display()));
         if rendered.is_some() {
@@ -83,6 +87,24 @@ pub fn plan(arguments: &PlanArgs, global: &Global, printer: Printer) -> Result<E
         })?,
     }
     Ok(Exit::Done)
+}
+
+/// A plan as `upgrade --plan` takes it: with the seal of this machine's journal.
+fn sealed(plan: &Plan, global: &Global) -> Result<String, Failure> {
+    let state = runs::state_directory(global)?;
+    let seal = seal::of(plan, &state).map_err(|error| no_key(&state, &error))?;
+    let mut file = serde_json::to_value(plan)?;
+    file[seal::MEMBER] = seal.into();
+    Ok(serde_json::to_string_pretty(&file)?)
+}
+
+fn no_key(state: &Path, error: &std::io::Error) -> Failure {
+    Failure::Usage(
+        Problem::new("the key that plans are sealed with cannot be used")
+            .at(state.display())
+            .because(error)
+            .next("mend its permissions, or name another directory with --state-dir"),
+    )
 }
 
 fn unwritable(file: &Path, error: &std::io::Error) -> Failure {
@@ -167,7 +189,11 @@ pub fn adopt(global: &Global, printer: Printer) -> Result<Exit, Failure> {
 pub fn upgrade(arguments: &UpgradeArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
     printer.only(&[Output::Table, Output::Json])?;
     let setting = Setting::read(global)?;
-    let kept = arguments.plan.as_deref().map(read_plan).transpose()?;
+    let kept = arguments
+        .plan
+        .as_deref()
+        .map(|path| read_plan(path, arguments.trust_plan, global, printer))
+        .transpose()?;
     let store = runs::open(global)?;
     cluster::wait(async {
         let (begun, surveyed) = Begun::survey(&store, &setting).await?;
@@ -245,8 +271,9 @@ fn ask(plan: &Plan, arguments: &UpgradeArgs, printer: Printer) -> Result<bool, F
     Ok(!points.is_empty())
 }
 
-/// Reads a plan that `upshift plan -o` wrote.
-fn read_plan(path: &Path) -> Result<Plan, Failure> {
+/// Reads a plan that `upshift plan -o` wrote. One that was made elsewhere, or changed, is taken only where that was asked for, and
+/// what it runs is shown.
+fn read_plan(path: &Path, trusted: bool, global: &Global, printer: Printer) -> Result<Plan, Failure> {
     let text = files::read_text(path, "plan")?;
     let wrong = |why: String| {
         Failure::Usage(
@@ -265,8 +292,29 @@ fn read_plan(path: &Path) -> Result<Plan, Failure> {
         );
         return Err(wrong(format!("{found}, this program knows format {PLAN_FORMAT}")));
     }
-    let plan: Plan = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
+    let plan: Plan = serde_json::from_value(value.clone()).map_err(|error| wrong(error.to_string()))?;
     plan.validate().map_err(wrong)?;
+    let state = runs::state_directory(global)?;
+    let why = match seal::check(&value, &plan, &state).map_err(|error| no_key(&state, &error))? {
+        Seal::Ours => return Ok(plan),
+        Seal::Absent => "it has no seal",
+        Seal::Other => "its seal is of another journal, or the plan was changed since it was made",
+    };
+    if !trusted {
+        return Err(Failure::Refused(
+            Problem::new("this plan was not made here")
+                .at(path.display())
+                .because(why)
+                .next("make it here with `upshift plan -o`; or read what it runs, and pass --trust-plan"),
+        ));
+    }
+    printer.note(&format!(
+        "the plan {} was not made here ({why}), and is trusted. It runs:",
+        path.display()
+    ));
+    for command in show::commands(&plan)? {
+        printer.note(&format!("  {command}"));
+    }
     Ok(plan)
 }
 
