@@ -175,6 +175,12 @@ impl World {
             return;
         };
         let goal = truth.entries.count();
+        // Who was cut off does not know what it has missed, until it has heard of the leader again.
+        for (host, machine) in self.hosts.iter_mut().enumerate() {
+            if let Some(process) = machine.process.as_mut().filter(|_| !group.contains(&host)) {
+                process.caught_up = false;
+            }
+        }
         for &host in group {
             let slower = match self.hosts[host].process.as_ref().map(|process| process.behaviour) {
                 Some(Behaviour::SlowRecovery(factor)) => factor.max(1),
