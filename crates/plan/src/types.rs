@@ -410,8 +410,8 @@ pub struct NoReturnPlan {
 pub enum Crossed {
     /// A look at the servers: `expect` holds once it has. Guards look, too.
     Observed(Box<PlanProof>),
-    /// It counts as crossed once one of these steps was begun. An operator who has been told so may still roll back. With no
-    /// steps nobody can tell, and the hop is taken back like any other.
+    /// It counts as crossed once one of these steps has done something, and at the latest when the window has ended on the new version.
+    /// An operator who has been told so may still roll back.
     Begun(Vec<StepId>),
 }
 

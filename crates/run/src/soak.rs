@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use upshift_model::Millis;
-use upshift_plan::{Crossed, PlanProof};
+use upshift_plan::{Crossed, PlanProof, StepId};
 
 use crate::context::Names;
 use crate::engine::Turn;
@@ -138,10 +138,8 @@ impl State {
         let crossed = match &no_return.crossed {
             Crossed::Observed(proof) => proof,
             Crossed::Begun(steps) => {
-                let crossed = steps
-                    .iter()
-                    .any(|id| self.steps.get(id).is_some_and(|step| step.ordered));
-                if !crossed || self.loss_accepted == Some(hop) {
+                let resumed = self.service_resumed(hop, no_return.window, steps);
+                if resumed.is_none() || self.loss_accepted == Some(hop) {
                     self.asked_from = None;
                     return Turn::Next;
                 }
@@ -194,14 +192,22 @@ impl State {
         }
     }
 
+    /// When service was resumed on new data: with the first of the steps that resume it, and at the latest when the window ended on the
+    /// new version. Steps that only observe resume nothing, and a profile may have none.
+    fn service_resumed(&self, hop: u32, window: u32, steps: &[StepId]) -> Option<Millis> {
+        let begun = steps.iter().filter_map(|id| self.steps.get(id));
+        let first = begun.filter(|step| step.ordered).map(|step| step.began).min();
+        first.or_else(|| {
+            let window = self.windows.get(&(hop, window))?;
+            window.is_done().then_some(window.closed?)
+        })
+    }
+
     /// How long writes have gone to where a rollback of the hop would not find them.
     fn written_since(&self, hop: u32) -> Option<Millis> {
         let no_return = self.plan.hops[hop as usize].no_return.as_ref()?;
         let since = match &no_return.crossed {
-            Crossed::Begun(steps) => {
-                let begun = steps.iter().filter_map(|id| self.steps.get(id));
-                begun.filter(|step| step.ordered).map(|step| step.began).min()
-            }
+            Crossed::Begun(steps) => self.service_resumed(hop, no_return.window, steps),
             Crossed::Observed(_) => self
                 .windows
                 .get(&(hop, no_return.window))

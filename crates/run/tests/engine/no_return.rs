@@ -169,6 +169,34 @@ fn past_a_step_that_marks_it_only_an_operator_who_was_told_rolls_back() {
 }
 
 #[test]
+fn where_no_step_marks_it_the_end_of_the_window_does() {
+    let plan = || {
+        let mut plan = marked_by_a_step();
+        if let Some(point) = &mut plan.plan.hops[0].no_return {
+            point.crossed = Crossed::Begun(Vec::new());
+        }
+        plan
+    };
+    // The window has not ended, so that nothing can be lost.
+    let mut puppet = without(plan(), "recovered@h3");
+    puppet.start().run();
+    rolled_back(&puppet);
+
+    let mut puppet = Puppet::new(plan().plan);
+    puppet.start().run();
+    puppet.operator(OperatorCommand::Rollback).run();
+    assert_eq!(puppet.outcome(), Outcome::Upgraded);
+    let refusal = puppet.state.refusal().unwrap().to_owned();
+    assert!(
+        refusal.contains("would be lost") && refusal.contains("--accept-loss"),
+        "{refusal}"
+    );
+    puppet.operator(OperatorCommand::AcceptLoss);
+    puppet.operator(OperatorCommand::Rollback).run();
+    rolled_back(&puppet);
+}
+
+#[test]
 fn a_rollback_past_the_point_of_no_return_is_refused_and_the_run_is_what_it_was() {
     let plan = || {
         let mut plan = Builder::rolling().no_return();
