@@ -49,14 +49,22 @@ fn five(change: impl FnOnce(&mut Manifest)) -> Five {
     let script = "#!/bin/sh\nwhile [ -e \"$0-cut-$1\" ]; do sleep 0.2; done\nexec sh\n";
     fs::write(&gate, script).expect("a script");
     fs::set_permissions(&gate, fs::Permissions::from_mode(0o755)).expect("a script");
-    let package = lab_release(&directory.path().join("packages"), OLD, &Manifest::plain(OLD));
+    // Members are made with a key that releases from 2.0 on refuse; here it is no matter.
+    let old = Manifest {
+        refused_keys: Vec::new(),
+        ..Manifest::plain(OLD)
+    };
+    let package = lab_release(&directory.path().join("packages"), OLD, &old);
     let mut places = Place::local(5);
     for place in &mut places {
         let command = json!({ "command": [gate, place.name] });
         place.fleet_entry.insert("transport".to_owned(), command);
     }
     let fixture = Fixture::with(Product::Lab, directory, places, &package);
-    fixture.add_release(NEW, change);
+    fixture.add_release(NEW, |manifest| {
+        manifest.refused_keys.clear();
+        change(manifest);
+    });
     let before = fixture.cluster.configurations().expect("configurations");
     Five {
         fixture,
