@@ -37,6 +37,10 @@ pub struct Artifact {
 }
 
 /// How a product's process is started and stopped on a host.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one per plan and per order, and it is read more often than it is moved"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Service {
@@ -118,6 +122,10 @@ pub struct CommandService {
     /// How the process is recognised where there is no such file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessMatch>,
+    /// How the processes are recognised where the product runs several on one host, by name, such as `master` and `worker`. Not every
+    /// host runs all of them. The service runs while any of them does, and has stopped when none does.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub processes: BTreeMap<String, ProcessMatch>,
 }
 
 /// How a process is recognised: by its program and its arguments.
@@ -129,6 +137,9 @@ pub struct ProcessMatch {
     /// Arguments that it has, next to each other and in this order, such as `-name emqx@10.0.0.1`.
     #[serde(default)]
     pub arguments: Vec<String>,
+    /// Further arguments that it has, anywhere and in any order, such as `-Dalluxio.conf.dir=/etc/alluxio`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
     /// Directory that its executable lies in, at any depth, with links followed; any where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub below: Option<String>,
@@ -292,7 +303,7 @@ pub struct RestorePaths {
     pub name: String,
 }
 
-/// Keys to remove from, or comment out in, a file of `key = value`, `key: value` or `key=value` lines.
+/// Keys to remove from, comment out or set in a file of `key = value`, `key: value` or `key=value` lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EditConfig {
@@ -304,6 +315,9 @@ pub struct EditConfig {
     /// Keys whose lines are turned into comments.
     #[serde(default)]
     pub comment: Vec<String>,
+    /// Keys that get a value, as a line `key=value`: in the place of the last line that sets the key, or at the end of the file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, String>,
 }
 
 /// A link to a directory.

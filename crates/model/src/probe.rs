@@ -14,12 +14,13 @@ use crate::installation::InstalledProbe;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Probe {
-    /// The process of a service: `{running, pid, exe, replaced, release, uptime_ms, version}`, and where nothing
+    /// The process of a service: `{running, pid, exe, replaced, release, uptime_ms, version, names}`, and where nothing
     /// runs also `{ended, log}`: whether the process that was started last has ended since the host booted and nothing starts it
     /// again (null where that cannot be told), and the last lines of what it printed. `replaced` says whether the program
     /// that runs is no longer the file at `exe`: that was removed, or replaced by another one. `release` is the release of the store that
     /// the process's executable belongs to (read from the process, not from the link), null where it is none of them.
-    /// `version` is what `version` below prints, run with the executable of the process itself.
+    /// `version` is what `version` below prints, run with the executable of the process itself. Where the service has several
+    /// processes, `names` lists those that run, in order; `pid` is the one that started first, and `release` is null unless all run the same.
     Process(ProcessProbe),
     /// A program's output: `{exit, value, stderr, at_ms}`, with `value` as the command's output format says, and in `at_ms` when it
     /// was observed, in milliseconds since the host has booted: what a program says of its age can be compared over time.
@@ -51,6 +52,11 @@ pub enum Probe {
     Saved(String),
     /// The guard: see [`crate::action::GuardStatus`].
     Guard,
+    /// What a gzip file holds as records, each behind its length (Protocol Buffers' delimited form): `{exists, whole, records, bytes,
+    /// sha256, reason}`. The file is read to its end: `whole` says that the gzip checksums hold and the last record is complete, and
+    /// `reason` why not. `records` is what was read until then; `sha256` is the digest of the file itself. A `*` in the file's name stands
+    /// for anything, and more than one such file is a failure.
+    Records(String),
     /// Free and total bytes of the file system that holds a path: `{free, total}`.
     Disk(String),
     /// What lies at and below some paths, a path below another one counted once: `{bytes, files}`. `bytes` is what a copy takes on most
@@ -85,6 +91,10 @@ pub struct HttpProbe {
     /// Time after which the answer counts as failed.
     #[serde(default = "default_http_timeout")]
     pub timeout: Millis,
+    /// Where nothing listens, or the connection is closed without an answer, the value is `{status: 0, value: null}` and not a failure: for
+    /// products of which one server alone answers. No answer in time stays a failure.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_be_closed: bool,
     /// Request headers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -57,8 +58,24 @@ pub fn look(probe: &HttpProbe) -> Result<Value> {
             key: &probe.key_file,
         },
     };
-    let (status, value) = call.make()?;
-    Ok(json!({ "status": status, "value": value }))
+    match call.attempt()? {
+        Ok((status, value)) => Ok(json!({ "status": status, "value": value })),
+        Err(error) if probe.may_be_closed && is_closed(&error) => Ok(json!({ "status": 0, "value": null })),
+        Err(error) => Err(call.cannot(&error)),
+    }
+}
+
+/// Whether the host has shown that nobody answers there: nothing listens, or what does closes the connection without a word, as a standby
+/// of Alluxio 2.9 does. Silence shows nothing.
+fn is_closed(error: &ureq::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, UnexpectedEof};
+    let ureq::Error::Io(error) = error else {
+        return false;
+    };
+    matches!(
+        error.kind(),
+        ConnectionRefused | ConnectionReset | UnexpectedEof | BrokenPipe
+    )
 }
 
 /// Changes something by a call; what was answered is the action's output: `{status, value}`.
@@ -88,6 +105,15 @@ pub fn order(order: &HttpOrder) -> Result<Value> {
 
 impl Call<'_> {
     fn make(&self) -> Result<(u16, Value)> {
+        self.attempt()?.map_err(|error| self.cannot(&error))
+    }
+
+    fn cannot(&self, error: &ureq::Error) -> NodeError {
+        NodeError::Transient(format!("{} {}: {error}", self.method, self.url))
+    }
+
+    /// Fails where the call cannot be made up; the inner result says what became of it.
+    fn attempt(&self) -> Result<std::result::Result<(u16, Value), ureq::Error>> {
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
@@ -101,23 +127,11 @@ impl Call<'_> {
             config = config.tls_config(tls(&self.files)?);
         }
         let agent = Agent::new_with_config(config.build());
-        let cannot =
-            |error: ureq::Error| NodeError::Transient(format!("{} {}: {error}", self.method, self.url));
         let answer = match self.body {
             Some(body) => agent.run(self.request(body.to_owned())?),
             None => agent.run(self.request(())?),
         };
-        let mut answer = answer.map_err(cannot)?;
-        let status = answer.status().as_u16();
-        let body = answer
-            .body_mut()
-            .with_config()
-            .limit(MOST)
-            .read_to_vec()
-            .map_err(cannot)?;
-        let value = serde_json::from_slice(&body)
-            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&body).trim_end().to_owned()));
-        Ok((status, value))
+        Ok(answer.and_then(read))
     }
 
     fn request<B>(&self, body: B) -> Result<http::Request<B>> {
@@ -134,6 +148,15 @@ impl Call<'_> {
             |error: http::Error| NodeError::refused(format!("{} {}: {error}", self.method, self.url));
         request.body(body).map_err(cannot)
     }
+}
+
+/// The status, and the body as JSON where it is some.
+fn read(mut answer: http::Response<ureq::Body>) -> std::result::Result<(u16, Value), ureq::Error> {
+    let status = answer.status().as_u16();
+    let body = answer.body_mut().with_config().limit(MOST).read_to_vec()?;
+    let value = serde_json::from_slice(&body)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&body).trim_end().to_owned()));
+    Ok((status, value))
 }
 
 fn named(file: &Option<String>) -> Option<String> {
@@ -221,6 +244,7 @@ mod tests {
     fn probe(url: String) -> HttpProbe {
         HttpProbe {
             url,
+            may_be_closed: false,
             timeout: upshift_model::Millis(5000),
             headers: BTreeMap::from([("X-Token".to_owned(), "secret".to_owned())]),
             authorization_file: None,
@@ -242,6 +266,31 @@ mod tests {
         let (url, _served) =
             server("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 3\r\n\r\nok\n");
         assert_eq!(look(&probe(url)).unwrap(), json!({"status": 302, "value": "ok"}));
+    }
+
+    #[test]
+    fn a_port_that_answers_nothing_is_an_answer_where_that_is_asked_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let closing = thread::spawn(move || {
+            for stream in listener.incoming().take(2) {
+                // What was asked is read first, so that closing is no reset.
+                let _read = stream.unwrap().read(&mut [0; 1024]);
+            }
+        });
+        let asks = |may_be_closed: bool| {
+            look(&HttpProbe {
+                may_be_closed,
+                ..probe(url.clone())
+            })
+        };
+        let nothing = json!({"status": 0, "value": null});
+        assert!(asks(false).is_err());
+        assert_eq!(asks(true).unwrap(), nothing);
+        closing.join().unwrap();
+        // Now nothing listens.
+        assert!(asks(false).is_err());
+        assert_eq!(asks(true).unwrap(), nothing);
     }
 
     #[test]

@@ -65,6 +65,7 @@ fn object(value: &Value) -> serde_json::Map<String, Value> {
 struct Running {
     environment: BTreeMap<String, String>,
     arguments: Vec<String>,
+    names: Vec<String>,
 }
 
 struct Search {
@@ -88,11 +89,13 @@ impl Search {
         let mut described = serde_json::to_value(service).map_err(unreadable)?;
         render_leniently(&mut described, &self.names());
         let service: Service = serde_json::from_value(described).map_err(unreadable)?;
+        let names = service::names(&service);
         let process = running(layout, service)?;
         if let Some(process) = &process {
             self.running = Running {
                 environment: process.environment(),
                 arguments: process.arguments(),
+                names,
             };
         }
         Ok(process.is_some())
@@ -195,6 +198,11 @@ impl Search {
                 installation::manager_of(name).map(str::to_owned),
                 format!("the package manager that installed {name}"),
             ),
+            PlaceSource::Processes(separator) => {
+                let names = self.running.names.join(separator);
+                let source = "the processes that run".to_owned();
+                said((!names.is_empty()).then_some(names), source)
+            }
             PlaceSource::Exists(path) => match template::render_text(path, &self.names()) {
                 Ok(path) => {
                     let exists = Path::new(&path).exists();
@@ -515,6 +523,7 @@ mod tests {
             unit: None,
             pid_file: Some("/no/such/pid".to_owned()),
             process: None,
+            processes: BTreeMap::new(),
         });
         let context = json!({"node": {"name": "n1", "config": conf}});
         let found = locate(&layout, &places, &service, &context).unwrap();

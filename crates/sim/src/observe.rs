@@ -50,6 +50,7 @@ impl World {
                 let status = status.unwrap_or(upshift_model::action::GuardStatus::Absent);
                 serde_json::to_value(status).map_err(|error| ProbeFailure::Failed(error.to_string()))
             }
+            Probe::Records(path) => refused(format!("{path}: no such file")),
             Probe::Usage(_) => Ok(json!({"bytes": 0, "files": 0})),
             Probe::Disk(_) => Ok(json!({"free": self.hosts[host].disk.free(), "total": DISK_TOTAL})),
             Probe::Log(log) => {

@@ -1,5 +1,7 @@
 //! The product's rules for capacity, configuration, soaking, windows and the point of no return.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +71,9 @@ pub struct ConfigMigration {
     /// Keys whose lines are turned into comments.
     #[serde(default)]
     pub comment: Vec<String>,
+    /// Keys that get a value (templates).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, String>,
     /// Where the rule comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,

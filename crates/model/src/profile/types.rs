@@ -217,6 +217,8 @@ pub enum PlaceSource {
     Unit(String),
     /// The package manager that installed the package of this name: `dpkg` or `rpm`.
     Package(String),
+    /// The names of the service's processes that run on the host, joined with this text: what must run again after a start.
+    Processes(String),
     /// A path that exists.
     Exists(String),
     /// A fixed value (a template).

@@ -1,5 +1,6 @@
 //! Removing keys from, or commenting them out in, a line-oriented configuration file.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
@@ -18,12 +19,56 @@ pub fn edit(order: &EditConfig) -> Result<Value> {
     let yaml = path
         .extension()
         .is_some_and(|extension| extension == "yml" || extension == "yaml");
+    if yaml && !order.set.is_empty() {
+        return Err(NodeError::refused(format!(
+            "values can be set in files of `key=value` lines, and {} is YAML",
+            path.display()
+        )));
+    }
     let edited = edited(&contents, order, yaml);
-    if edited.contents != contents {
-        replace(&path, &edited.contents).context(|| format!("cannot write {}", path.display()))?;
+    let with_values = order.set.iter().fold(edited.contents, |contents, (key, value)| {
+        with_value(&contents, key, value)
+    });
+    if with_values != contents {
+        replace(&path, &with_values).context(|| format!("cannot write {}", path.display()))?;
         durable::sync_parent(&path)?;
     }
-    Ok(json!({ "dropped": edited.dropped, "commented": edited.commented }))
+    let set: Vec<&String> = order.set.keys().collect();
+    Ok(json!({ "dropped": edited.dropped, "commented": edited.commented, "set": set }))
+}
+
+/// The contents with one line that sets the key: in the place of the last one that does, or at the end.
+fn with_value(contents: &[u8], key: &str, value: &str) -> Vec<u8> {
+    let alone = |keys: Vec<String>| EditConfig {
+        file: String::new(),
+        drop: keys,
+        comment: Vec::new(),
+        set: BTreeMap::new(),
+    };
+    let ending: &[u8] = if contents.windows(2).any(|two| two == b"\r\n") {
+        b"\r\n"
+    } else {
+        b"\n"
+    };
+    let line = [key.as_bytes(), b"=", value.as_bytes(), ending].concat();
+    // Cut where the last line that sets the key begins; what else sets it goes away on both sides.
+    let drop = alone(vec![key.to_owned()]);
+    let mut at = contents.len();
+    let mut position = 0;
+    for piece in contents.split_inclusive(|byte| *byte == b'\n') {
+        if has_key(piece, key, false) {
+            at = position;
+        }
+        position += piece.len();
+    }
+    let (head, tail) = contents.split_at(at);
+    let mut result = edited(head, &drop, false).contents;
+    if !result.is_empty() && !result.ends_with(b"\n") {
+        result.extend_from_slice(ending);
+    }
+    result.extend(line);
+    result.extend(edited(tail, &drop, false).contents);
+    result
 }
 
 struct Edited {
@@ -183,6 +228,7 @@ mod tests {
             file: String::new(),
             drop: owned(drop),
             comment: owned(comment),
+            set: BTreeMap::new(),
         };
         String::from_utf8(edited(text.as_bytes(), &order, yaml).contents).unwrap()
     }
@@ -198,6 +244,20 @@ mod tests {
             run(text, &["last"], &[], false),
             text.strip_suffix("last=\u{e9}").unwrap()
         );
+    }
+
+    #[test]
+    fn a_value_takes_the_place_of_the_last_line_that_sets_its_key() {
+        let set = |text: &str| String::from_utf8(with_value(text.as_bytes(), "j.folder", "/new")).unwrap();
+        assert_eq!(set("a=1\nj.folder = /old\nz=2\n"), "a=1\nj.folder=/new\nz=2\n");
+        assert_eq!(
+            set("j.folder=/1\n# j.folder=/2\nj.folder=/3 \\\n  more\nj.folder.x=1\n"),
+            "# j.folder=/2\nj.folder=/new\nj.folder.x=1\n"
+        );
+        assert_eq!(set("a=1"), "a=1\nj.folder=/new\n");
+        assert_eq!(set("a=1\r\n"), "a=1\r\nj.folder=/new\r\n");
+        let once = set("j.folder=/old\nb=1\n");
+        assert_eq!(set(&once), once);
     }
 
     #[test]
@@ -222,13 +282,17 @@ mod tests {
             file: link.to_str().unwrap().to_owned(),
             drop: vec!["a".to_owned()],
             comment: vec!["b".to_owned()],
+            set: BTreeMap::from([("c".to_owned(), "3".to_owned())]),
         };
         assert_eq!(
             edit(&order).unwrap(),
-            json!({"dropped": ["a"], "commented": ["b"]})
+            json!({"dropped": ["a"], "commented": ["b"], "set": ["c"]})
         );
-        assert_eq!(edit(&order).unwrap(), json!({"dropped": [], "commented": []}));
-        assert_eq!(fs::read_to_string(&file).unwrap(), "# b=2\n");
+        assert_eq!(
+            edit(&order).unwrap(),
+            json!({"dropped": [], "commented": [], "set": ["c"]})
+        );
+        assert_eq!(fs::read_to_string(&file).unwrap(), "# b=2\nc=3\n");
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o640);
         assert!(link.symlink_metadata().unwrap().is_symlink());
     }
@@ -236,7 +300,7 @@ mod tests {
     proptest! {
         #[test]
         fn without_matching_keys_every_byte_stays(contents in prop::collection::vec(any::<u8>(), 0..200)) {
-            let order = EditConfig { file: String::new(), drop: vec!["no.such.key".to_owned()], comment: Vec::new() };
+            let order = EditConfig { file: String::new(), drop: vec!["no.such.key".to_owned()], comment: Vec::new(), set: BTreeMap::new() };
             prop_assert_eq!(edited(&contents, &order, true).contents, contents.clone());
             prop_assert_eq!(edited(&contents, &order, false).contents, contents);
         }

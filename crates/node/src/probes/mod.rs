@@ -5,6 +5,7 @@ pub mod connections;
 mod file;
 mod log;
 mod process;
+mod records;
 
 use std::path::Path;
 
@@ -41,6 +42,7 @@ fn look(host: &Host, run: Option<&str>, probe: &Probe) -> Result<Value> {
         Probe::Installed(probe) => installation::look(layout, probe),
         Probe::Saved(name) => saved::probe(layout, asking()?, name),
         Probe::Guard => value(&guard::status(layout, asking()?)?),
+        Probe::Records(path) => records::look(path),
         Probe::Disk(path) => {
             let space = filesystem::space(path.as_ref())?;
             Ok(json!({ "free": space.free, "total": space.total }))

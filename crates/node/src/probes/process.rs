@@ -23,20 +23,43 @@ pub fn look(layout: &Layout, probe: &ProcessProbe) -> Result<Value> {
     let Some(process) = service::find(layout, &probe.service)? else {
         let end = service::end_of_last(layout, &probe.service)?;
         return Ok(json!({
-            "running": false, "pid": null, "exe": null, "replaced": null, "release": null, "uptime_ms": null, "version": null,
+            "running": false, "pid": null, "exe": null, "replaced": null, "release": null, "uptime_ms": null, "version": null, "names": [],
             "ended": end.ended, "log": end.log,
         }));
     };
     let version = version(&process, probe)?;
+    let all = service::all(layout, &probe.service)?;
     Ok(json!({
         "running": true,
         "pid": process.pid,
         "exe": process.executable(),
-        "replaced": process.executable_replaced(),
-        "release": service::release(layout, &process),
+        "replaced": any_replaced(&all),
+        "release": common_release(layout, &all),
         "uptime_ms": process.uptime(),
         "version": version,
+        "names": all.iter().map(|(name, _)| name).filter(|name| !name.is_empty()).collect::<Vec<_>>(),
     }))
+}
+
+/// Whether the program of one of them was replaced; nothing where that cannot be told.
+fn any_replaced(all: &[(String, ProcessId)]) -> Option<bool> {
+    let replaced: Vec<Option<bool>> = all
+        .iter()
+        .map(|(_, process)| process.executable_replaced())
+        .collect();
+    if replaced.contains(&Some(true)) {
+        return Some(true);
+    }
+    (!replaced.is_empty() && !replaced.contains(&None)).then_some(false)
+}
+
+/// The release that all of these processes run.
+fn common_release(layout: &Layout, all: &[(String, ProcessId)]) -> Option<String> {
+    let mut releases = all.iter().map(|(_, process)| service::release(layout, process));
+    let first = releases.next()??;
+    releases
+        .all(|release| release.as_ref() == Some(&first))
+        .then_some(first)
 }
 
 /// An executable file as it was when it was asked, with what it was asked.

@@ -49,10 +49,45 @@ pub fn end_of_last(layout: &Layout, service: &Service) -> Result<LastEnd> {
     }
 }
 
-/// The process that the product's own commands have started.
+/// The process that the product's own commands have started; of several, the one that started first.
 pub fn of_commands(service: &CommandService) -> Option<ProcessId> {
     let written = service.pid_file.as_deref().and_then(from_pid_file);
-    written.or_else(|| service.process.as_ref().and_then(matching))
+    written
+        .or_else(|| service.process.as_ref().and_then(matching))
+        .or_else(|| {
+            let several = several(service).into_iter().map(|(_, process)| process);
+            several.min_by_key(|process| (process.started, process.pid))
+        })
+}
+
+/// The processes of a service that has several, by name.
+fn several(service: &CommandService) -> Vec<(String, ProcessId)> {
+    let named = service.processes.iter();
+    named
+        .filter_map(|(name, wanted)| Some((name.clone(), matching(wanted)?)))
+        .collect()
+}
+
+/// The names of those processes that run, of a service that has several.
+pub fn names(service: &Service) -> Vec<String> {
+    match service.effective().as_ref() {
+        Service::Commands(commands) => several(commands).into_iter().map(|(name, _)| name).collect(),
+        Service::Systemd(_) | Service::Supervised(_) => Vec::new(),
+    }
+}
+
+/// All processes of a service, by name; one that is alone has no name.
+pub fn all(layout: &Layout, service: &Service) -> Result<Vec<(String, ProcessId)>> {
+    if let Service::Commands(commands) = service.effective().as_ref()
+        && !commands.processes.is_empty()
+    {
+        return Ok(several(commands));
+    }
+    let alone = find(layout, service)?;
+    Ok(alone
+        .into_iter()
+        .map(|process| (String::new(), process))
+        .collect())
 }
 
 /// The one process that is recognised; where there are several, the one that started first: what it has started itself, such as a
@@ -75,7 +110,8 @@ fn matching(wanted: &ProcessMatch) -> Option<ProcessId> {
             || arguments
                 .windows(wanted.arguments.len())
                 .any(|some| some == wanted.arguments);
-        name.is_some_and(|name| name == wanted.program.as_str()) && has_arguments
+        let has_options = wanted.options.iter().all(|option| arguments.contains(option));
+        name.is_some_and(|name| name == wanted.program.as_str()) && has_arguments && has_options
     };
     super::all()
         .into_iter()
@@ -127,8 +163,13 @@ pub fn release(layout: &Layout, process: &ProcessId) -> Option<String> {
 
 /// Starts a service. Running already, from the current release: done. Running another release: refused.
 pub fn start(layout: &Layout, service: &Service, mark: &str) -> Result<Value> {
-    if let Some(process) = find(layout, service)? {
-        return already(layout, service, &process);
+    let running = all(layout, service)?;
+    for (name, process) in &running {
+        let answer = already(layout, service, process)?;
+        // Of several some may be missing; the product's command starts those.
+        if name.is_empty() {
+            return Ok(answer);
+        }
     }
     store::before_start(layout)?;
     let process = match service.effective().as_ref() {
@@ -197,6 +238,9 @@ pub fn stop(layout: &Layout, stop: &StopService, mark: &str) -> Result<Value> {
             Some(stop_by_command(service, process, patience, mark)?)
         }
     };
+    if let Service::Commands(service) = stop.service.effective().as_ref() {
+        stop_the_others(service, patience.saturating_sub(begin.elapsed()))?;
+    }
     if let Some(survivor) = find(layout, &stop.service)? {
         return Err(NodeError::Transient(format!(
             "the service runs again, as process {}",
@@ -210,6 +254,18 @@ pub fn stop(layout: &Layout, stop: &StopService, mark: &str) -> Result<Value> {
         "connections": connections.unwrap_or(0),
         "took_ms": u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
     }))
+}
+
+/// The command has asked all processes of a service that has several; those that do not end in time are killed.
+fn stop_the_others(service: &CommandService, patience: Duration) -> Result<()> {
+    let deadline = Instant::now() + patience;
+    for (_, process) in several(service) {
+        if !process.wait_for_end(deadline.saturating_duration_since(Instant::now())) {
+            process.signal(Signal::TERM)?;
+            supervised::end(&process, Duration::from_secs(1))?;
+        }
+    }
+    Ok(())
 }
 
 /// The file that names the process, where the process cannot have written it.

@@ -75,7 +75,10 @@ pub(super) fn complete(verbs: &mut Verbs<'_, '_>, way: Way, slot: Slot, recipes:
         }
         Slot::MigrateConfig if way == Way::Forward => {
             for migration in migrations(verbs) {
-                recipes.push((On::Each, edit(verbs, migration)));
+                if !(migration.drop.is_empty() && migration.comment.is_empty()) {
+                    recipes.push((On::Each, edit(verbs, migration)));
+                }
+                recipes.extend(set(verbs, migration).map(|set| (On::Each, set)));
             }
         }
         Slot::MigrateConfig => recipes.extend(restore(verbs).map(|restore| (On::Each, restore))),
@@ -294,6 +297,7 @@ fn edit(verbs: &Verbs<'_, '_>, migration: &ConfigMigration) -> Recipe {
             file: migration.file.clone(),
             drop: migration.drop.clone(),
             comment: migration.comment.clone(),
+            set: BTreeMap::new(),
         })),
         proof: vec![here(
             "edited_config",
@@ -307,6 +311,57 @@ fn edit(verbs: &Verbs<'_, '_>, migration: &ConfigMigration) -> Recipe {
             format!("take out of the configuration: {names}"),
         )
     }
+}
+
+/// The step that gives keys their values. Each line is looked for as it must stand, and no other line may set the key.
+fn set(verbs: &Verbs<'_, '_>, migration: &ConfigMigration) -> Option<Recipe> {
+    if migration.set.is_empty() {
+        return None;
+    }
+    let count = |option: &str, pattern: String| {
+        Probe::Command(Command {
+            argv: ["grep", option, "-e", &pattern, &migration.file]
+                .map(str::to_owned)
+                .to_vec(),
+            env: BTreeMap::new(),
+            directory: None,
+            timeout: Millis::seconds(10),
+            exit: [(1, ExitMeaning::Done)].into(),
+            output: OutputFormat::Text,
+        })
+    };
+    // The line is there as it must be, and no other line sets the key.
+    let proof = migration.set.iter().flat_map(|(key, value)| {
+        let line = count("-Fxc", format!("{key}={value}"));
+        let any = count("-Ec", format!("^[[:space:]]*{}[[:space:]]*[:=]", escaped(key)));
+        let once = |probe, waiting| {
+            here(
+                "edited_config",
+                probe,
+                "value.exit == 0 && value.value == '1'",
+                waiting,
+            )
+        };
+        [
+            once(line, format!("{key} does not have its new value")),
+            once(any, format!("{key} stands in the configuration more than once")),
+        ]
+    });
+    let keys: Vec<&str> = migration.set.keys().map(String::as_str).collect();
+    Some(Recipe {
+        proof: proof.collect(),
+        action: Some(Action::EditConfig(EditConfig {
+            file: migration.file.clone(),
+            drop: Vec::new(),
+            comment: Vec::new(),
+            set: migration.set.clone(),
+        })),
+        ..verbs.blank(
+            Way::Forward,
+            Slot::MigrateConfig,
+            format!("set in the configuration: {}", keys.join(", ")),
+        )
+    })
 }
 
 /// A key with the characters that mean something to a regular expression made plain.

@@ -39,7 +39,9 @@ pub(super) fn lay_out(
         Strategy::Switch => switch::lay_out(&mut verbs, &order, no_return.as_ref()),
         Strategy::Rebuild => rebuild::lay_out(&mut verbs, &order, no_return.as_ref()),
     };
-    if strategy == Strategy::Rebuild && no_return.is_none() {
+    // A switch whose data is copied into new directories leaves the old ones behind, too.
+    let copied = strategy == Strategy::Switch && !verbs.own(Slot::FreshData).is_empty();
+    if (strategy == Strategy::Rebuild || copied) && no_return.is_none() {
         no_return = Some(left_behind(&verbs, windows.resumed));
     }
     if let Some(point) = &mut no_return {
@@ -193,7 +195,7 @@ fn no_return(verbs: &mut Verbs<'_, '_>) -> Option<NoReturnPlan> {
     })
 }
 
-/// The point of no return that every rebuild has, also where the profile names none: the old data directories stay as they
+/// The point of no return that every rebuild has, and every switch onto a copy of the data, also where the profile names none: the old data directories stay as they
 /// were, without what is written from then on.
 fn left_behind(verbs: &Verbs<'_, '_>, resumed: Vec<StepId>) -> NoReturnPlan {
     let (from, to) = (&verbs.leg.from, &verbs.leg.to);
@@ -203,12 +205,12 @@ fn left_behind(verbs: &Verbs<'_, '_>, resumed: Vec<StepId>) -> NoReturnPlan {
              loses those writes"
         ),
         rollback: format!(
-            "`upshift abort` points the servers at the data of {from} again, without what was written since"
+            "`upshift rollback --accept-loss` points the servers at the data of {from} again, without what was written since"
         ),
         window: 0,
         crossed: Crossed::Begun(resumed),
         source: Source {
-            title: "what a rebuild is".to_owned(),
+            title: "what new data directories are".to_owned(),
             link: None,
         },
     }

@@ -14,6 +14,8 @@ const SLOTS: Slots = Slots {
         Slot::Stop,
         Slot::BackUp,
         Slot::Switch,
+        // Where the product can take its data as a copy, the old directories stay untouched.
+        Slot::FreshData,
         Slot::MigrateConfig,
         Slot::Start,
         Slot::Verify,
@@ -23,6 +25,7 @@ const SLOTS: Slots = Slots {
         Slot::Pause,
         Slot::Stop,
         Slot::Switch,
+        Slot::OldData,
         Slot::MigrateConfig,
         Slot::Start,
         Slot::Verify,
@@ -31,6 +34,7 @@ const SLOTS: Slots = Slots {
     alone: &[
         Slot::Stop,
         Slot::Switch,
+        Slot::OldData,
         Slot::MigrateConfig,
         Slot::Start,
         Slot::Resume,

@@ -270,11 +270,12 @@ impl Linter<'_> {
             self.optional_range(spot, "to", change.to.as_deref());
             self.optional_range(spot, "from", change.from.as_deref());
             self.templates(spot, "file", &ACTION, empty());
-            if change.drop.is_empty() && change.comment.is_empty() {
+            self.templates(spot, "set", &ACTION, empty());
+            if change.drop.is_empty() && change.comment.is_empty() && change.set.is_empty() {
                 self.error(
                     spot.start(),
                     "this migration changes nothing",
-                    "name keys under `drop` or `comment`",
+                    "name keys under `drop`, `comment` or `set`",
                 );
             }
             for name in change.drop.iter().filter(|name| change.comment.contains(name)) {
