@@ -79,15 +79,12 @@ pub(super) fn members(product: Product, directory: &Path, places: Vec<Place>) ->
         .collect())
 }
 
-/// Writes a member's configuration, and puts the first release into its store.
-pub(super) fn install(
-    product: Product,
-    members: &[Member],
-    position: usize,
-    package: &Package,
-) -> io::Result<()> {
-    let member = &members[position];
-    let store = member.state_directory.join("store");
+/// Puts a release into the store of a host that has none yet, as the current one.
+///
+/// # Errors
+/// Where files cannot be written.
+pub fn put_into_store(state_directory: &Path, package: &Package) -> io::Result<()> {
+    let store = state_directory.join("store");
     let release = store.join("releases").join(&package.version);
     let staging = store.join("unpacked");
     package::unpack(&package.path, &staging)?;
@@ -108,7 +105,18 @@ pub(super) fn install(
     fs::write(
         store.join("manifests").join(format!("{}.json", package.version)),
         manifest.to_string(),
-    )?;
+    )
+}
+
+/// Writes a member's configuration, and puts the first release into its store.
+pub(super) fn install(
+    product: Product,
+    members: &[Member],
+    position: usize,
+    package: &Package,
+) -> io::Result<()> {
+    let member = &members[position];
+    put_into_store(&member.state_directory, package)?;
     fs::write(&member.config_file, configuration(product, members, member))
 }
 

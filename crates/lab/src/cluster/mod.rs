@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-pub use layout::Place;
+pub use layout::{Place, put_into_store};
 pub use member::Member;
 
 use crate::cleanup::Cleanup;

@@ -4,6 +4,7 @@
 //! known beforehand. What is fetched, and how large it is, is said before it is fetched. What cannot be had gives an
 //! [`Unavailable`] with the reason, so that a test can be skipped by name and the demonstration can take something else.
 
+mod alluxio;
 mod apt;
 mod cache;
 mod erlang;
@@ -15,6 +16,7 @@ mod tools;
 
 use std::fmt;
 
+pub use alluxio::{Alluxio, alluxio};
 pub use cache::Cache;
 pub use erlang::{OTP, erlang, erlang_programs};
 pub use etcd::{Etcd, EtcdSource, etcd, etcd_blocked, etcd_offers};
