@@ -535,10 +535,74 @@ fn alluxio_checks_java_and_the_kind_of_journal() {
     assert_eq!(fails(java("11.0.22"), "2.1.0", "2.3.0"), ["java-8"]);
     assert!(fails(java("11.0.22"), "2.3.0", "2.4.0").is_empty());
     assert_eq!(fails(java("17.0.10"), "2.3.0", "2.4.0"), ["java-8-or-11"]);
-    let unpinned = alluxio().without("/places/journal_type");
-    assert_eq!(fails(unpinned, "1.8.1", "2.1.0"), ["journal-type-pinned"]);
+    for (from, to) in [("1.8.1", "2.1.0"), ("2.3.0", "2.4.0"), ("2.4.0", "2.9.3")] {
+        let unknown = alluxio().without("/places/journal_type");
+        assert!(
+            fails(unknown, from, to).contains(&"journal-type-known".to_owned()),
+            "{from} -> {to}"
+        );
+    }
+    let odd = alluxio().with("/places/journal_type", json!("NOOP"));
+    assert_eq!(fails(odd, "2.3.0", "2.4.0"), ["journal-type-known"]);
     let missing = alluxio().with("/probes/quorum/value", json!(["UNAVAILABLE\t m2:19200"]));
     assert_eq!(fails(missing, "2.3.0", "2.4.0"), ["quorum-available"]);
+}
+
+#[test]
+fn alluxio_is_not_stopped_where_something_would_be_lost() {
+    let fails = |alluxio: Product| {
+        alluxio
+            .failing("2.3.0", "2.4.0", Strategy::Rebuild)
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let one = |pointer: &str, value: Value| fails(alluxio().with(pointer, value));
+    assert_eq!(
+        one("/probes/unpersisted/value", json!("2")),
+        ["nothing-is-only-in-alluxio"]
+    );
+    // A listing that failed is not one without such files.
+    assert_eq!(
+        one(
+            "/probes/unpersisted",
+            json!({"exit": 1, "stderr": "", "value": "0"})
+        ),
+        ["nothing-is-only-in-alluxio"]
+    );
+    assert_eq!(
+        one("/places/journal_argument", json!("/srv/journal")),
+        ["journal-named-in-the-file"]
+    );
+    assert_eq!(
+        one("/probes/process/release", Value::Null),
+        ["runs-from-the-store"]
+    );
+    assert_eq!(
+        one("/probes/journal_files/exists", json!(false)),
+        ["journal-there"]
+    );
+    assert_eq!(
+        one("/places/conf_dir", json!("/opt/alluxio/conf")),
+        ["configuration-outside-of-the-release"]
+    );
+    // The file says the one kind, and what lies there is of the other.
+    assert_eq!(
+        one("/probes/journal_parts/exists", json!(true)),
+        ["journal-of-its-kind"]
+    );
+    assert_eq!(one("/places/journal_type", json!("UFS")), ["journal-of-its-kind"]);
+    let doctor = |text: &str| one("/probes/doctor/value", json!(text));
+    assert!(
+        doctor("Server-side configuration warnings (those properties are recommended to be identical):")
+            .is_empty()
+    );
+    for text in [
+        "Server-side configuration errors (those properties are required to be identical): ",
+        "odd",
+    ] {
+        assert_eq!(doctor(text), ["configuration-consistent"]);
+    }
 }
 
 #[test]
