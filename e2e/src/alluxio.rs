@@ -19,6 +19,9 @@ use crate::program::Upshift;
 /// A command of Alluxio starts a Java virtual machine, on a machine that may be busy.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// A client that starts before the worker does tries for two minutes with what it knew then; the next one finds the worker.
+const CLIENT_LIMIT: Duration = Duration::from_secs(240);
+
 /// What a release does that it should not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misbehaves {
@@ -341,7 +344,7 @@ impl Alluxio {
     pub fn expect_content(&self, path: &str, contents: &str) {
         let read = || self.hosts[0].try_run("alluxio", &["fs", "cat", path]).ok();
         assert!(
-            processes::poll(Duration::from_secs(60), || read().as_deref() == Some(contents)),
+            processes::poll(CLIENT_LIMIT, || read().as_deref() == Some(contents)),
             "{path}: {:?}",
             self.hosts[0].try_run("alluxio", &["fs", "cat", path])
         );
