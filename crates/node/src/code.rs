@@ -66,6 +66,15 @@ pub enum Depth {
     Changed,
 }
 
+/// Whether a release may hold more than was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Additions {
+    /// It has not been used yet: preparing it and carrying an installation's own libraries over add to it.
+    Expected,
+    /// It has been used, and was recorded when it was left.
+    Refused,
+}
+
 fn record_path(layout: &Layout, version: &str) -> Result<PathBuf> {
     Ok(layout.digests().join(format!("{}.json", component(version)?)))
 }
@@ -105,7 +114,13 @@ pub fn forget(layout: &Layout, version: &str) -> Result<()> {
 ///
 /// # Errors
 /// A refusal that names the first file that differs; also where one cannot be read.
-pub fn verify(layout: &Layout, version: &str, directory: &Path, depth: Depth) -> Result<bool> {
+pub fn verify(
+    layout: &Layout,
+    version: &str,
+    directory: &Path,
+    depth: Depth,
+    additions: Additions,
+) -> Result<bool> {
     let Some(known) = read(layout, version)? else {
         return Ok(false);
     };
@@ -114,7 +129,7 @@ pub fn verify(layout: &Layout, version: &str, directory: &Path, depth: Depth) ->
         Depth::Changed => &known,
     };
     let found = take(directory, trusted)?;
-    match difference(&known, &found) {
+    match difference(&known, &found, additions) {
         None => Ok(true),
         Some(what) => Err(NodeError::refused(format!(
             "release {version} in {} is not what was unpacked: {what}; look who has changed it, then remove it with \
@@ -124,11 +139,16 @@ pub fn verify(layout: &Layout, version: &str, directory: &Path, depth: Depth) ->
     }
 }
 
+/// One of a list that is sorted by name.
+fn named<'a>(list: &'a [Code], name: &str) -> Option<&'a Code> {
+    let position = list.binary_search_by(|code| code.name.as_str().cmp(name)).ok()?;
+    list.get(position)
+}
+
 /// The first difference of contents, as the end of a sentence.
-fn difference(known: &[Code], found: &[Code]) -> Option<String> {
-    let of = |list: &[Code], name: &str| list.iter().position(|code| code.name == name);
+fn difference(known: &[Code], found: &[Code], additions: Additions) -> Option<String> {
     for code in known {
-        match of(found, &code.name).map(|position| &found[position]) {
+        match named(found, &code.name) {
             None => {
                 return Some(format!(
                     "{} is gone, or is no program or library any more",
@@ -145,8 +165,11 @@ fn difference(known: &[Code], found: &[Code]) -> Option<String> {
             Some(_) => {}
         }
     }
-    let new = found.iter().find(|code| of(known, &code.name).is_none())?;
-    Some(format!("{} has been added", new.name))
+    let new = found.iter().find(|code| named(known, &code.name).is_none());
+    match (additions, new) {
+        (Additions::Refused, Some(new)) => Some(format!("{} has been added", new.name)),
+        _ => None,
+    }
 }
 
 fn read(layout: &Layout, version: &str) -> Result<Option<Vec<Code>>> {
@@ -176,6 +199,16 @@ fn walk(directory: &Path, below: &str, trusted: &[Code], codes: &mut Vec<Code>) 
             (below, name) => format!("{below}/{name}"),
         };
         let metadata = path.symlink_metadata()?;
+        if metadata.is_dir()
+            && CHANGES.contains(
+                &path
+                    .file_name()
+                    .and_then(|name| name.to_str())
+                    .unwrap_or_default(),
+            )
+        {
+            continue;
+        }
         if metadata.is_dir() {
             walk(&path, &name, trusted, codes)?;
         } else if let Some(content) = content(&path, &name, &metadata, trusted)? {
@@ -196,16 +229,19 @@ fn content(path: &Path, name: &str, metadata: &Metadata, trusted: &[Code]) -> io
         return Ok(None);
     }
     let stamp = Stamp::of(metadata);
-    if let Ok(position) = trusted.binary_search_by(|code| code.name.as_str().cmp(name))
-        && trusted[position].stamp == stamp
-    {
-        return Ok(Some(trusted[position].content.clone()));
+    if let Some(known) = named(trusted, name).filter(|known| known.stamp == stamp) {
+        return Ok(Some(known.content.clone()));
     }
     if is_library(name) || is_program(path, name)? {
         return digest::of_file(path).map(|sha256| Some(Content::Sha256(sha256)));
     }
     Ok(None)
 }
+
+/// Directories that hold what changes on purpose: scripts that set variables are configuration, too.
+const CHANGES: [&str; 9] = [
+    "conf", "config", "etc", "data", "log", "logs", "tmp", "var", "work",
+];
 
 /// Files that interpreters and virtual machines load, whatever their mode.
 fn is_library(name: &str) -> bool {
@@ -278,7 +314,11 @@ mod tests {
         }
 
         fn verify(&self, depth: Depth) -> std::result::Result<bool, String> {
-            verify(&self.layout, "1.0", &self.path(""), depth).map_err(|error| error.to_string())
+            self.verify_with(depth, Additions::Refused)
+        }
+
+        fn verify_with(&self, depth: Depth, additions: Additions) -> std::result::Result<bool, String> {
+            verify(&self.layout, "1.0", &self.path(""), depth, additions).map_err(|error| error.to_string())
         }
     }
 
@@ -355,6 +395,8 @@ mod tests {
         let store = Store::new();
         fs::write(store.path("conf/server.conf"), "port=2").unwrap();
         fs::write(store.path("data/new"), "z").unwrap();
+        fs::write(store.path("conf/env.sh"), "#!/bin/sh\nexport HEAP=1g\n").unwrap();
+        fs::set_permissions(store.path("conf/env.sh"), fs::Permissions::from_mode(0o755)).unwrap();
         fs::write(store.path("bin/server"), "#!/bin/sh\n").unwrap();
         for depth in [Depth::Contents, Depth::Changed] {
             assert_eq!(store.verify(depth), Ok(true));
@@ -370,6 +412,11 @@ mod tests {
         let store = Store::new();
         fs::write(store.path("lib/patch.jar"), "PK").unwrap();
         assert!(store.verify(Depth::Changed).is_err());
+        assert_eq!(
+            store.verify_with(Depth::Changed, Additions::Expected),
+            Ok(true),
+            "before it is used"
+        );
         renew(&store.layout, "1.0", &store.path("")).unwrap();
         assert_eq!(store.verify(Depth::Contents), Ok(true));
     }

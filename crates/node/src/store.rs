@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use upshift_model::facts::ReleaseStatus;
 
-use crate::code::{self, Depth};
+use crate::code::{self, Additions, Depth};
 use crate::durable;
 use crate::error::{Context, NodeError, Result};
 use crate::failpoint;
@@ -110,10 +110,11 @@ pub fn switch(layout: &Layout, version: &str) -> Result<Value> {
 
 /// Verifies the release that is to be used, and records what the one in use has become.
 fn leave_for(layout: &Layout, previous: Option<&str>, version: &str) -> Result<()> {
-    if previous == Some(version) || manifest(layout, version)?.is_none() {
+    let Some(known) = manifest(layout, version)?.filter(|_| previous != Some(version)) else {
         return Ok(());
-    }
-    code::verify(layout, version, &directory(layout, version)?, Depth::Changed)?;
+    };
+    let release = directory(layout, version)?;
+    code::verify(layout, version, &release, Depth::Changed, additions(&known))?;
     // What is in use may be no release of this store.
     if let Some(previous) = previous
         && manifest(layout, previous)?.is_some()
@@ -125,7 +126,18 @@ fn leave_for(layout: &Layout, previous: Option<&str>, version: &str) -> Result<(
 
 /// Reads an unpacked release, and refuses it where it was altered since. Nothing is refused where nothing was recorded.
 pub fn verify(layout: &Layout, version: &str) -> Result<()> {
-    code::verify(layout, version, &directory(layout, version)?, Depth::Contents).map(|_| ())
+    let Some(known) = manifest(layout, version)? else {
+        return Ok(());
+    };
+    let release = directory(layout, version)?;
+    code::verify(layout, version, &release, Depth::Contents, additions(&known)).map(|_| ())
+}
+
+fn additions(manifest: &Manifest) -> Additions {
+    match manifest.used {
+        true => Additions::Refused,
+        false => Additions::Expected,
+    }
 }
 
 /// Makes a release the current one until the next start.
