@@ -296,7 +296,7 @@ fn kept_plan() -> Outcome {
     fixture.expect_all("1.0.0");
     let arguments = vec!["upgrade", "--plan", foreign, "--trust-plan", "--yes"];
     let ran = run(upshift, &[arguments, vec!["--output", "json"]].concat(), 0);
-    says(&ran, &["is trusted. It runs:", "upshift-lab-server"]);
+    says(&ran, &["is trusted. It runs:", "store/current/labd"]);
     assert_eq!(ran.last_json()["type"], "report");
     assert_eq!(ran.last_json()["outcome"], "upgraded");
     fixture.expect_all("1.0.1");
