@@ -139,7 +139,14 @@ fn good() -> Outcome {
     let ran = running.finish(Duration::from_secs(540)).expect(0);
     ran.keep("emqx-hot");
     println!("{}", cluster.replace(&ran.text()));
-    // The step that reports it waits five seconds at most, which a busy machine may need for one observation.
+    // The step cannot be proven while the alarm is on. It waits five seconds at most, which a busy machine may need for one observation,
+    // so what is said of it is printed only.
+    says(
+        &ran,
+        &[
+            "n1: see whether the nodes raise alarms of load, which are no reason to roll back: went on without",
+        ],
+    );
     let reported = ran.text().contains("raises an alarm of load");
     println!("    the alarm of load was reported: {reported}");
     let acknowledged = load.finish();
