@@ -264,12 +264,15 @@ impl State {
     /// A report from before the host's guard fired says nothing any more: what was stopped runs again. In a rollback it is ordered
     /// again; on the way forward the window fails.
     fn overtaken_by_guard(&self, step: &StepState, view: &StepView<'_>) -> bool {
-        let fired = self.guards.get(&view.step.node).is_some_and(|guard| guard.fired);
-        fired
+        self.guard_fired(view.step.node)
             && step.ordered
             && !step.after_guard
             && view.at.part.leads_back()
             && view.recipe.action.is_some()
+    }
+
+    fn guard_fired(&self, node: NodeIndex) -> bool {
+        self.guards.get(&node).is_some_and(|guard| guard.fired)
     }
 
     fn order(&mut self, step: &mut StepState, view: &StepView<'_>, effects: &mut Vec<Effect>) {
@@ -286,7 +289,7 @@ impl State {
                     self.arming.insert(view.step.node, guard);
                 }
                 step.ordered = true;
-                step.after_guard = self.guards.get(&view.step.node).is_some_and(|guard| guard.fired);
+                step.after_guard = self.guard_fired(view.step.node);
                 step.stage = Stage::Ordered {
                     again: self.now.plus(RESEND),
                 };

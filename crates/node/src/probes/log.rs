@@ -69,7 +69,7 @@ fn logs(layout: &Layout, run: Option<&str>, path: &Path) -> Result<Vec<(PathBuf,
 }
 
 /// The files whose name fits, in the order of their names.
-fn matching(path: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
+pub(super) fn matching(path: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
     let pieces: Vec<&str> = pattern.split('*').collect();
     let directory = path.parent().unwrap_or(Path::new("/"));
     let entries = match fs::read_dir(directory) {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use serde_json::{Value, json};
 
+use super::log;
 use crate::digest;
 use crate::error::{Context, NodeError, Result};
 
@@ -40,21 +41,10 @@ fn the_one(pattern: &str) -> Result<Option<PathBuf>> {
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or_default();
-    let Some((head, tail)) = name.split_once('*') else {
+    if !name.contains('*') {
         return Ok(path.exists().then(|| path.to_owned()));
-    };
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    let entries = match std::fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).context(|| format!("cannot read {}", directory.display())),
-    };
-    let fits = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str());
-        name.and_then(|name| name.strip_prefix(head))
-            .is_some_and(|rest| rest.len() >= tail.len() && rest.ends_with(tail))
-    };
-    let found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(fits).collect();
+    }
+    let found = log::matching(path, name)?;
     match found.as_slice() {
         [] => Ok(None),
         [one] => Ok(Some(one.clone())),
