@@ -4,6 +4,7 @@
 //! of their own.
 
 use upshift_model::Millis;
+use upshift_plan::NodeIndex;
 
 use crate::decide::HOLD_PATIENCE;
 use crate::event::{Decision, Effect, Event, EventKind, Outcome};
@@ -262,6 +263,9 @@ impl State {
     fn close_back(&mut self, hop: u32, window: u32, effects: &mut Vec<Effect>) -> Turn {
         let plan = self.plan.clone();
         let nodes = program::nodes_of(&plan, hop, window);
+        if self.answers_again(hop, window, nodes) {
+            return Turn::Again;
+        }
         // Those that fired did the same work; the rollback has proven it once more.
         self.guards
             .retain(|node, guard| !(guard.fired && nodes.contains(node)));
@@ -278,6 +282,27 @@ impl State {
                 Turn::Next
             }
         }
+    }
+
+    /// Whether a server that was left to its guard answers again: the rollback is walked once more, for what was left out.
+    fn answers_again(&mut self, hop: u32, window: u32, nodes: &[NodeIndex]) -> bool {
+        let silent = |node: &NodeIndex| {
+            let guard = self.guards.get(node);
+            guard.is_some_and(|guard| !guard.fired && self.now >= guard.until)
+        };
+        let left = nodes.iter().filter(|node| self.left.contains(node));
+        let answered: Vec<NodeIndex> = left.filter(|node| !silent(node)).copied().collect();
+        let Some(back) = self.back.as_mut().filter(|_| !answered.is_empty()) else {
+            return false;
+        };
+        let first = back.items.iter().position(|item| {
+            matches!(item, Item::Group(at) if at.part == Part::Rollback && (at.hop, at.window) == (hop, window))
+        });
+        back.at = first.unwrap_or(back.at);
+        for node in answered {
+            self.left.remove(&node);
+        }
+        true
     }
 
     fn back_done(&mut self, hop: u32) -> Turn {

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use upshift_model::Millis;
 use upshift_model::action::GuardStatus;
-use upshift_plan::NodeIndex;
+use upshift_model::profile::{Slot, Strategy};
+use upshift_plan::{NodeIndex, StepKind};
 
 use crate::event::Effect;
-use crate::program::Item;
+use crate::program::{GroupAt, Item};
 use crate::state::{Guard, State};
 
 /// How soon an unanswered question to a guard is asked again.
@@ -122,6 +123,23 @@ impl State {
                 None
             }
         })
+    }
+
+    /// Whether a rollback of all servers together goes on without this one: it has not answered past its guard's deadline, so that its
+    /// own guard rolls it back, and waiting for it would only keep the others down. Not where old data is put back, which takes that
+    /// every server is seen to be stopped.
+    pub(crate) fn left_to_guard(&self, at: GroupAt, node: NodeIndex) -> bool {
+        let hop = &self.plan.hops[at.hop as usize];
+        let silent = |guard: &Guard| !guard.fired && self.now >= guard.until;
+        hop.strategy == Strategy::Switch
+            && at.part.leads_back()
+            && self.guards.get(&node).is_some_and(silent)
+            && !hop.windows[at.window as usize].rollback.iter().any(|group| {
+                let kinds = group.steps.iter().map(|step| self.plan.recipe(step.recipe).kind);
+                kinds
+                    .into_iter()
+                    .any(|kind| kind == StepKind::Undo(Slot::OldData))
+            })
     }
 
     /// Whether every guard is known to stand.

@@ -51,6 +51,9 @@ pub struct State {
     pub(crate) finalizing: bool,
     /// The hop whose guards are being confirmed before the decision.
     pub(crate) confirming: Option<u32>,
+    /// Servers whose rollback was left to their own guards, because they have not answered past its deadline; see
+    /// [`State::left_to_guard`]. It is proven once they answer.
+    pub(crate) left: BTreeSet<NodeIndex>,
     /// The rollback leads through all hops, as far as they can be rolled back.
     pub(crate) rolling_back_all: bool,
     /// The rollback that is decided next takes every server at once: an operator has said that nothing serves any more.
@@ -280,6 +283,7 @@ impl State {
             outcome: None,
             finalizing: false,
             confirming: None,
+            left: BTreeSet::new(),
             rolling_back_all: false,
             at_once: false,
             unsent_record: false,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use upshift_model::action::{Action, Report};
-use upshift_model::profile::{At, Otherwise, Retry};
+use upshift_model::profile::{At, Otherwise, Retry, Slot};
 use upshift_model::{Millis, expr};
 use upshift_plan::{NodeIndex, Plan, Recipe, Step, StepId, StepKind};
 
@@ -106,6 +106,9 @@ impl State {
                 at,
                 window,
             };
+            if self.leave(&view) {
+                continue;
+            }
             self.run_step(&view, effects);
             match self.steps.get(&step.id).map(|state| &state.stage) {
                 Some(Stage::Failed { reason }) => {
@@ -123,6 +126,30 @@ impl State {
         } else {
             Progress::Done
         }
+    }
+
+    /// Gives up a step of a rollback whose server is left to its guard, and for the time being what asks all servers: a gate, since the
+    /// others must follow the one that rolls itself back, and the last proof. What was left out is done when the server answers.
+    fn leave(&mut self, view: &StepView<'_>) -> bool {
+        let own = self.left_to_guard(view.at, view.step.node);
+        if own {
+            self.left.insert(view.step.node);
+        }
+        let asks_all = view.recipe.is_gate() || view.recipe.kind == StepKind::Undo(Slot::Verify);
+        let gone = |node: &NodeIndex| self.left.contains(node) || self.left_to_guard(view.at, *node);
+        let given_up = own || asks_all && view.at.part.leads_back() && view.window.iter().any(gone);
+        if !given_up {
+            return false;
+        }
+        if let Some(mut step) = self.steps.remove(&view.step.id) {
+            let open = step.round().cloned();
+            let in_vain = step.fails_on.take().map(|(round, _)| round);
+            for round in open.iter().chain(&in_vain) {
+                self.forget(round);
+            }
+        }
+        self.active.remove(&view.step.id);
+        true
     }
 
     fn run_step(&mut self, view: &StepView<'_>, effects: &mut Vec<Effect>) {
