@@ -34,6 +34,7 @@ pub(crate) fn of(
                 .at_most
                 .plus(gate)
                 .plus(the_window.limit)
+                .plus(the_window.reserve)
                 .plus(the_window.soak);
         }
     }

@@ -369,12 +369,20 @@ pub struct Window {
     /// The rollback.
     #[serde(alias = "revert")]
     pub rollback: Vec<Group>,
-    /// The longest it may take.
+    /// How long it may go forward; then it is rolled back.
     pub limit: Millis,
+    /// What is kept free after `limit`, so that rolling back, by the controller or by guards that nobody renews any more, ends in time
+    /// as well: the window is over after both. Only where all servers are disturbed together.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reserve: Millis,
     /// How long the result is watched before the next window.
     pub soak: Millis,
     /// Lease of the guards armed in it; they are renewed three times per lease.
     pub lease: Millis,
+}
+
+fn is_zero(time: &Millis) -> bool {
+    *time == Millis::ZERO
 }
 
 /// What is watched after a hop.

@@ -60,6 +60,7 @@ impl Setting {
                 soak: target.soak,
                 between: target.soak_between,
                 lease: target.guard_lease,
+                limit: target.window,
                 ..Timing::default()
             },
             ..Request::default()

@@ -4,6 +4,7 @@
 //! [`window`] (one window, with the rollback of every step in it); [`together`] is the window over all servers that `switch` and `rebuild` have.
 
 mod balancers;
+mod bounds;
 mod defaults;
 mod finalize;
 pub(crate) mod guard;

@@ -4,6 +4,7 @@
 use upshift_model::Millis;
 use upshift_model::profile::Slot;
 
+use super::bounds;
 use super::guard;
 use super::hop::Windows;
 use super::verbs::Verbs;
@@ -40,9 +41,12 @@ pub(super) fn lay_out(
     for slot in slots.back {
         window.back(*slot, &triggers(*slot, in_service));
     }
+    let resumed = window.begun_anywhere(&[Slot::Resume]);
+    let mut window = window.finish(Millis::ZERO);
+    bounds::divide(verbs, &mut window);
     Windows {
-        resumed: window.begun_anywhere(&[Slot::Resume]),
-        windows: vec![window.finish(Millis::ZERO)],
+        resumed,
+        windows: vec![window],
         ..Windows::default()
     }
 }

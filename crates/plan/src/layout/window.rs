@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use upshift_model::Millis;
 use upshift_model::profile::{On, Slot, Strategy};
 
 use super::verbs::{Line, Verbs, Way};
@@ -341,7 +342,7 @@ impl<'w, 'a, 'b> WindowLayout<'w, 'a, 'b> {
     }
 
     /// The finished window.
-    pub fn finish(self, soak: upshift_model::Millis) -> Window {
+    pub fn finish(self, soak: Millis) -> Window {
         let rules = &self.verbs.survey.profile.window;
         let timing = &self.verbs.survey.request.timing;
         Window {
@@ -352,6 +353,7 @@ impl<'w, 'a, 'b> WindowLayout<'w, 'a, 'b> {
             rearm: self.rearm,
             rollback: without_empty(self.rollback),
             limit: timing.limit.unwrap_or(rules.limit),
+            reserve: Millis::ZERO,
             soak,
             lease: timing.lease.unwrap_or(rules.lease),
         }

@@ -216,11 +216,15 @@ fn watch(hop: &Hop) -> String {
 fn windows(plan: &Plan, hop: &Hop) -> Vec<String> {
     let line = |position: usize| {
         let window = &hop.windows[position];
+        let reserve = match window.reserve {
+            Millis::ZERO => String::new(),
+            _ => format!("; rolled back from {} on", window.limit),
+        };
         format!(
-            "{}. {} (at most {})",
+            "{}. {} (at most {}{reserve})",
             position + 1,
             names(plan, &window.nodes),
-            rounded(window.limit)
+            rounded(window.limit.plus(window.reserve))
         )
     };
     let total = hop.windows.len();

@@ -268,3 +268,36 @@ fn a_plan_holds_no_variables_that_it_does_not_use() {
         [("zone_url".to_owned(), "http://zone".into())].into()
     );
 }
+
+#[test]
+fn a_switch_whose_window_cannot_hold_a_rollback_is_refused_with_the_length_it_needs() {
+    let mut request = testing::request("2.0.0", &[]);
+    // Forward 20 s and 20 s, the guards' lease of 60 s, back 20 s and 30 s.
+    request.timing.limit = Some(Millis::seconds(149));
+    let refusals = try_plan("1.1.0", &request, 3).unwrap_err();
+    assert_eq!(refusals.len(), 1, "{refusals:#?}");
+    assert_eq!(refusals[0].code, "window-too-short");
+    insta::assert_snapshot!(upshift_plan::show::refusals(&refusals), @r"
+    Refused, for 1 reason. Nothing was changed.
+
+      1. the window of 1.1.0 to 2.0.0 is 149s long and must be 150s: 40s for the way forward, 1m until the guards act where
+         the controller is lost, and 50s for rolling back [window-too-short]
+         what to do: give it that time (`--window 150s`), or give the guards a shorter lease (`--guard-lease`)
+    ");
+    request.timing.limit = Some(Millis::seconds(150));
+    let plan = try_plan("1.1.0", &request, 3).unwrap();
+    let window = &plan.hops[0].windows[0];
+    assert_eq!(
+        (window.limit, window.reserve),
+        (Millis::seconds(40), Millis::seconds(110))
+    );
+    // A shorter lease leaves more of the window for the way forward.
+    request.timing.lease = Some(Millis::seconds(10));
+    let plan = try_plan("1.1.0", &request, 3).unwrap();
+    assert_eq!(plan.hops[0].windows[0].limit, Millis::seconds(90));
+    // One server after the other: each window is decided by itself, as before.
+    let mut request = testing::request("1.1.0", &[]);
+    request.timing.limit = Some(Millis::seconds(11));
+    let plan = try_plan("1.0.0", &request, 3).unwrap();
+    assert_eq!(plan.hops[0].windows[0].reserve, Millis::ZERO);
+}

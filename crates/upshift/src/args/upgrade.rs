@@ -81,6 +81,10 @@ pub struct Target {
     /// How long each server is watched before the next one [default: the profile's].
     #[arg(long, value_name = "DURATION")]
     pub soak_between: Option<Millis>,
+    /// How long a window may disturb service, such as 10m; a window over all servers includes its rollback in it [default: the
+    /// profile's, else 10m].
+    #[arg(long, value_name = "DURATION")]
+    pub window: Option<Millis>,
     /// How long a host waits for a lost controller before it rolls back by itself [default: the profile's].
     #[arg(long, value_name = "DURATION")]
     pub guard_lease: Option<Millis>,

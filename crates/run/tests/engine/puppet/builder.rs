@@ -215,6 +215,7 @@ impl Builder {
             rearm: vec![rearm],
             rollback,
             limit: seconds(300),
+            reserve: Millis::ZERO,
             soak: Millis::ZERO,
             lease: seconds(90),
         }
