@@ -240,7 +240,7 @@ pub(crate) fn for_path<'a>(
 /// Whether binaries come from the release store: the profile has packages, and no verbs of its own that switch them. A profile whose
 /// verbs are still missing has not decided that.
 fn needs_store(survey: &Survey<'_>) -> bool {
-    if survey.profile.verbs_missing.is_some() {
+    if survey.profile.verbs_missing.is_some() && survey.profile.verbs_missing_for.is_empty() {
         return false;
     }
     !survey.profile.packages.is_empty() && !survey.profile.verbs.contains_key(&Slot::Switch)

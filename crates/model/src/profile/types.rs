@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BlockedEdge, Capacity, Check, Config, GuardRules, NoReturn, PathEdge, Skew, Slot, Soak, Verb, WindowRules,
+    BlockedEdge, Capacity, Check, Config, GuardRules, NoReturn, PathEdge, Skew, Slot, Soak, Strategy, Verb,
+    WindowRules,
 };
 use crate::action::Service;
 use crate::probe::Probe;
@@ -69,6 +70,9 @@ pub struct Profile {
     /// are blocked and which checks fail; the planner shows the path and refuses to make a plan that could be executed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verbs_missing: Option<String>,
+    /// The strategies whose verbs are missing; all where empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verbs_missing_for: Vec<Strategy>,
     /// What happens to configuration.
     #[serde(default)]
     pub config: Config,

@@ -50,7 +50,10 @@ pub(crate) fn without_target<'s, 'a>(
 /// Whether what was asked for makes sense for this fleet.
 fn request(survey: &Survey<'_>, legs: &[Leg<'_>], refusals: &mut Refusals) {
     let title = &survey.profile.title;
-    if survey.profile.verbs.is_empty() || survey.profile.verbs_missing.is_some() {
+    let partly = &survey.profile.verbs_missing_for;
+    let goes_there = legs.iter().any(|leg| partly.contains(&leg.edge.strategy));
+    let missing = survey.profile.verbs_missing.is_some() && (partly.is_empty() || goes_there);
+    if survey.profile.verbs.is_empty() || missing {
         let reason = survey
             .profile
             .verbs_missing

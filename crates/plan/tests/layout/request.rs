@@ -2,7 +2,7 @@
 
 use upshift_model::Millis;
 use upshift_model::fleet::Acceptance;
-use upshift_model::profile::{Profile, Slot};
+use upshift_model::profile::{Profile, Slot, Strategy};
 use upshift_plan::{Finding, Request, Risk, plan, testing};
 
 use crate::common::{armed, plan_of, planned, try_plan};
@@ -88,6 +88,20 @@ fn a_profile_without_verbs_shows_the_way_and_is_refused() {
         refusals[0].message.contains("1.1.0 (rolling) → 1.2.0 (rolling)"),
         "{refusals:?}"
     );
+}
+
+#[test]
+fn a_profile_with_verbs_for_some_strategies_refuses_the_others() {
+    let mut profile = testing::profile();
+    profile.verbs_missing = Some("they come later".to_owned());
+    let request = testing::request("1.2.0", &["1.1.0"]);
+    let facts = testing::facts(3, "1.0.0");
+    profile.verbs_missing_for = vec![Strategy::Switch];
+    plan_of(&profile, &facts, &request).unwrap();
+    profile.verbs_missing_for = vec![Strategy::Switch, Strategy::Rolling];
+    let refusals = plan_of(&profile, &facts, &request).unwrap_err();
+    assert_eq!(refusals[0].code, "no-verbs");
+    assert!(refusals[0].message.contains("they come later"));
 }
 
 /// A risk that an operator takes.

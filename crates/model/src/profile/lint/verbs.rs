@@ -235,7 +235,8 @@ impl Linter<'_> {
     /// Whether each strategy that a path uses has what it needs.
     pub(super) fn slots(&mut self, root: Spot<'_>) {
         let profile = self.profile;
-        if profile.verbs_missing.is_some() {
+        let partly = &profile.verbs_missing_for;
+        if profile.verbs_missing.is_some() && partly.is_empty() {
             if !profile.verbs.is_empty() {
                 let fix = "leave one of the two out";
                 self.error(
@@ -247,7 +248,7 @@ impl Linter<'_> {
             return;
         }
         let used: BTreeSet<Strategy> = profile.paths.iter().map(|path| path.strategy).collect();
-        for strategy in used {
+        for strategy in used.difference(&partly.iter().copied().collect()).copied() {
             for (slots, reason) in needs(strategy) {
                 if slots.iter().any(|slot| profile.verbs.contains_key(slot)) {
                     continue;
