@@ -227,8 +227,12 @@ pub enum Action {
     Restore(RestorePaths),
     /// Change keys of a line-oriented configuration file.
     EditConfig(EditConfig),
+    /// Merge the new release's default into a configuration file.
+    MergeConfig(MergeConfig),
     /// Point a link at a directory, which may have to be made new and empty.
     Relink(Relink),
+    /// Put an unpacked release in the place of a directory that keeps its path, or the old directory back.
+    Replace(ReplaceDirectory),
     /// Run a program.
     Command(Command),
     /// Change what an HAProxy does with servers, and bring it back as it was found.
@@ -318,6 +322,50 @@ pub struct EditConfig {
     /// Keys that get a value, as a line `key=value`: in the place of the last line that sets the key, or at the end of the file.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub set: BTreeMap<String, String>,
+    /// Why; written as a comment above each line that is turned into one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// A three-way merge of a configuration file. Comments and order stay; what the operator and the new default both changed is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MergeConfig {
+    /// The operator's file, which gets the result.
+    pub file: String,
+    /// The default of the old release.
+    pub base: String,
+    /// The default of the new release.
+    pub new: String,
+}
+
+/// A directory in whose place a release is put. It is moved aside whole, by a rename, and moved back by one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplaceDirectory {
+    /// The directory.
+    pub directory: String,
+    /// Version of an unpacked release that shall be there, such as `{{ want }}`. Its files get the owner that the directory has.
+    pub release: String,
+    /// The version whose directory is moved aside, such as `{{ from }}`: where it is asked for, the old directory is put back. Where
+    /// none lies aside then, nothing is done.
+    pub old: String,
+    /// Where the old directory is moved to, in the same parent directory. It stays there until it is removed.
+    pub aside: String,
+    /// What is copied from the old directory over the release's own.
+    #[serde(default)]
+    pub carry: Vec<CarryFiles>,
+}
+
+/// Files of an installation that are carried over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CarryFiles {
+    /// Path below the directory; a `*` in its last part stands for anything. What is not there is not carried.
+    pub path: String,
+    /// Only files that hold this text, upper and lower case alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub containing: Option<String>,
 }
 
 /// A link to a directory.
@@ -408,7 +456,9 @@ impl Action {
             Action::Save(_) => "save",
             Action::Restore(_) => "restore",
             Action::EditConfig(_) => "edit config",
+            Action::MergeConfig(_) => "merge config",
             Action::Relink(_) => "relink",
+            Action::Replace(_) => "replace",
             Action::Command(_) => "command",
             Action::Haproxy(_) => "haproxy",
             Action::Http(_) => "http",

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Millis;
-use crate::action::{Command, Service};
+use crate::action::{Command, MergeConfig, Service};
 use crate::balancer::HaproxyProbe;
 use crate::installation::InstalledProbe;
 
@@ -50,6 +50,8 @@ pub enum Probe {
     Installed(InstalledProbe),
     /// What `save` copied aside: `{exists, identical, sha256, files}`; `identical` compares it with what is in place now.
     Saved(String),
+    /// What a merge of configuration would come to: `{clean, changed, diff, conflicts}`. Nothing is written.
+    MergedConfig(MergeConfig),
     /// The guard: see [`crate::action::GuardStatus`].
     Guard,
     /// What a gzip file holds as records, each behind its length (Protocol Buffers' delimited form): `{exists, whole, records, bytes,

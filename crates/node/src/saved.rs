@@ -20,6 +20,7 @@ use crate::filesystem;
 use crate::inventory::{self, Item, Kind};
 use crate::layout::{Layout, component, make_directory};
 
+pub use copy::copy as copy_path;
 pub use restore::restore;
 
 const MANIFEST: &str = "manifest.json";

@@ -43,6 +43,9 @@ impl World {
                 Ok(json!({"current": disk.current, "permanent": disk.current, "releases": releases}))
             }
             Probe::Saved(name) => Ok(self.saved_facts(host, run, name)),
+            Probe::MergedConfig(_) => {
+                Ok(json!({"clean": true, "changed": false, "diff": "", "conflicts": []}))
+            }
             Probe::Guard => {
                 let machine = &self.hosts[host];
                 let latest = machine.disk.guards.values().rfind(|guard| guard.key.run == run);

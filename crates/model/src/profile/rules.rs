@@ -74,9 +74,25 @@ pub struct ConfigMigration {
     /// Keys that get a value (templates).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub set: BTreeMap<String, String>,
+    /// Why; written above each line that is turned into a comment.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Merges the new release's default into the file, before keys are taken out of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<ConfigMerge>,
     /// Where the rule comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
+}
+
+/// The two defaults that a three-way merge needs beside the operator's file; templates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigMerge {
+    /// The default of the old release.
+    pub base: String,
+    /// The default of the new release.
+    pub new: String,
 }
 
 /// What is watched while soaking.

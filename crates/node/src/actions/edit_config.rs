@@ -44,6 +44,7 @@ fn with_value(contents: &[u8], key: &str, value: &str) -> Vec<u8> {
         drop: keys,
         comment: Vec::new(),
         set: BTreeMap::new(),
+        reason: String::new(),
     };
     let ending: &[u8] = if contents.windows(2).any(|two| two == b"\r\n") {
         b"\r\n"
@@ -112,6 +113,12 @@ fn edited(contents: &[u8], order: &EditConfig, yaml: bool) -> Edited {
             What::Keep => result.contents.extend_from_slice(line),
             What::Drop => {}
             What::Comment => {
+                if belongs.is_none() && !order.reason.is_empty() {
+                    let reason = order.reason.replace('\n', " ");
+                    result
+                        .contents
+                        .extend_from_slice(format!("# {reason}\n").as_bytes());
+                }
                 result.contents.extend_from_slice(b"# ");
                 result.contents.extend_from_slice(line);
             }
@@ -184,7 +191,7 @@ fn ends_with_backslash(line: &[u8]) -> bool {
 }
 
 /// Replaces a file in one step, with the same owner and mode.
-fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
+pub(super) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     let metadata = fs::metadata(path)?;
     let temporary = durable::temporary_beside(path);
     let written = || -> io::Result<()> {
@@ -229,6 +236,7 @@ mod tests {
             drop: owned(drop),
             comment: owned(comment),
             set: BTreeMap::new(),
+            reason: String::new(),
         };
         String::from_utf8(edited(text.as_bytes(), &order, yaml).contents).unwrap()
     }
@@ -283,6 +291,7 @@ mod tests {
             drop: vec!["a".to_owned()],
             comment: vec!["b".to_owned()],
             set: BTreeMap::from([("c".to_owned(), "3".to_owned())]),
+            reason: "because\nof that".to_owned(),
         };
         assert_eq!(
             edit(&order).unwrap(),
@@ -292,7 +301,10 @@ mod tests {
             edit(&order).unwrap(),
             json!({"dropped": [], "commented": [], "set": ["c"]})
         );
-        assert_eq!(fs::read_to_string(&file).unwrap(), "# b=2\nc=3\n");
+        assert_eq!(
+            fs::read_to_string(&file).unwrap(),
+            "# because of that\n# b=2\nc=3\n"
+        );
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o640);
         assert!(link.symlink_metadata().unwrap().is_symlink());
     }
@@ -300,7 +312,7 @@ mod tests {
     proptest! {
         #[test]
         fn without_matching_keys_every_byte_stays(contents in prop::collection::vec(any::<u8>(), 0..200)) {
-            let order = EditConfig { file: String::new(), drop: vec!["no.such.key".to_owned()], comment: Vec::new(), set: BTreeMap::new() };
+            let order = EditConfig { file: String::new(), drop: vec!["no.such.key".to_owned()], comment: Vec::new(), set: BTreeMap::new(), reason: String::new() };
             prop_assert_eq!(edited(&contents, &order, true).contents, contents.clone());
             prop_assert_eq!(edited(&contents, &order, false).contents, contents);
         }

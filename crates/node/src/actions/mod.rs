@@ -2,10 +2,13 @@
 
 mod copy_package;
 mod edit_config;
+mod merge;
 mod relink;
+mod replace;
 mod unpack;
 
 pub use copy_package::copy as copy_package;
+pub use merge::probe as merged_config;
 pub use unpack::unpack as unpack_release;
 
 use serde_json::{Value, json};
@@ -58,7 +61,9 @@ pub fn perform(request: &Request<'_>, action: &Action) -> Result<Value> {
         Action::Save(order) => saved::save(layout, request.run, order),
         Action::Restore(order) => saved::restore(layout, request.run, &order.name),
         Action::EditConfig(order) => edit_config::check(order).and_then(|()| edit_config::edit(order)),
+        Action::MergeConfig(order) => merge::merge(order),
         Action::Relink(order) => relink::relink(order),
+        Action::Replace(order) => replace::replace(layout, order),
         Action::Command(order) => perform_command(order, request.mark, Keep::Memory),
         Action::Haproxy(order) => haproxy::order(layout, request.run, order),
         Action::Http(order) => http::order(order),

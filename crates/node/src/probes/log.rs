@@ -88,7 +88,7 @@ pub(super) fn matching(path: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
 }
 
 /// Whether a name consists of these pieces with anything between them.
-fn fits(name: &str, pieces: &[&str]) -> bool {
+pub(crate) fn fits(name: &str, pieces: &[&str]) -> bool {
     let (Some((first, rest)), true) = (pieces.split_first(), pieces.len() > 1) else {
         return false;
     };

@@ -18,6 +18,8 @@ use crate::host::{self, Host};
 use crate::process::command;
 use crate::{filesystem, guard, haproxy, http, installation, saved, store};
 
+pub(crate) use log::fits;
+
 /// Observes one thing. `run` is the run that asks, where one does.
 pub fn observe(host: &Host, run: Option<&str>, probe: &Probe) -> Observation {
     look(host, run, probe).map_err(|error| ProbeFailure::Failed(error.to_string()))
@@ -41,6 +43,7 @@ fn look(host: &Host, run: Option<&str>, probe: &Probe) -> Result<Value> {
         })),
         Probe::Installed(probe) => installation::look(layout, probe),
         Probe::Saved(name) => saved::probe(layout, asking()?, name),
+        Probe::MergedConfig(order) => crate::actions::merged_config(order),
         Probe::Guard => value(&guard::status(layout, asking()?)?),
         Probe::Records(path) => records::look(path),
         Probe::Disk(path) => {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use upshift_model::Millis;
 use upshift_model::action::{
-    Action, Command, EditConfig, ExitMeaning, OutputFormat, RestorePaths, SavePaths, StopService,
-    SwitchRelease,
+    Action, Command, EditConfig, ExitMeaning, MergeConfig, OutputFormat, RestorePaths, SavePaths,
+    StopService, SwitchRelease,
 };
 use upshift_model::probe::{Probe, ProcessProbe};
 use upshift_model::profile::{At, ConfigMigration, On, Profile, Slot, Strategy};
@@ -75,11 +75,19 @@ pub(super) fn complete(verbs: &mut Verbs<'_, '_>, way: Way, slot: Slot, recipes:
         }
         Slot::MigrateConfig if way == Way::Forward => {
             for migration in migrations(verbs) {
+                recipes.extend(merge(verbs, migration).map(|merge| (On::Each, merge)));
                 if !(migration.drop.is_empty() && migration.comment.is_empty()) {
                     recipes.push((On::Each, edit(verbs, migration)));
                 }
                 recipes.extend(set(verbs, migration).map(|set| (On::Each, set)));
             }
+        }
+        Slot::Protect if way == Way::Forward => {
+            let merges = migrations(verbs);
+            let merges = merges
+                .into_iter()
+                .filter_map(|migration| mergeable(verbs, migration));
+            recipes.extend(merges.map(|merge| (On::Each, merge)));
         }
         Slot::MigrateConfig => recipes.extend(restore(verbs).map(|restore| (On::Each, restore))),
         Slot::Uninstall if none && way == Way::Back => recipes.extend(restart(verbs)),
@@ -298,6 +306,7 @@ fn edit(verbs: &Verbs<'_, '_>, migration: &ConfigMigration) -> Recipe {
             drop: migration.drop.clone(),
             comment: migration.comment.clone(),
             set: BTreeMap::new(),
+            reason: migration.reason.clone(),
         })),
         proof: vec![here(
             "edited_config",
@@ -355,11 +364,53 @@ fn set(verbs: &Verbs<'_, '_>, migration: &ConfigMigration) -> Option<Recipe> {
             drop: Vec::new(),
             comment: Vec::new(),
             set: migration.set.clone(),
+            reason: String::new(),
         })),
         ..verbs.blank(
             Way::Forward,
             Slot::MigrateConfig,
             format!("set in the configuration: {}", keys.join(", ")),
+        )
+    })
+}
+
+fn merge_order(migration: &ConfigMigration) -> Option<MergeConfig> {
+    let merge = migration.merge.as_ref()?;
+    Some(MergeConfig {
+        file: migration.file.clone(),
+        base: merge.base.clone(),
+        new: merge.new.clone(),
+    })
+}
+
+fn merge(verbs: &Verbs<'_, '_>, migration: &ConfigMigration) -> Option<Recipe> {
+    let order = merge_order(migration)?;
+    // Merged once more, a file that is merged stays what it is.
+    let probe = Probe::MergedConfig(order.clone());
+    let expect = "value.clean && !value.changed";
+    let waiting = format!("{} does not have what the new default brings", migration.file);
+    Some(Recipe {
+        action: Some(Action::MergeConfig(order)),
+        proof: vec![here("merged_config", probe, expect, waiting)],
+        ..verbs.blank(
+            Way::Forward,
+            Slot::MigrateConfig,
+            "merge the new default configuration".to_owned(),
+        )
+    })
+}
+
+/// Before anything is disturbed: whether the configuration can be merged at all.
+fn mergeable(verbs: &Verbs<'_, '_>, migration: &ConfigMigration) -> Option<Recipe> {
+    let probe = Probe::MergedConfig(merge_order(migration)?);
+    let waiting = "the new default cannot be merged: {{ value.conflicts | join('; ') }}";
+    Some(Recipe {
+        proof: vec![here("merged_config", probe, "value.clean", waiting)],
+        within: verbs.within(Millis::seconds(5)),
+        ..verbs.blank(
+            Way::Forward,
+            Slot::Protect,
+            "see that the new default configuration can be merged".to_owned(),
         )
     })
 }

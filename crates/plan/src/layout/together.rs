@@ -2,7 +2,7 @@
 //! first one switches.
 
 use upshift_model::Millis;
-use upshift_model::profile::Slot;
+use upshift_model::profile::{Slot, Strategy};
 
 use super::bounds;
 use super::guard;
@@ -38,8 +38,9 @@ pub(super) fn lay_out(
     } else {
         Slot::Start
     };
+    let switch = window.verbs.leg.edge.strategy == Strategy::Switch;
     for slot in slots.back {
-        window.back(*slot, &triggers(*slot, in_service));
+        window.back(*slot, &triggers(*slot, in_service, switch));
     }
     let resumed = window.begun_anywhere(&[Slot::Resume]);
     let mut window = window.finish(Millis::ZERO);
@@ -52,11 +53,13 @@ pub(super) fn lay_out(
 }
 
 /// What of the way forward makes a slot of the rollback necessary. `in_service` is the slot that takes up service.
-fn triggers(slot: Slot, in_service: Slot) -> Vec<Slot> {
+fn triggers(slot: Slot, in_service: Slot, switch: bool) -> Vec<Slot> {
     match slot {
         Slot::Pause => vec![in_service],
         Slot::Stop => NEW_MAY_RUN.to_vec(),
         Slot::Switch => vec![Slot::Switch],
+        // What a switch goes back to is what was saved before the new version ran.
+        Slot::OldData if switch => vec![Slot::Start],
         Slot::OldData => vec![Slot::FreshData, Slot::Restore, Slot::Load],
         Slot::MigrateConfig => vec![Slot::MigrateConfig, Slot::Start],
         Slot::Resume => [&[Slot::Pause], &DISTURBING[..]].concat(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use upshift_model::Millis;
 use upshift_model::probe::Probe;
-use upshift_model::profile::{At, On, Otherwise, Proof, Slot, Verb, Via};
+use upshift_model::profile::{At, On, Otherwise, Proof, Slot, Strategy, Verb, Via};
 use upshift_model::version::{Range, Version};
 
 use super::{Builder, Leg, balancers, defaults};
@@ -17,6 +17,13 @@ use crate::types::{PlanProof, Recipe, RecipeIndex, StepKind};
 pub(super) enum Way {
     Forward,
     Back,
+}
+
+/// Whether a verb is for hops of a strategy. What puts old data back is about new data directories, unless it says that it is for a
+/// switch, too.
+fn takes(verb: &Verb, slot: Slot, strategy: Strategy) -> bool {
+    let all = verb.strategies.is_empty() && !(slot == Slot::OldData && strategy == Strategy::Switch);
+    all || verb.strategies.contains(&strategy)
 }
 
 /// One thing done in a slot.
@@ -115,7 +122,7 @@ impl<'a, 'b> Verbs<'a, 'b> {
             .map_or(&[][..], Vec::as_slice);
         verbs
             .iter()
-            .filter(|verb| verb.strategies.is_empty() || verb.strategies.contains(&self.leg.edge.strategy))
+            .filter(|verb| takes(verb, slot, self.leg.edge.strategy))
             .filter(|verb| self.applies(&verb.from, &verb.to))
             .collect()
     }

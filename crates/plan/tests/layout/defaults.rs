@@ -1,7 +1,8 @@
 //! What is done in a slot where the profile does not say, and that nothing is added where it does.
 
 use upshift_model::action::Action;
-use upshift_model::profile::{Profile, Slot, Verb};
+use upshift_model::probe::Probe;
+use upshift_model::profile::{ConfigMerge, Profile, Slot, Verb};
 use upshift_plan::{Plan, Recipe, StepKind, testing};
 
 use crate::common::{plan_of, planned};
@@ -165,4 +166,32 @@ fn nothing_is_saved_or_put_back_where_there_is_no_configuration() {
     assert!(titles(&plan, StepKind::Do, Slot::Save).is_empty());
     assert!(titles(&plan, StepKind::Undo, Slot::MigrateConfig).is_empty());
     assert_eq!(plan.finalize_notes, ["remove the release 1.0.0 from 3 servers"]);
+}
+
+#[test]
+fn a_new_default_is_seen_to_be_mergeable_before_the_window_and_merged_before_keys_are_taken_out() {
+    let plan = changed(|profile| {
+        let migration = &mut profile.config.migrate[0];
+        migration.to = None;
+        migration.drop = vec!["old.key".to_owned()];
+        migration.merge = Some(ConfigMerge {
+            base: "/old/{{ from }}".to_owned(),
+            new: "/new/{{ to }}".to_owned(),
+        });
+    });
+    let order = titles(&plan, StepKind::Do, Slot::MigrateConfig);
+    assert_eq!(order[0], "merge the new default configuration");
+    assert!(order[1].starts_with("take out of the configuration"), "{order:?}");
+    let merge = recipes(&plan, StepKind::Do, Slot::MigrateConfig)[0];
+    let Some(Action::MergeConfig(order)) = &merge.action else {
+        panic!("{merge:?}");
+    };
+    assert_eq!(merge.proof[0].expect, "value.clean && !value.changed");
+    let before = recipes(&plan, StepKind::Do, Slot::Protect);
+    let proofs = before.iter().flat_map(|recipe| &recipe.proof);
+    let expects: Vec<&str> = proofs
+        .filter(|proof| proof.probe == Probe::MergedConfig(order.clone()))
+        .map(|proof| proof.expect.as_str())
+        .collect();
+    assert_eq!(expects, ["value.clean"]);
 }
