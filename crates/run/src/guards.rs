@@ -129,10 +129,13 @@ impl State {
     /// own guard rolls it back, and waiting for it would only keep the others down. Not where old data is put back, which takes that
     /// every server is seen to be stopped.
     pub(crate) fn left_to_guard(&self, at: GroupAt, node: NodeIndex) -> bool {
+        // What comes before all hops may be a plan without any.
+        if !at.part.leads_back() {
+            return false;
+        }
         let hop = &self.plan.hops[at.hop as usize];
         let silent = |guard: &Guard| !guard.fired && self.now >= guard.until;
         hop.strategy == Strategy::Switch
-            && at.part.leads_back()
             && self.guards.get(&node).is_some_and(silent)
             && !hop.windows[at.window as usize].rollback.iter().any(|group| {
                 let kinds = group.steps.iter().map(|step| self.plan.recipe(step.recipe).kind);

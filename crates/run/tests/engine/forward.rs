@@ -103,6 +103,21 @@ fn between_windows_it_is_watched_for_as_long_as_the_plan_says() {
 }
 
 #[test]
+fn a_plan_without_hops_is_prepared_and_ends() {
+    // What puts running versions into the stores is such a plan.
+    let mut plan = Builder::rolling();
+    plan.plan.request.prepare_only = true;
+    plan.plan.hops.clear();
+    plan.plan.finalize.clear();
+    let mut puppet = Puppet::new(plan.plan);
+    puppet.start().run();
+    assert_eq!(puppet.outcome(), Outcome::Prepared);
+    for host in ["h1", "h2", "h3"] {
+        assert_eq!(puppet.orders_to(host), ["unpack"]);
+    }
+}
+
+#[test]
 fn preparing_alone_touches_nothing_that_runs() {
     let mut plan = Builder::rolling();
     plan.plan.request.prepare_only = true;
