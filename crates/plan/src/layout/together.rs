@@ -62,7 +62,8 @@ fn triggers(slot: Slot, in_service: Slot, switch: bool) -> Vec<Slot> {
         Slot::OldData if switch => vec![Slot::Start],
         Slot::OldData => vec![Slot::FreshData, Slot::Restore, Slot::Load],
         Slot::MigrateConfig => vec![Slot::MigrateConfig, Slot::Start],
-        Slot::Resume => [&[Slot::Pause], &DISTURBING[..]].concat(),
+        // The product may suspend service while it takes a snapshot, and leave it so.
+        Slot::Resume => [&[Slot::Pause, Slot::FinalSnapshot], &DISTURBING[..]].concat(),
         _ => DISTURBING.to_vec(),
     }
 }
