@@ -124,6 +124,8 @@ impl Product {
                 self.within_optional(check.from.as_ref(), from) && self.within_optional(check.to.as_ref(), to)
             })
             .filter(|check| check.strategies.is_empty() || check.strategies.contains(&strategy))
+            // Advised about on healthy systems, too.
+            .filter(|check| check.name != "autoclean-while-watched")
             .filter(|check| {
                 !holds(&check.expect, &scope).unwrap_or_else(|error| panic!("{}: {error}", check.name))
             })
@@ -145,7 +147,10 @@ impl Product {
         );
         scope.set("nodes", json!([self.facts]));
         for check in &self.profile.checks {
-            assert_eq!(holds(&check.expect, &scope), Ok(true), "{}", check.name);
+            let held = holds(&check.expect, &scope);
+            // What the vendor's own default is advised about is seen on healthy systems, too.
+            let expected = check.name != "autoclean-while-watched";
+            assert_eq!(held, Ok(expected), "{}", check.name);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use upshift_e2e::emqx::{Client, Cluster, Installation, Node, behind, package};
 use upshift_e2e::harness::{Case, Outcome, Skip, only_when_exhaustive};
-use upshift_e2e::program::Upshift;
+use upshift_e2e::program::{Ran, Upshift};
 use upshift_lab::balancer::{Balancer, Clients, View};
 use upshift_lab::processes;
 
@@ -25,6 +25,10 @@ pub const TRIALS: &[Case] = &[
     ),
     ("a_lost_controller_leaves_no_node_on_the_new_release", guards),
     ("an_enterprise_node_is_evacuated_before_it_stops", evacuates),
+    (
+        "enterprise_4_3_becomes_enterprise_4_4_although_the_other_edition_lies_beside_it",
+        enterprise_from_4_3,
+    ),
 ];
 
 const OLD: &str = "4.3.22";
@@ -254,16 +258,16 @@ fn copy(from: &Path, to: &Path) {
     processes::run(&mut command, Duration::from_secs(60)).expect("cp ends well");
 }
 
-/// The enterprise edition moves clients away itself, at a rate, and takes none until it is told that the evacuation is over.
-fn evacuates() -> Outcome {
-    let cluster = Cluster::start_from(Installation::Store, 2, "ee-4.4.15", &["ee-4.4.28"])?;
-    let mut left: Vec<Client> = (0..5)
-        .map(|_| Client::connect(cluster.nodes[0].endpoint()).expect("a client"))
-        .collect();
-    // These clients do not come back, so nothing is waited for.
+/// Rolls two enterprise nodes, which nobody waits for clients of, to 4.4.28.
+fn rolls_enterprise(cluster: &Cluster, wait_takeover: bool) -> Ran {
     let fleet = fs::read_to_string(&cluster.upshift.fleet).expect("a fleet");
-    let hasty = "\"edition\":\"ee\",\"emqx_clients_kept\":0,\"emqx_wait_takeover\":1";
-    let changed = fleet.replace("\"edition\":\"ee\"", hasty);
+    let waited = if wait_takeover {
+        ""
+    } else {
+        ",\"emqx_wait_takeover\":1"
+    };
+    let hasty = format!("\"edition\":\"ee\",\"emqx_clients_kept\":0{waited}");
+    let changed = fleet.replace("\"edition\":\"ee\"", &hasty);
     assert_ne!(changed, fleet);
     fs::write(&cluster.upshift.fleet, changed).expect("a fleet is written");
     // It has no instructions for a running node.
@@ -277,17 +281,33 @@ fn evacuates() -> Outcome {
         "--soak-between",
         "1s",
     ];
-    let ran = cluster
-        .upshift
-        .start(&words)
-        .finish(Duration::from_secs(500))
-        .expect(0);
+    let running = cluster.upshift.start(&words);
+    running.finish(Duration::from_secs(500)).expect(0)
+}
+
+/// The edition was kept, since only the enterprise one from 4.4.12 on has this command, and clients are taken.
+fn expect_enterprise(cluster: &Cluster) {
+    cluster.expect_running("4.4.28");
+    cluster.wait_complete(Duration::from_secs(10));
+    for node in &cluster.nodes {
+        assert_eq!(
+            node.ctl(&["rebalance", "node-status"]).expect(0).stdout,
+            "disabled\n"
+        );
+        assert!(Client::connect(node.endpoint()).is_ok());
+    }
+}
+
+/// The enterprise edition moves clients away itself, at a rate, and takes none until it is told that the evacuation is over.
+fn evacuates() -> Outcome {
+    let cluster = Cluster::start_from(Installation::Store, 2, "ee-4.4.15", &["ee-4.4.28"])?;
+    let mut left: Vec<Client> = (0..5)
+        .map(|_| Client::connect(cluster.nodes[0].endpoint()).expect("a client"))
+        .collect();
+    let ran = rolls_enterprise(&cluster, false);
     ran.keep("emqx-evacuation");
     for name in ["n1", "n2"] {
-        for step in [
-            "send clients and sessions to the other nodes at a rate",
-            "end the evacuation, which a node goes on with when it restarts",
-        ] {
+        for step in [EVACUATE, END_EVACUATION] {
             assert!(
                 ran.text().contains(&format!("{name}: {step}: done")),
                 "{name}: {step}: {}",
@@ -296,15 +316,26 @@ fn evacuates() -> Outcome {
         }
     }
     assert!(left.iter_mut().all(|client| !client.is_connected()));
-    cluster.expect_running("4.4.28");
-    cluster.wait_complete(Duration::from_secs(10));
-    for node in &cluster.nodes {
-        // The edition was kept, and clients are taken again.
-        assert_eq!(
-            node.ctl(&["rebalance", "node-status"]).expect(0).stdout,
-            "disabled\n"
-        );
-        assert!(Client::connect(node.endpoint()).is_ok());
-    }
+    expect_enterprise(&cluster);
     Ok(())
 }
+
+/// 4.3 has no evacuation. The package of the community edition, of the same version, is not taken.
+fn enterprise_from_4_3() -> Outcome {
+    only_when_exhaustive("a minute and a half; the edition is kept from 4.4.15 to 4.4.28, too")?;
+    let packages = ["ee-4.4.28", "4.4.28"];
+    let cluster = Cluster::start_from(Installation::Store, 2, "ee-4.3.22", &packages)?;
+    let ran = rolls_enterprise(&cluster, true);
+    for name in ["n1", "n2"] {
+        assert!(
+            !ran.text().contains(&format!("{name}: {EVACUATE}: done")),
+            "{}",
+            ran.text()
+        );
+    }
+    expect_enterprise(&cluster);
+    Ok(())
+}
+
+const EVACUATE: &str = "send clients and sessions to the other nodes at a rate";
+const END_EVACUATION: &str = "end the evacuation, which a node goes on with when it restarts";
