@@ -272,6 +272,23 @@ impl Look<'_> {
     }
 }
 
+/// Asks servers for something, each for its own; a server that cannot be reached is an observation, too.
+pub async fn ask_each<K: Copy + Ord>(
+    hosts: &Hosts,
+    questions: impl IntoIterator<Item = (K, String, Probe)>,
+) -> BTreeMap<K, Observation> {
+    let asked = questions.into_iter().map(|(key, name, probe)| async move {
+        let observation = match hosts.get(&name) {
+            Some(session) => observe(session, None, probe).await,
+            None => Err(ProbeFailure::Unreachable(format!(
+                "there is no connection to {name}"
+            ))),
+        };
+        (key, observation)
+    });
+    stream::iter(asked).buffer_unordered(AT_ONCE).collect().await
+}
+
 /// Observes once, with a limit that fits the probe.
 pub(crate) async fn observe(session: &Session, run: Option<String>, probe: Probe) -> Observation {
     let limit = patience(&probe);

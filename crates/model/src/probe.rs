@@ -64,6 +64,8 @@ pub enum Probe {
     /// What lies at and below some paths, a path below another one counted once: `{bytes, files}`. `bytes` is what a copy takes on most
     /// file systems: whole blocks of 4 KiB. What does not exist counts as nothing.
     Usage(Vec<String>),
+    /// What the host lacks of what steps need: `{programs, unreadable, unwritable}`, three lists of texts. Nothing is run and nothing is written.
+    Needs(NeedsProbe),
     /// Lines of a log that match any of the patterns since the run began: `{matches: [text], count}`.
     Log(LogProbe),
     /// The host itself: see [`crate::facts::HostFacts`].
@@ -146,6 +148,21 @@ pub struct ConnectionsProbe {
     /// Connections that are asked after: `peers` of an earlier look, joined with commas.
     #[serde(default)]
     pub of: String,
+}
+
+/// What steps need of a host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NeedsProbe {
+    /// Programs that the agent's user must be able to run, by name or path.
+    #[serde(default)]
+    pub programs: Vec<String>,
+    /// Files and directories that the agent's user must be able to read, with all that lies below. What does not exist needs nothing.
+    #[serde(default)]
+    pub readable: Vec<String>,
+    /// Files and directories that the agent's user must be able to replace. Where one does not exist, it must be possible to make it.
+    #[serde(default)]
+    pub writable: Vec<String>,
 }
 
 /// Which log, and what to look for.

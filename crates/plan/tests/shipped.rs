@@ -271,3 +271,29 @@ fn kylin_across_major_versions_is_refused_with_the_reason() {
         &["3.4.6 (switch)"],
     );
 }
+
+/// What a rolling upgrade of EMQX needs of a host beside what EMQX brings, and how a host without it is refused.
+#[test]
+fn what_steps_need_of_a_host_is_asked_for_before_anything_is_changed() {
+    let plan = planned("emqx", &healthy("emqx"), "4.3.22", &["4.3.22", "4.4.16"]).unwrap();
+    let needs = upshift_plan::needs(&plan);
+    assert_eq!(needs.len(), 3, "every server is asked");
+    let (node, asked) = needs.first_key_value().unwrap();
+    insta::assert_snapshot!(
+        "needs_of_rolling_emqx",
+        serde_json::to_string_pretty(asked).unwrap()
+    );
+
+    let lacks = serde_json::json!({
+        "programs": ["sh"],
+        "unreadable": ["/etc/emqx/certs/key.pem (Permission denied)"],
+        "unwritable": [],
+    });
+    let silent = upshift_model::probe::ProbeFailure::Unreachable("no answer within 60 s".to_owned());
+    let other = *needs.keys().nth(1).unwrap();
+    let observed = [(*node, Ok(lacks)), (other, Err(silent))].into();
+    insta::assert_snapshot!(
+        "needs_not_met",
+        upshift_plan::show::refusals(&upshift_plan::unmet(&plan, &observed))
+    );
+}

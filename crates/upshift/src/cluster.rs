@@ -4,10 +4,11 @@ use std::future::Future;
 use std::sync::Arc;
 
 use anyhow::Context;
-use upshift_control::{Gathered, Hosts, KnownRuns, gather, known_runs, rolled_back_versions};
+use upshift_control::{Gathered, Hosts, KnownRuns, ask_each, gather, known_runs, rolled_back_versions};
 use upshift_model::facts::Facts;
 use upshift_model::fleet::Fleet;
-use upshift_plan::Refusal;
+use upshift_model::probe::Probe;
+use upshift_plan::{Plan, Refusal};
 use upshift_store::Store;
 use upshift_wire::binary::AgentBinary;
 use upshift_wire::transport::Sharing;
@@ -82,6 +83,15 @@ pub async fn observe(setting: &Setting, hosts: &Hosts, store: Option<&Store>) ->
         barred: foreign::bars_a_new_run(setting, &known, store)?,
         token: known.newest_token(),
     })
+}
+
+/// Whether every server has what the steps of a plan need; nothing is changed for it.
+pub async fn try_needs(plan: &Plan, hosts: &Hosts) -> Vec<Refusal> {
+    let needs = upshift_plan::needs(plan);
+    let questions = needs
+        .into_iter()
+        .map(|(node, needs)| (node, plan.node(node).name.clone(), Probe::Needs(needs)));
+    upshift_plan::unmet(plan, &ask_each(hosts, questions).await)
 }
 
 /// The ways to the servers of a setting.

@@ -4,6 +4,7 @@ mod connect;
 pub mod connections;
 mod file;
 mod log;
+mod needs;
 mod process;
 mod records;
 
@@ -54,6 +55,7 @@ fn look(host: &Host, run: Option<&str>, probe: &Probe) -> Result<Value> {
             let usage = filesystem::usage(paths.iter().map(Path::new))?;
             Ok(json!({ "bytes": usage.bytes, "files": usage.files }))
         }
+        Probe::Needs(probe) => Ok(needs::look(probe)),
         Probe::Log(probe) => log::look(layout, run, probe),
         Probe::Host => value(&host::facts(host)?),
     }

@@ -1,10 +1,11 @@
 //! `upshift check`: reach every host, read facts, run all checks; change nothing.
 
 use serde_json::json;
+use upshift_control::Hosts;
 use upshift_plan::{Refusal, show, standing};
 
 use crate::args::{CheckArgs, Global, Output};
-use crate::cluster;
+use crate::cluster::{self, Surveyed};
 use crate::commands::upgrade;
 use crate::exit::{Exit, Failure};
 use crate::hosts;
@@ -16,40 +17,13 @@ use crate::setting::Setting;
 pub fn run(arguments: &CheckArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
     printer.only(&[Output::Table, Output::Json])?;
     let setting = Setting::read(global)?;
-    let surveyed = cluster::wait(async {
+    let (surveyed, found) = cluster::wait(async {
         let hosts = cluster::hosts_of(&setting)?;
-        cluster::observe(&setting, &hosts, runs::look(global).ok().as_ref()).await
+        let surveyed = cluster::observe(&setting, &hosts, runs::look(global).ok().as_ref()).await?;
+        let found = find(arguments, &setting, &hosts, &surveyed).await?;
+        Ok((surveyed, found))
     })?;
     let facts = &surveyed.facts;
-    let found = match &arguments.to {
-        None => {
-            let standing = standing(&setting.profile, &setting.fleet, facts);
-            Found {
-                refusals: surveyed.barred.iter().cloned().chain(standing.troubles).collect(),
-                warnings: standing.warnings,
-                way: Vec::new(),
-            }
-        }
-        Some(to) => match upgrade::make(&setting, &surveyed, &setting.request(to, &arguments.target)) {
-            Ok(plan) => {
-                let first = plan.hops.first().map(|hop| hop.from.clone());
-                let way = first
-                    .into_iter()
-                    .chain(plan.hops.into_iter().map(|hop| hop.to))
-                    .collect();
-                Found {
-                    refusals: Vec::new(),
-                    warnings: plan.warnings,
-                    way,
-                }
-            }
-            Err(Failure::Refusals(refusals)) => Found {
-                refusals,
-                ..Found::default()
-            },
-            Err(other) => return Err(other),
-        },
-    };
     let observed = hosts::observed(facts);
     let value = json!({
         "fleet": setting.fleet.name,
@@ -67,6 +41,41 @@ pub fn run(arguments: &CheckArgs, global: &Global, printer: Printer) -> Result<E
     } else {
         Exit::Refused
     })
+}
+
+async fn find(
+    arguments: &CheckArgs,
+    setting: &Setting,
+    hosts: &Hosts,
+    surveyed: &Surveyed,
+) -> Result<Found, Failure> {
+    let Some(to) = &arguments.to else {
+        let standing = standing(&setting.profile, &setting.fleet, &surveyed.facts);
+        return Ok(Found {
+            refusals: surveyed.barred.iter().cloned().chain(standing.troubles).collect(),
+            warnings: standing.warnings,
+            way: Vec::new(),
+        });
+    };
+    match upgrade::make(setting, hosts, surveyed, &setting.request(to, &arguments.target)).await {
+        Ok(plan) => {
+            let first = plan.hops.first().map(|hop| hop.from.clone());
+            let way = first
+                .into_iter()
+                .chain(plan.hops.into_iter().map(|hop| hop.to))
+                .collect();
+            Ok(Found {
+                refusals: Vec::new(),
+                warnings: plan.warnings,
+                way,
+            })
+        }
+        Err(Failure::Refusals(refusals)) => Ok(Found {
+            refusals,
+            ..Found::default()
+        }),
+        Err(other) => Err(other),
+    }
 }
 
 /// What was found.

@@ -58,7 +58,7 @@ pub fn plan(arguments: &PlanArgs, global: &Global, printer: Printer) -> Result<E
     let plan = cluster::wait(async {
         let hosts = cluster::hosts_of(&setting)?;
         let surveyed = cluster::observe(&setting, &hosts, runs::look(global).ok().as_ref()).await?;
-        make(&setting, &surveyed, &request)
+        make(&setting, &hosts, &surveyed, &request).await
     })?;
     let rendered = match printer.form() {
         Output::Markdown => Some(show::markdown(&plan)),
@@ -124,8 +124,13 @@ fn detail(global: &Global) -> show::Detail {
     }
 }
 
-/// A plan, or all the reasons why not.
-pub fn make(setting: &Setting, surveyed: &Surveyed, request: &Request) -> Result<Plan, Failure> {
+/// A plan whose steps have what they need on every host, or all the reasons why not.
+pub async fn make(
+    setting: &Setting,
+    hosts: &Hosts,
+    surveyed: &Surveyed,
+    request: &Request,
+) -> Result<Plan, Failure> {
     let made = upshift_plan::plan(
         &setting.profile,
         &setting.fleet.name,
@@ -133,7 +138,17 @@ pub fn make(setting: &Setting, surveyed: &Surveyed, request: &Request) -> Result
         &surveyed.facts,
         request,
     );
-    unless_barred(surveyed, made)
+    let plan = unless_barred(surveyed, made)?;
+    tried(&plan, hosts).await?;
+    Ok(plan)
+}
+
+async fn tried(plan: &Plan, hosts: &Hosts) -> Result<(), Failure> {
+    let unmet = cluster::try_needs(plan, hosts).await;
+    if unmet.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Refusals(unmet))
 }
 
 /// What the planner says, unless another run stands in the way; then that is said, too.
@@ -159,7 +174,7 @@ pub fn prepare(arguments: &PrepareArgs, global: &Global, printer: Printer) -> Re
     let store = runs::open(global)?;
     cluster::wait(async {
         let (begun, surveyed) = Begun::survey(&store, &setting).await?;
-        let plan = make(&setting, &surveyed, &request)?;
+        let plan = make(&setting, &begun.hosts, &surveyed, &request).await?;
         begun.execute(plan, &setting, false, printer).await
     })
 }
@@ -202,9 +217,13 @@ pub fn upgrade(arguments: &UpgradeArgs, global: &Global, printer: Printer) -> Re
                 let facts = &surveyed.facts;
                 let same = upshift_plan::verify_unchanged(&plan, &setting.profile, &setting.fleet, facts);
                 unless_barred(&surveyed, same)?;
+                tried(&plan, &begun.hosts).await?;
                 plan
             }
-            (None, Some(to)) => make(&setting, &surveyed, &setting.request(to, &arguments.target))?,
+            (None, Some(to)) => {
+                let request = setting.request(to, &arguments.target);
+                make(&setting, &begun.hosts, &surveyed, &request).await?
+            }
             (None, None) => {
                 return Err(Failure::Usage(
                     Problem::new("upgrade to which version?").next("say so with --to"),
@@ -343,6 +362,11 @@ impl<'s> Begun<'s> {
         let surveyed = cluster::observe(setting, &begun.hosts, Some(store)).await?;
         begun.lease.raise(surveyed.token)?;
         Ok((begun, surveyed))
+    }
+
+    /// The ways to the servers.
+    pub fn hosts(&self) -> &Hosts {
+        &self.hosts
     }
 
     /// Begins a run of a plan; yields who carries it, and its name.

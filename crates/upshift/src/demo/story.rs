@@ -140,7 +140,7 @@ impl Player<'_> {
         let (begun, surveyed) = Begun::survey(&store, &setting).await?;
         let mut request = setting.request(to, &Target::default());
         request.timing = timing;
-        let plan = make(&setting, &surveyed, &request)?;
+        let plan = make(&setting, begun.hosts(), &surveyed, &request).await?;
         if show_plan && !self.printer.json() {
             self.printer.text(&format!(
                 "{}\n\n{}",
