@@ -39,7 +39,7 @@ pub enum RunError {
         program: String,
         /// How it ended.
         status: ExitStatus,
-        /// The last lines that it wrote to its standard error.
+        /// The first and last lines that it wrote to its standard error.
         stderr: String,
     },
 }
@@ -228,7 +228,15 @@ fn reader<R: Read + Send + 'static>(source: Option<R>) -> thread::JoinHandle<Vec
 fn tail(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(3)..].join(" · ")
+    // What happened stands first in a stack trace, and last in most other texts.
+    match lines.len() {
+        0..=6 => lines.join(" · "),
+        more => format!(
+            "{} · … · {}",
+            lines[..3].join(" · "),
+            lines[more - 3..].join(" · ")
+        ),
+    }
 }
 
 #[cfg(test)]
