@@ -70,6 +70,31 @@ pub fn render_text(text: &str, context: &Value) -> Result<String, TemplateError>
         .map_err(|cause| error(text, &cause))
 }
 
+/// A text for reading before its names are known: an ellipsis stands for each value that is to come, and for each block.
+pub fn abridged(text: &str) -> String {
+    let blocks = text
+        .find("{%")
+        .zip(text.rfind("%}"))
+        .filter(|(begin, end)| begin < end);
+    let (mut rest, after) = match blocks {
+        Some((begin, end)) => (&text[..begin], format!("…{}", &text[end + 2..])),
+        None => (text, String::new()),
+    };
+    let mut read = String::new();
+    while let Some(begin) = rest.find("{{")
+        && let Some(length) = rest[begin..].find("}}")
+    {
+        read.push_str(&rest[..begin]);
+        read.push('…');
+        rest = &rest[begin + length + 2..];
+    }
+    read.push_str(rest);
+    match after.is_empty() {
+        true => read,
+        false => read + &abridged(&after),
+    }
+}
+
 /// Fills every text of an item in: values and, for maps, keys stay as they are.
 ///
 /// # Errors
@@ -108,6 +133,13 @@ mod tests {
 
     use super::*;
     use crate::action::{Action, SwitchRelease};
+
+    #[test]
+    fn what_is_not_known_yet_is_left_out() {
+        let text = "{{ node.name }} runs {{ value | join('}') }}: {% for c in value %}{{ c }}{% endfor %} and {{ more }}";
+        assert_eq!(abridged(text), "… runs …: … and …");
+        assert_eq!(abridged("an open {{ end"), "an open {{ end");
+    }
 
     #[test]
     fn texts_are_filled_in_and_nothing_is_quoted() {

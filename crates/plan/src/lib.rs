@@ -239,7 +239,10 @@ fn probes_before(layout: &Layout) -> Vec<String> {
         let asked = asks(&proof.expect) || recipe.bindings.values().any(|binding| asks(binding));
         asked.then_some(proof)
     });
-    let proofs = layout.recipes.iter().flat_map(|recipe| &recipe.proof);
+    let proofs = layout
+        .recipes
+        .iter()
+        .flat_map(|recipe| recipe.proof.iter().chain(&recipe.fails_on));
     let watched = layout.hops.iter().flat_map(|hop| &hop.soak.watch);
     let asking = proofs.chain(watched).filter(|proof| asks(&proof.expect));
     let mut names: Vec<String> = conditions.chain(asking).map(|proof| proof.name.clone()).collect();

@@ -139,6 +139,28 @@ fn an_operator_may_pin_versions_in_between() {
     assert_eq!(codes(ETCD, &["3.3.25"; 3], &pinned), ["unknown-version"]);
 }
 
+/// Where the product's own verbs fetch releases, versions are named and need no packages.
+#[test]
+fn a_product_that_fetches_its_releases_needs_their_names_only() {
+    let fetches = format!("{WEKA}fetches_releases: true\n");
+    let mut named = request("4.0.1", &[]);
+    named.artifacts.clear();
+    let refusal = only_refusal(&fetches, &["3.12.4"; 3], &named);
+    assert!(
+        refusal.remedy.contains("--via") && refusal.remedy.contains("3.13.1 or newer"),
+        "{refusal:?}"
+    );
+    assert!(!refusal.remedy.contains("4.0.1"), "{refusal:?}");
+    named.via = vec!["3.13.1".to_owned(), "3.14.2".to_owned()];
+    let hops = ["3.12.4→3.13.1", "3.13.1→3.14.2", "3.14.2→4.0.1"];
+    assert_eq!(way(&fetches, &["3.12.4"; 3], &named), hops);
+    let refusals = codes(WEKA, &["3.12.4"; 3], &named);
+    assert!(
+        refusals.iter().all(|code| code == "missing-package"),
+        "{refusals:?}"
+    );
+}
+
 #[test]
 fn a_pin_without_a_package_is_refused() {
     let mut pinned = request("3.5.30", &["3.4.30"]);

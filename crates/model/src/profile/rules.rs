@@ -151,6 +151,9 @@ pub struct NoReturn {
     pub probe: String,
     /// Expression that holds once it has been crossed.
     pub crossed: String,
+    /// Whether any window of the hop may lead over it, from the first one on; otherwise only the last does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub any_window: bool,
     /// Where the claim comes from.
     pub source: Source,
 }

@@ -34,6 +34,10 @@ pub struct Profile {
     pub versions: Versions,
     /// Patterns of package names, tried in order.
     pub packages: Vec<PackageRule>,
+    /// Whether the product's own verbs fetch releases. A package is then used where one is at hand, and no plan is refused because there is
+    /// none; the versions between two hops are those that the operator names.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fetches_releases: bool,
     /// How the product is started and stopped; templates are filled in per host.
     pub service: Service,
     /// The product's own tool that keeps releases; where absent, Upshift's release store does.

@@ -89,6 +89,9 @@ pub struct Verb {
     /// On which host it is done.
     #[serde(default, skip_serializing_if = "Via::is_node")]
     pub via: Via,
+    /// On which way: forward, in a rollback, or on both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub way: Option<VerbWay>,
     /// Done only where this holds; otherwise the step is skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only_if: Option<Proof>,
@@ -100,6 +103,10 @@ pub struct Verb {
     pub action: Option<Action>,
     /// What must be observed, all of it.
     pub proof: Vec<Proof>,
+    /// What shows that the proof is waited for in vain, such as that a program has ended which was to bring it about: the step
+    /// then fails at once, with its `waiting`. Observed while the proof is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fails_on: Option<Proof>,
     /// Time for action and proof together; progress extends it.
     #[serde(default = "default_within")]
     pub within: Millis,
@@ -122,6 +129,16 @@ pub struct Verb {
 
 fn default_within() -> Millis {
     Millis::seconds(60)
+}
+
+/// On which way a verb is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VerbWay {
+    /// On the way to the new version only.
+    Forward,
+    /// In a rollback only.
+    Back,
 }
 
 /// On which servers a verb is done.

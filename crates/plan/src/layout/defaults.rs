@@ -53,7 +53,8 @@ pub(super) fn uses_store(verbs: &mut Verbs<'_, '_>) -> bool {
 
 /// Adds the defaults of a slot to what the profile says.
 pub(super) fn complete(verbs: &mut Verbs<'_, '_>, way: Way, slot: Slot, recipes: &mut Vec<(On, Recipe)>) {
-    let none = recipes.is_empty();
+    // A verb for one way alone takes the place of the default on both.
+    let none = recipes.is_empty() && verbs.own(slot).is_empty();
     match slot {
         Slot::Start if none => recipes.push((On::Each, start(verbs, way))),
         Slot::Drain => balancers::drain(verbs, way, recipes),
@@ -101,7 +102,7 @@ pub(super) fn complete(verbs: &mut Verbs<'_, '_>, way: Way, slot: Slot, recipes:
 fn fail_with_the_process(verbs: &Verbs<'_, '_>, recipes: &mut [(On, Recipe)]) {
     let own = recipes
         .iter_mut()
-        .filter(|(on, recipe)| *on == On::Each && recipe.balancer.is_none());
+        .filter(|(on, recipe)| *on == On::Each && recipe.balancer.is_none() && recipe.fails_on.is_none());
     for (_, recipe) in own {
         recipe.fails_on = Some(PlanProof {
             stable: 2,

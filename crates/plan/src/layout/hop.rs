@@ -44,7 +44,12 @@ pub(super) fn lay_out(
     if (strategy == Strategy::Rebuild || copied) && no_return.is_none() {
         no_return = Some(left_behind(&verbs, windows.resumed));
     }
-    if let Some(point) = &mut no_return {
+    let any_window = survey
+        .profile
+        .point_of_no_return
+        .as_ref()
+        .is_some_and(|rule| rule.any_window);
+    if let Some(point) = no_return.as_mut().filter(|_| !any_window) {
         point.window = windows.windows.len().saturating_sub(1) as u32;
     }
     let stay = match strategy {

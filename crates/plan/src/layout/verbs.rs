@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use upshift_model::Millis;
 use upshift_model::probe::Probe;
-use upshift_model::profile::{At, On, Otherwise, Proof, Slot, Strategy, Verb, Via};
+use upshift_model::profile::{At, On, Otherwise, Proof, Slot, Strategy, Verb, VerbWay, Via};
 use upshift_model::version::{Range, Version};
 
 use super::{Builder, Leg, balancers, defaults};
@@ -133,7 +133,14 @@ impl<'a, 'b> Verbs<'a, 'b> {
             return Vec::new();
         }
         let mut recipes = Vec::new();
+        let other = match way {
+            Way::Forward => VerbWay::Back,
+            Way::Back => VerbWay::Forward,
+        };
         for verb in self.own(slot) {
+            if verb.way == Some(other) {
+                continue;
+            }
             let recipe = self.of_verb(way, slot, verb);
             match verb.via {
                 Via::Node => recipes.push((verb.on, recipe)),
@@ -149,8 +156,10 @@ impl<'a, 'b> Verbs<'a, 'b> {
     fn of_verb(&mut self, way: Way, slot: Slot, verb: &Verb) -> Recipe {
         let only_if = verb.only_if.as_ref().map(|proof| self.proof(proof));
         let proof = verb.proof.iter().map(|proof| self.proof(proof)).collect();
+        let fails_on = verb.fails_on.as_ref().map(|proof| self.proof(proof));
         Recipe {
             only_if,
+            fails_on,
             bindings: verb.bindings.clone(),
             action: verb.action.clone(),
             proof,

@@ -207,21 +207,28 @@ fn refuse_missing(
     refusals: &mut Refusals,
 ) {
     let words: Vec<String> = hops.iter().map(OutlineHop::words).collect();
+    let fetches = survey.profile.fetches_releases;
+    let is_known =
+        |version: &str| packages::has_package(survey, version) || (fetches && version == to.as_str());
     let missing: Vec<&str> = hops
         .iter()
         .zip(&words)
-        .filter(|(hop, _)| hop.or_newer || !packages::has_package(survey, &hop.lowest))
+        .filter(|(hop, _)| hop.or_newer || !is_known(&hop.lowest))
         .map(|(_, words)| words.as_str())
         .collect();
     let count = crate::show::count(hops.len(), "hop");
+    let known = if fetches { "named" } else { "at hand" };
     refusals.add(
         "missing-package",
         format!(
-            "{} goes from {from} to {to} in {count}, by way of {}; not every release that this takes is at hand",
+            "{} goes from {from} to {to} in {count}, by way of {}; not every release that this takes is {known}",
             survey.profile.title,
             words.join(" → ")
         ),
-        format!("fetch a package of each of these, and give them with `--packages`: {}", missing.join(", ")),
+        match fetches {
+            false => format!("fetch a package of each of these, and give them with `--packages`: {}", missing.join(", ")),
+            true => format!("name the version that you want of each of these with `--via`: {}", missing.join(", ")),
+        },
     );
 }
 

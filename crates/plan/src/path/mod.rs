@@ -349,7 +349,7 @@ fn applies_to(
 
 /// The packages that the hops need and that are not at hand.
 pub(crate) fn missing_packages(survey: &Survey<'_>, legs: &[Leg<'_>], refusals: &mut Refusals) {
-    if survey.profile.packages.is_empty() {
+    if survey.profile.packages.is_empty() || survey.profile.fetches_releases {
         return;
     }
     for leg in legs {

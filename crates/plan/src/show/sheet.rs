@@ -3,6 +3,7 @@
 use upshift_model::Millis;
 use upshift_model::profile::Strategy;
 use upshift_model::profile::{At, Slot};
+use upshift_model::template;
 
 use super::{bytes, count, strategy_word};
 use crate::layout::guard::rename;
@@ -335,7 +336,12 @@ fn sentence(proof: &PlanProof, recipe: &Recipe) -> String {
         At::All => "a server",
         At::Others => "another server",
     };
-    in_words(&proof.waiting, recipe).replace("{{ node.name }}", server)
+    let said = in_words(&proof.waiting, recipe).replace("{{ node.name }}", server);
+    // What is observed is not known before the run.
+    match said.contains("{{ value") || said.contains("{%") {
+        true => template::abridged(&said),
+        false => said,
+    }
 }
 
 fn proof_words(proof: &PlanProof, recipe: &Recipe) -> String {

@@ -2,7 +2,7 @@
 
 use upshift_model::action::Action;
 use upshift_model::probe::Probe;
-use upshift_model::profile::{ConfigMerge, Profile, Slot, Verb};
+use upshift_model::profile::{ConfigMerge, NoReturn, Profile, Slot, Verb, VerbWay};
 use upshift_plan::{Plan, Recipe, StepKind, testing};
 
 use crate::common::{plan_of, planned};
@@ -61,6 +61,49 @@ fn a_verb_of_the_profile_takes_the_place_of_the_default() {
         assert_eq!(titles(&plan, StepKind::Do, slot), [forward]);
         assert_eq!(titles(&plan, StepKind::Undo, slot), [back]);
     }
+}
+
+#[test]
+fn a_verb_for_one_way_alone_takes_the_place_of_the_default_on_both() {
+    let plan = changed(|profile| {
+        own(profile, Slot::Switch);
+        let verbs = profile.verbs.get_mut(&Slot::Switch).unwrap();
+        verbs[0].way = Some(VerbWay::Forward);
+        verbs[0].fails_on = Some(verbs[0].proof[0].clone());
+    });
+    assert_eq!(
+        titles(&plan, StepKind::Do, Slot::Switch),
+        ["Switch in a way of its own"]
+    );
+    assert!(titles(&plan, StepKind::Undo, Slot::Switch).is_empty());
+    let recipe = recipes(&plan, StepKind::Do, Slot::Switch)[0];
+    assert_eq!(recipe.fails_on, recipe.proof.first().cloned());
+    let back = changed(|profile| {
+        own(profile, Slot::Switch);
+        profile.verbs.get_mut(&Slot::Switch).unwrap()[0].way = Some(VerbWay::Back);
+    });
+    assert!(titles(&back, StepKind::Do, Slot::Switch).is_empty());
+}
+
+/// The rule's own word decides which window may be the first to lead over the point of no return.
+#[test]
+fn a_point_of_no_return_lies_in_the_last_window_or_in_any() {
+    let window = |any: bool| {
+        let plan = changed(|profile| {
+            profile.point_of_no_return = Some(NoReturn {
+                description: "data is converted".to_owned(),
+                rollback: "none".to_owned(),
+                to: None,
+                patch: true,
+                probe: "status".to_owned(),
+                crossed: "true".to_owned(),
+                any_window: any,
+                source: profile.paths[0].source.clone(),
+            });
+        });
+        plan.hops[0].no_return.as_ref().unwrap().window
+    };
+    assert_eq!((window(false), window(true)), (2, 0));
 }
 
 #[test]

@@ -92,6 +92,9 @@ impl Linter<'_> {
         for (index, each) in verb.proof.iter().enumerate() {
             self.proof(at.key("proof").item(index), each, proof);
         }
+        if let Some(in_vain) = &verb.fails_on {
+            self.proof(at.key("fails_on"), in_vain, proof);
+        }
         if verb.proof.is_empty() {
             let fix = "name a probe that shows it; an exit status alone proves nothing";
             self.error(at.name("proof"), "nothing shows that this verb worked", fix);
