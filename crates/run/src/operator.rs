@@ -75,6 +75,8 @@ impl State {
         self.hold = None;
         self.rests_paused = false;
         self.loss_accepted = None;
+        // What waited beside a failure is looked at again, and has its time anew.
+        self.take_up();
         if std::mem::take(&mut self.past_return) {
             self.back = None;
             self.retry_current();

@@ -67,7 +67,8 @@ impl Question<'_> {
 
     /// What is being waited for, as far as these names fill it in.
     fn waiting(&self, names: &Value) -> String {
-        template::render_text(&self.proof.waiting, names).unwrap_or_else(|_| self.proof.waiting.clone())
+        template::render_text(&self.proof.waiting, names)
+            .unwrap_or_else(|_| template::abridged(&self.proof.waiting))
     }
 
     /// Judges a finished round.
@@ -107,12 +108,20 @@ impl Question<'_> {
     }
 
     /// What was seen at a server, as a sentence: what the question says of it, and the evidence.
-    pub(crate) fn shown(&self, verdict: &Verdict, node: &str) -> String {
-        format!(
-            "{} ({node} shows {})",
-            self.proof.waiting,
-            shorten(&verdict.values[node])
-        )
+    pub(crate) fn shown(&self, state: &State, verdict: &Verdict, node: NodeIndex) -> String {
+        let name = &state.plan.node(node).name;
+        let value = &verdict.values[name];
+        let scope = self.scope(state, node, value, &verdict.values, &[]);
+        self.with_evidence(name, value, &scope)
+    }
+
+    /// What is waited for, and what was seen instead; where the sentence itself says what was seen, that is enough.
+    fn with_evidence(&self, name: &str, value: &Value, scope: &Scope) -> String {
+        let waiting = self.waiting(&scope.as_value());
+        match self.proof.waiting.contains("{{ value") || self.proof.waiting.contains("{%") {
+            true => format!("{waiting} ({name})"),
+            false => format!("{waiting} ({name} shows {})", shorten(value)),
+        }
     }
 
     /// Names of the servers that the window takes down.
@@ -173,10 +182,7 @@ impl Question<'_> {
             Ok(true) => verdict.yes += 1,
             Ok(false) => {
                 verdict.no += 1;
-                verdict.fail(|| {
-                    let waiting = self.waiting(&scope.as_value());
-                    format!("{waiting} ({} shows {})", server.name, shorten(value))
-                });
+                verdict.fail(|| self.with_evidence(&server.name, value, &scope));
             }
             Err(error) => verdict.fail(|| {
                 let waiting = self.waiting(&scope.as_value());

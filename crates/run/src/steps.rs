@@ -429,8 +429,7 @@ impl State {
             step.fails_on = Some((round, held));
             return;
         };
-        let node = &self.plan.node(view.step.node).name;
-        let reason = question.shown(&verdict, node);
+        let reason = question.shown(self, &verdict, view.step.node);
         let retry = view.recipe.retry;
         if view.recipe.action.is_some() && step.attempt < retry.attempts {
             step.waiting = format!("attempt {} of {}: {reason}", step.attempt, retry.attempts);
@@ -556,7 +555,7 @@ impl State {
         }
     }
 
-    /// A new controller gives every open order again, under its own token, and looks again where it was looking.
+    /// A new controller gives every open order again, under its own token, and looks again where it was looking; so does a run that was held.
     pub(crate) fn take_up(&mut self) {
         self.asks.clear();
         for id in &self.active {

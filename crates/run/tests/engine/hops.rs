@@ -63,6 +63,18 @@ fn between_two_hops_the_cluster_is_left_on_the_version_that_it_reached() {
     assert_eq!(puppet.outcome(), Outcome::Upgraded);
 }
 
+/// One server ran out of time and the run was held; the others, which waited beside it, get their time anew, too.
+#[test]
+fn what_waited_beside_a_failure_is_given_its_time_again() {
+    let mut puppet = Puppet::new(two_hops().plan);
+    puppet.on_probe = Box::new(|probe, _| Some(Ok(json!({"ok": !probe.starts_with("protected@")}))));
+    puppet.start().run();
+    assert!(held(&puppet).contains("h1"));
+    puppet.on_probe = Box::new(|_, _| Some(Ok(json!({"ok": true}))));
+    puppet.operator(OperatorCommand::Resume).run();
+    assert_eq!(puppet.outcome(), Outcome::Upgraded);
+}
+
 #[test]
 fn before_the_first_hop_there_is_nothing_to_hold() {
     let mut plan = two_hops();
