@@ -310,6 +310,46 @@ fn weka_checks_find_what_stands_in_the_way() {
     assert!(fails(no_override(), "4.4.22", "4.4.26").is_empty());
     let old_check = weka().with("/probes/fsck/value/startTime/__unaligned_value/usecs", json!(5));
     assert_eq!(fails(old_check, "4.4.22", "5.1.25"), ["clean-fsck"]);
+    // What is on no list of the vendor's is not known to be harmless.
+    let task = |kind: &str| weka().with("/probes/tasks/value/0/type", json!(kind));
+    for kind in ["STOW_UPLOAD", "CATALOG_INDEX", "SOMETHING_NEW"] {
+        assert_eq!(
+            fails(task(kind), "4.4.22", "4.4.26"),
+            ["no-blocking-tasks"],
+            "{kind}"
+        );
+    }
+    let unprotected = weka().with("/probes/status/value/rebuild/protectionState/1/percent", json!(3));
+    assert_eq!(fails(unprotected, "4.4.22", "4.4.26"), ["fully-protected"]);
+    // The larger of 4 GiB and one and a half times the data.
+    let data = |bytes: u64| weka().with("/probes/data/bytes", json!(bytes));
+    assert!(fails(data(42_000_000_000), "4.4.22", "4.4.26").is_empty());
+    assert_eq!(fails(data(43_000_000_000), "4.4.22", "4.4.26"), ["space"]);
+    let little = weka()
+        .with("/probes/space/free", json!(4_294_967_295_u64))
+        .with("/probes/data/bytes", json!(1));
+    assert_eq!(fails(little, "4.4.22", "4.4.26"), ["space"]);
+    let old_word = |word: &str| weka().with("/node", json!({"name": "w1", "weka_members": word}));
+    assert_eq!(
+        fails(old_word("host"), "4.4.22", "4.4.26"),
+        ["same-word-for-members"]
+    );
+    assert!(fails(old_word("container"), "4.4.22", "4.4.26").is_empty());
+    let token = weka().with(
+        "/node",
+        json!({"name": "w1", "weka_from": "https://secret@get.example.org"}),
+    );
+    assert_eq!(fails(token, "4.4.22", "4.4.26"), ["no-token-in-the-fleet"]);
+    let tar = || weka().with("/node", json!({"name": "w1", "weka_download": "tar"}));
+    assert_eq!(fails(tar(), "4.4.22", "4.4.26"), ["tar-at-hand"]);
+    assert!(
+        fails(
+            tar().with("/target", json!({"version": "4.4.26", "size": 5})),
+            "4.4.22",
+            "4.4.26"
+        )
+        .is_empty()
+    );
     let mixed = weka().with("/probes/containers/value/1/sw_version", json!("4.4.21.2"));
     assert_eq!(fails(mixed, "4.4.22", "4.4.26"), ["one-version"]);
 }

@@ -1,12 +1,12 @@
 //! What the planner answers for the profiles that are shipped, over facts as the real systems give them.
 
 use serde_json::Value;
-use upshift_model::action::Artifact;
+use upshift_model::action::{Action, Artifact};
 use upshift_model::facts::{Facts, HostFacts, NodeFacts, ReleaseStatus};
 use upshift_model::fleet::{Fleet, Host};
 use upshift_model::profile::{self, Profile, Strategy};
 use upshift_plan::path::outline;
-use upshift_plan::{Plan, Refusal, Request, plan};
+use upshift_plan::{Plan, Recipe, Refusal, Request, StepKind, plan};
 
 fn profile(product: &str) -> Profile {
     let file = format!("{product}.yaml");
@@ -140,25 +140,54 @@ fn weka_3_10_goes_to_4_0_in_five_hops() {
     );
 }
 
+/// Up to 4.0 the whole cluster in one window of the vendor's; from 4.1 on nothing comes back once the first container has changed.
 #[test]
-fn a_profile_without_verbs_shows_the_way_and_refuses_to_go() {
+fn weka_is_upgraded_by_the_vendors_command() {
     let known = healthy("weka");
-    only(
-        refusals("weka", &known, "4.4.22", &["4.4.36.15"]),
-        "no-verbs",
-        &["4.4.36.15 (rolling)", "not been written yet"],
-    );
+    let plan = planned("weka", &known, "4.4.22", &["4.4.36.15"]).unwrap();
+    assert_eq!(plan.hops[0].strategy, Strategy::Rolling);
+    assert_eq!(plan.hops[0].no_return.as_ref().unwrap().window, 0);
     let all = ["3.11.0", "3.12.4", "3.13.1", "3.14.1", "4.0.1"];
     let mut known = known;
+    for client in known["probes"]["containers"]["value"].as_array_mut().unwrap() {
+        client["sw_version"] = "3.14.1".into();
+    }
+    let plan = planned("weka", &known, "3.13.1", &all[3..]).unwrap();
+    assert!(
+        plan.hops
+            .iter()
+            .all(|hop| hop.strategy == Strategy::Switch && hop.windows.len() == 1)
+    );
+    let started: Vec<&Recipe> = plan
+        .recipes
+        .iter()
+        .filter(|recipe| matches!(recipe.action, Some(Action::Start(_))))
+        .collect();
+    assert_eq!(started.len(), 2, "one command a hop");
+    // That it has ended is no proof, and where it has, and the cluster says otherwise, the step has failed.
+    assert!(
+        started
+            .iter()
+            .all(|recipe| recipe.proof.iter().all(|proof| proof.name == "containers"))
+    );
+    assert!(started.iter().all(|recipe| {
+        recipe
+            .fails_on
+            .as_ref()
+            .is_some_and(|proof| proof.name == "delegate")
+    }));
+    // A rollback gives the vendor's command no second order.
+    assert!(
+        started
+            .iter()
+            .all(|recipe| matches!(recipe.kind, StepKind::Do(_)))
+    );
     for client in known["probes"]["containers"]["value"].as_array_mut().unwrap() {
         client["sw_version"] = "3.10.0".into();
     }
     let found = refusals("weka", &known, "3.10.0", &all);
     let codes: Vec<&str> = found.iter().map(|refusal| refusal.code.as_str()).collect();
-    assert!(
-        codes.contains(&"no-verbs") && codes.contains(&"client-lag"),
-        "{found:#?}"
-    );
+    assert_eq!(codes, ["client-lag"], "{found:#?}");
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn triggers(slot: Slot, in_service: Slot, switch: bool) -> Vec<Slot> {
         Slot::Pause => vec![in_service],
         Slot::Stop => NEW_MAY_RUN.to_vec(),
         Slot::Switch => vec![Slot::Switch],
-        // What a switch goes back to is what was saved before the new version ran.
+        // What a switch puts back is what was saved before the new version ran.
         Slot::OldData if switch => vec![Slot::Start],
         Slot::OldData => vec![Slot::FreshData, Slot::Restore, Slot::Load],
         Slot::MigrateConfig => vec![Slot::MigrateConfig, Slot::Start],

@@ -1,0 +1,371 @@
+//! WEKA: the vendor's own upgrade as a delegate, with a double of `weka` that keeps one state for all hosts.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+use upshift_e2e::harness::{self, Case, Outcome, Trial, only_when_exhaustive};
+
+#[path = "weka/cluster.rs"]
+mod cluster;
+#[path = "weka/download.rs"]
+mod download;
+
+use cluster::{With, failing};
+
+const TRIALS: &[Case] = &[
+    (
+        "an_upgrade_that_rolls_back_by_itself_is_seen_on_all_backends",
+        rolled_back,
+    ),
+    (
+        "the_vendors_upgrade_is_watched_and_its_versions_are_asked_for",
+        upgraded,
+    ),
+    ("forty_backends", forty),
+    ("a_mixed_cluster_is_never_called_done", mixed),
+    ("a_command_that_never_ends_is_not_judged_while_it_runs", hanging),
+    ("an_upgrade_that_did_nothing_is_no_success", silent),
+    (
+        "a_server_that_cannot_prepare_stops_it_before_anything_changes",
+        cannot_prepare,
+    ),
+    ("what_is_not_known_is_never_a_pass", unknown),
+    ("what_was_prepared_days_ahead_is_skipped", prepared_ahead),
+    ("releases_come_from_a_tar_file_in_a_dark_site", download::by_tar),
+    ("curl_reads_the_token_from_a_file", download::by_curl),
+    ("hops_wait_for_the_data_upgrade_and_go_on_from_between", hops),
+    ("container_by_container_from_4_1_on", by_container),
+    (
+        "a_phase_that_failed_is_held_and_resume_goes_on_with_it",
+        failed_phase,
+    ),
+    ("clients_two_lines_behind_block_the_next_hop", clients),
+];
+
+const OLD: &str = "3.14.1.6926";
+const NEW: &str = "4.0.1.118";
+
+fn main() -> ExitCode {
+    let trials: Vec<Trial> = TRIALS
+        .iter()
+        .map(|(name, run)| Trial { name, run: *run })
+        .collect();
+    // They wait more than they compute.
+    harness::side_by_side(&trials, 2)
+}
+
+fn upgraded() -> Outcome {
+    let weka = With::default().begin();
+    let ran = weka.upgrade(NEW, &[]).expect(0);
+    ran.keep("weka-upgrade");
+    weka.all_on(NEW);
+    let orders = weka.orders();
+    let upgrade = orders
+        .iter()
+        .find(|order| order.starts_with("upgrade"))
+        .expect("an upgrade");
+    for words in [
+        "--stop-io-timeout 91s",
+        "--host-version-change-timeout 180s",
+        "--disconnect-stateless-clients-timeout 60s",
+    ] {
+        assert!(upgrade.contains(words), "{orders:?}");
+    }
+    Ok(())
+}
+
+fn rolled_back() -> Outcome {
+    rolled_back_with(3)
+}
+
+fn rolled_back_with(backends: usize) -> Outcome {
+    let weka = With {
+        backends,
+        change: json!({"fail": "window"}),
+        ..With::default()
+    }
+    .begin();
+    let ran = weka.upgrade(NEW, &[]).expect(4);
+    ran.keep("weka-rolled-back");
+    weka.all_on(OLD);
+    // The vendor's own words, and the server that they name.
+    assert!(
+        ran.text()
+            .contains(&format!("w{backends}: host version change timed out")),
+        "{}",
+        ran.text()
+    );
+    // Up to 3.14 the vendor's command leaves I/O stopped.
+    assert!(
+        weka.orders().contains(&"start-io".to_owned()),
+        "{:?}",
+        weka.orders()
+    );
+    assert_eq!(weka.cluster()["io"], "STARTED");
+    Ok(())
+}
+
+fn forty() -> Outcome {
+    only_when_exhaustive("a minute")?;
+    let weka = With {
+        backends: 40,
+        ..With::default()
+    }
+    .begin();
+    let ran = weka.upgrade(NEW, &[]).expect(0);
+    for advice in [
+        "timeouts of the upgrade are those for small clusters",
+        "more backends than the fleet",
+    ] {
+        assert!(ran.text().contains(advice), "{}", ran.text());
+    }
+    weka.all_on(NEW);
+    rolled_back_with(40)
+}
+
+fn mixed() -> Outcome {
+    only_when_exhaustive("a minute")?;
+    for how in ["stuck", "mixed"] {
+        let weka = failing(how);
+        let ran = weka.impatient(NEW, &[]).expect(5);
+        ran.keep("weka-mixed");
+        assert!(ran.text().contains("may be mixed"), "{}", ran.text());
+        assert!(weka.versions().contains(&NEW.to_owned()) && weka.versions().contains(&OLD.to_owned()));
+        let why = weka.run(&["why"]);
+        assert!(why.text().contains("may be mixed"), "{}", why.text());
+        // Mended by hand, the run ends with the old version everywhere.
+        let mut hosts = weka.cluster()["hosts"].clone();
+        for host in hosts.as_array_mut().expect("hosts") {
+            host["containers"]["default"] = json!(OLD);
+        }
+        weka.change(json!({"hosts": hosts}));
+        weka.run(&["resume"]).expect(4);
+        assert_eq!(weka.cluster()["io"], "STARTED");
+    }
+    Ok(())
+}
+
+fn hanging() -> Outcome {
+    only_when_exhaustive("half a minute")?;
+    let weka = failing("hang");
+    let ran = weka.impatient(NEW, &[]).expect(5);
+    assert!(
+        ran.text().contains("the vendor's command still runs"),
+        "{}",
+        ran.text()
+    );
+    Ok(())
+}
+
+fn silent() -> Outcome {
+    only_when_exhaustive("half a minute")?;
+    let weka = failing("silent");
+    let ran = weka.upgrade(NEW, &[]).expect(4);
+    assert!(
+        ran.text().contains("the vendor's command has ended"),
+        "{}",
+        ran.text()
+    );
+    weka.all_on(OLD);
+    Ok(())
+}
+
+fn cannot_prepare() -> Outcome {
+    only_when_exhaustive("a quarter of a minute")?;
+    let weka = failing("prepare");
+    let ran = weka.upgrade(NEW, &[]);
+    assert!(matches!(ran.status.code(), Some(3 | 4)), "{}", ran.text());
+    assert!(ran.text().contains("w3: failed to build"), "{}", ran.text());
+    weka.all_on(OLD);
+    assert!(
+        !weka.orders().iter().any(|order| order.starts_with("upgrade")),
+        "{:?}",
+        weka.orders()
+    );
+    Ok(())
+}
+
+fn unknown() -> Outcome {
+    only_when_exhaustive("half a minute")?;
+    for (change, told) in [
+        (json!({"without": ["buckets"]}), "buckets"),
+        (json!({"without": ["block_upgrade_task"]}), "block_upgrade_task"),
+        (json!({"without": ["rebuild"]}), "rebuild"),
+        (json!({"also": {"status": "CONVALESCENT"}}), "CONVALESCENT"),
+        (json!({"also": {"io_status": "STARTING"}}), "STARTING"),
+        (
+            json!({"also": {"block_upgrade_task": {"type": "X", "state": "PONDERING", "progress": 0, "taskId": 0}}}),
+            "PONDERING",
+        ),
+        (
+            json!({"also": {"drives": {"active": 5, "total": 18}}}),
+            "5 of 18 drives",
+        ),
+        (
+            json!({"each_container": {"state": "LEAVING"}}),
+            "not every backend container",
+        ),
+        (
+            json!({"alerts": [{"type": "NoClusterLicense", "muted": true}]}),
+            "NoClusterLicense",
+        ),
+        (json!({"tasks": [{"type": "STOW_UPLOAD"}]}), "STOW_UPLOAD"),
+        (json!({"logged_out": true}), "weka user login"),
+    ] {
+        let weka = With {
+            change: change.clone(),
+            ..With::default()
+        }
+        .begin();
+        let ran = weka.upgrade(NEW, &[]).expect(3);
+        assert!(ran.text().contains(told), "{change}\n{}", ran.text());
+        weka.all_on(OLD);
+        assert!(weka.orders().is_empty(), "{change}");
+    }
+    Ok(())
+}
+
+fn prepared_ahead() -> Outcome {
+    only_when_exhaustive("half a minute")?;
+    let weka = With::default().begin();
+    weka.run(&["prepare", "--to", NEW]).expect(0);
+    weka.all_on(OLD);
+    let count = |weka: &cluster::Weka, begins: &str| {
+        weka.orders()
+            .iter()
+            .filter(|order| order.starts_with(begins))
+            .count()
+    };
+    assert_eq!(
+        (count(&weka, "get "), count(&weka, "prepared ")),
+        (1, 1),
+        "{:?}",
+        weka.orders()
+    );
+    assert_eq!(weka.cluster()["io"], "STARTED");
+    weka.upgrade(NEW, &[]).expect(0);
+    weka.all_on(NEW);
+    // The vendor's command was asked again, and had nothing to do.
+    assert_eq!(
+        (count(&weka, "get "), count(&weka, "prepared ")),
+        (1, 1),
+        "{:?}",
+        weka.orders()
+    );
+    Ok(())
+}
+
+fn hops() -> Outcome {
+    only_when_exhaustive("a minute and a half")?;
+    let from = With {
+        version: "3.13.5.100",
+        release: "3.13.5.100-0123456789abcdef0123456789abcdef",
+        change: json!({"fail": "undone", "last_upgrade": 5}),
+        ..With::default()
+    };
+    let weka = from.begin();
+    let via = ["--via", OLD];
+    let plan = weka.run(&[&["plan", "--to", NEW][..], &via].concat()).expect(0);
+    plan.keep("weka-hops");
+    assert!(
+        plan.text().contains("3.13.5.100") && plan.text().contains(OLD) && plan.text().contains(NEW),
+        "{}",
+        plan.text()
+    );
+    // The conversion of data after the first hop never begins, so the second one must not.
+    let ran = weka.impatient(NEW, &via).expect(5);
+    ran.keep("weka-between-hops");
+    assert!(
+        ran.text()
+            .contains("whether a data upgrade has begun cannot be told"),
+        "{}",
+        ran.text()
+    );
+    weka.all_on(OLD);
+    // It begins after all, and takes a while.
+    let begin = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("a clock")
+        .as_secs_f64();
+    weka.change(json!({"fail": "", "last_upgrade": 6, "task_until": begin + 8.0}));
+    weka.run(&["resume"]).expect(0);
+    weka.all_on(NEW);
+    let upgrades = weka
+        .orders()
+        .iter()
+        .filter(|order| order.starts_with("upgrade"))
+        .count();
+    assert_eq!(upgrades, 2, "{:?}", weka.orders());
+    Ok(())
+}
+
+fn newer(change: serde_json::Value) -> cluster::Weka {
+    With {
+        version: "4.4.22",
+        release: "4.4.22",
+        // Of the machine's own disk a fifth may not be free.
+        variables: vec![("weka_logs", "/dev/shm".to_owned())],
+        change,
+        ..With::default()
+    }
+    .begin()
+}
+
+const NEWER: &str = "4.4.36.15";
+
+fn by_container() -> Outcome {
+    only_when_exhaustive("half a minute")?;
+    let weka = newer(json!({}));
+    let asked = weka.run(&["upgrade", "--yes", "--to", NEWER]).expect(3);
+    assert!(asked.text().contains("point of no return"), "{}", asked.text());
+    let ran = weka.upgrade(NEWER, &[]).expect(0);
+    ran.keep("weka-by-container");
+    weka.all_on(NEWER);
+    Ok(())
+}
+
+fn failed_phase() -> Outcome {
+    only_when_exhaustive("half a minute")?;
+    let weka = newer(json!({"fail": "computes"}));
+    weka.upgrade(NEWER, &[]).expect(5);
+    let why = weka.run(&["why"]);
+    why.keep("weka-why");
+    for words in [
+        "upgrade failed in phase computes",
+        "--ndu-computes-phase",
+        "upshift resume",
+    ] {
+        assert!(why.text().contains(words), "{}", why.text());
+    }
+    weka.run(&["resume"]).expect(0);
+    weka.all_on(NEWER);
+    Ok(())
+}
+
+fn clients() -> Outcome {
+    only_when_exhaustive("a quarter of a minute")?;
+    let with = |version: &str| {
+        With {
+            change: json!({"clients": [{"name": "c1", "version": version}]}),
+            ..With::default()
+        }
+        .begin()
+    };
+    let weka = with("3.13.5");
+    // A muted alert, and shown all the same.
+    let status = weka.run(&["status"]);
+    assert!(
+        status.text().contains("ClientVersionsMismatch"),
+        "{}",
+        status.text()
+    );
+    let ran = weka.upgrade(NEW, &[]).expect(3);
+    assert!(
+        ran.text()
+            .contains("clients of 3.13.5 do not work with servers of"),
+        "{}",
+        ran.text()
+    );
+    weka.all_on(OLD);
+    Ok(())
+}
