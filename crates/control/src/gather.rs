@@ -21,8 +21,8 @@ use crate::hosts::Hosts;
 
 /// How many hosts are observed at a time: each is a login first.
 const AT_ONCE: usize = 64;
-/// How long an answer may take that has no limit of its own.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a host's answer may take that has no limit of its own, in seconds; the first one waits for the login and the agent, too.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Added to a probe's own limit for the way there and back.
 const WAY: Duration = Duration::from_secs(15);
 

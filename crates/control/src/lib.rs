@@ -14,7 +14,7 @@ pub mod takeover;
 
 pub mod progress;
 
-pub use gather::{Gathered, ask_each, gather};
+pub use gather::{Gathered, PATIENCE as FIRST_ANSWER, ask_each, gather};
 pub use hosts::Hosts;
 pub use known::{KnownRuns, known_runs};
 pub use progress::Progress;

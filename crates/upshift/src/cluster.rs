@@ -4,7 +4,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use anyhow::Context;
-use upshift_control::{Gathered, Hosts, KnownRuns, ask_each, gather, known_runs, rolled_back_versions};
+use upshift_control::{
+    FIRST_ANSWER, Gathered, Hosts, KnownRuns, ask_each, gather, known_runs, rolled_back_versions,
+};
 use upshift_model::facts::Facts;
 use upshift_model::fleet::Fleet;
 use upshift_model::probe::Probe;
@@ -59,7 +61,8 @@ pub struct Surveyed {
 pub async fn observe(setting: &Setting, hosts: &Hosts, store: Option<&Store>) -> Result<Surveyed, Failure> {
     let (gathered, known) = tokio::join!(
         gather(hosts, &setting.fleet, &setting.profile, &|_, _| {}),
-        known_runs(hosts, foreign::PATIENCE)
+        // Over the same logins: a host that is slow to be reached is not refused for one question alone.
+        known_runs(hosts, FIRST_ANSWER)
     );
     let Gathered {
         mut facts,
