@@ -75,7 +75,9 @@ fn actions(verbs: &mut Verbs<'_, '_>, slots: &[Slot], once: bool) -> Vec<Action>
     for slot in slots {
         for line in verbs.lines(Way::Back, *slot) {
             let recipe = &verbs.builder.recipes[line.recipe.0 as usize];
-            let alone = line.on == On::Each || (once && line.on == On::One);
+            // Data that all servers share is put back where nothing of any of them runs, which no guard can see of the others.
+            let shared = *slot == Slot::OldData;
+            let alone = line.on == On::Each || (once && !shared && line.on == On::One);
             // A hot hop's rollback ends where the old version runs, so that conditions of its own are not needed.
             let takes = stands_alone(recipe) || (hot && recipe.bindings.is_empty());
             if alone && takes {

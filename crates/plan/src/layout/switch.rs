@@ -21,7 +21,6 @@ const SLOTS: Slots = Slots {
         Slot::Verify,
         Slot::Resume,
     ],
-    // Old data is put back by the controller alone: a guard cannot see that nothing of the others runs any more.
     back: &[
         Slot::Pause,
         Slot::Stop,
