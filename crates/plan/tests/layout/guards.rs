@@ -2,7 +2,7 @@
 
 use upshift_model::Millis;
 use upshift_model::action::{Action, GuardRecipe};
-use upshift_model::profile::{Slot, Verb};
+use upshift_model::profile::{On, Slot, Strategy, Verb};
 use upshift_plan::{NodeIndex, StepKind, testing};
 
 use crate::common::{all, armed, plan_of, planned, recipe, steps, words};
@@ -138,5 +138,51 @@ fn a_guard_uses_nothing_that_must_be_observed_first() {
             ["stop", "switch", "restore", "start", "command"]
         );
         assert!(guard.serving_if.is_some() && guard.wait_until.is_some());
+    }
+}
+
+#[test]
+fn what_serves_is_taken_for_the_old_version_only_where_its_version_is_seen() {
+    // A verb of the profile's own that starts the server, and sees that something serves.
+    let mut profile = testing::profile();
+    let mut start = profile.verbs[&Slot::Drain][0].clone();
+    start.action = Some(Action::Start(profile.service.clone()));
+    start.proof[0].expect = "value.serves".to_owned();
+    profile.verbs.insert(Slot::Start, vec![start]);
+    let request = testing::request("2.0.0", &[]);
+    let plan = plan_of(&profile, &testing::facts(3, "1.1.0"), &request).unwrap();
+    let guard = armed(&plan, 0, &plan.hops[0].windows[0].forward[0].steps[0]);
+    let expects: Vec<&str> = guard.proof.iter().map(|check| check.expect.as_str()).collect();
+    assert!(
+        expects.iter().any(|expect| expect.contains("value.serves")),
+        "{expects:?}"
+    );
+    assert!(
+        expects.iter().any(|expect| expect.ends_with("== want")),
+        "{expects:?}"
+    );
+}
+
+#[test]
+fn no_guard_puts_back_what_all_servers_share() {
+    let mut profile = testing::profile();
+    let mut old_data = profile.verbs[&Slot::Drain][0].clone();
+    // Another command than any that a guard does.
+    old_data.action = profile.verbs[&Slot::HandOver][0].action.clone();
+    old_data.title = "put the shared data back".to_owned();
+    old_data.strategies = vec![Strategy::Switch];
+    old_data.on = On::One;
+    profile.verbs.insert(Slot::OldData, vec![old_data]);
+    let request = testing::request("2.0.0", &[]);
+    let plan = plan_of(&profile, &testing::facts(3, "1.1.0"), &request).unwrap();
+    let shared = plan
+        .recipes
+        .iter()
+        .find(|recipe| recipe.title == "put the shared data back");
+    let action = shared
+        .and_then(|recipe| recipe.action.clone())
+        .expect("an action");
+    for step in &plan.hops[0].windows[0].forward[0].steps {
+        assert!(!armed(&plan, 0, step).rollback.contains(&action));
     }
 }
