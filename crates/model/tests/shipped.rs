@@ -654,15 +654,20 @@ fn alluxio_is_not_stopped_where_something_would_be_lost() {
 fn kyligence_stays_within_its_major_version() {
     use Strategy::Switch;
     assert_eq!(kyligence().ways("3.0.1", "3.4.5.2046"), [Switch]);
-    assert_eq!(kyligence().ways("5.0.0", "5.0.1"), [Switch]);
     for (from, to, name) in [
         ("3.4.5", "4.0.0", "kylin-3-to-4"),
         ("4.0.1", "5.0.0", "kylin-4-to-5"),
         ("3.4.5", "5.0.0", "kylin-4-to-5"),
+        ("5.0.0", "5.0.1", "kylin-5"),
     ] {
         assert!(kyligence().ways(from, to).is_empty(), "{from} -> {to}");
         assert_eq!(kyligence().blocked(from, to, Switch), [name], "{from} -> {to}");
     }
+    let linked = kyligence().with("/probes/real_home/value", json!("/data/kylin-3.4.5"));
+    assert_eq!(linked.failing("3.4.5", "3.4.6", Switch), ["home-is-a-directory"]);
+    // Tomcat answers, the application does not.
+    let undeployed = kyligence().with("/probes/web/status", json!(404));
+    assert_eq!(undeployed.failing("3.4.5", "3.4.6", Switch), ["instance-serves"]);
     let ldap = || kyligence().with("/places/ldap_password", json!("x9f2"));
     assert_eq!(ldap().failing("3.0.1", "3.1.0", Switch), ["ldap-password"]);
     assert_eq!(

@@ -1,7 +1,7 @@
 //! What the planner answers for the profiles that are shipped, over facts as the real systems give them.
 
 use serde_json::Value;
-use upshift_model::action::{Action, Artifact};
+use upshift_model::action::{Action, Artifact, GuardRecipe};
 use upshift_model::facts::{Facts, HostFacts, NodeFacts, ReleaseStatus};
 use upshift_model::fleet::{Fleet, Host};
 use upshift_model::profile::{self, Profile, Strategy};
@@ -294,10 +294,68 @@ fn kylin_across_major_versions_is_refused_with_the_reason() {
         "blocked",
         &["kylin-4-to-5", "by hand"],
     );
-    only(
-        refusals("kyligence", &known, "3.4.5", &["3.4.6"]),
-        "no-verbs",
-        &["3.4.6 (switch)"],
+    let plan = planned("kyligence", &known, "3.4.5", &["3.4.6"]).unwrap();
+    assert_eq!(plan.hops[0].strategy, Strategy::Switch);
+    let window = &plan.hops[0].windows[0];
+    let titles = |groups: &[upshift_plan::Group]| -> Vec<String> {
+        let of = |group: &upshift_plan::Group| plan.recipe(group.steps[0].recipe).title.clone();
+        groups.iter().map(of).collect()
+    };
+    let (forward, back) = (titles(&window.forward), titles(&window.rollback));
+    let place = |titles: &[String], word: &str| {
+        let found = titles.iter().position(|title| title.contains(word));
+        found.unwrap_or_else(|| panic!("{word}: {titles:#?}"))
+    };
+    // The metadata is backed up once nothing runs, and before anything is replaced; put back while nothing runs again.
+    let order = [
+        "save the",
+        "stop Kylin",
+        "back the metadata",
+        "of the wanted version",
+        "merge the",
+        "take out",
+        "those that run jobs last",
+    ];
+    assert!(
+        order
+            .windows(2)
+            .all(|two| place(&forward, two[0]) < place(&forward, two[1])),
+        "{forward:#?}"
+    );
+    let order = [
+        "stop Kylin",
+        "of the wanted version",
+        "put the metadata",
+        "put the configuration",
+        "those that run jobs last",
+    ];
+    assert!(
+        order
+            .windows(2)
+            .all(|two| place(&back, two[0]) < place(&back, two[1])),
+        "{back:#?}"
+    );
+    // A guard cannot see whether another instance still writes into the metastore that all share.
+    let guards = plan.recipes.iter().filter_map(|recipe| match &recipe.action {
+        Some(Action::ArmGuard(guard)) => Some(guard.as_ref()),
+        _ => None,
+    });
+    let guards: Vec<_> = guards.collect();
+    let tells = |guard: &GuardRecipe| guard.proof.iter().any(|check| check.expect.contains("want"));
+    assert!(
+        guards.iter().copied().all(tells),
+        "that something serves does not say that it is the old version"
+    );
+    let mut words = Vec::new();
+    for action in guards.iter().flat_map(|guard| &guard.rollback) {
+        let text = serde_json::to_string(action).unwrap();
+        assert!(!text.contains("metastore.sh"), "{text}");
+        words.push(action.word());
+    }
+    assert_eq!(
+        words,
+        ["stop", "replace", "restore", "start"],
+        "by itself a server stops, is what it was, and serves"
     );
 }
 
