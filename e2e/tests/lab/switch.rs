@@ -1,6 +1,6 @@
 //! Strategy `switch` on five servers: one window for all, in which the controller is lost, hosts cannot be reached, or the new version fails.
 //!
-//! Only where `UPSHIFT_E2E_EXHAUSTIVE=1` is set: they have not been seen to pass on a quiet machine yet.
+//! Only where `UPSHIFT_E2E_EXHAUSTIVE=1` is set: half a minute each.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
