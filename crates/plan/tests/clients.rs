@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use upshift_model::facts::Facts;
-use upshift_model::fleet::Host;
+use upshift_model::fleet::{Acceptance, Host};
 use upshift_model::profile::FactExpression;
 use upshift_plan::{Request, plan, testing};
 
@@ -36,12 +36,24 @@ fn clients_that_lag_at_a_later_hop_may_be_upgraded_on_the_way() {
         ("client-lag", &["app1".to_owned()][..])
     );
     assert!(refusals[0].message.contains("servers of 1.2.0"), "{refusals:?}");
-    assert!(
-        refusals[0]
-            .remedy
-            .contains("upgrade to 1.1.0 first, then the clients"),
-        "{refusals:?}"
-    );
+    for remedy in [
+        "upgrade to 1.1.0 first, then the clients",
+        "upshift accept client-lag",
+    ] {
+        assert!(refusals[0].remedy.contains(remedy), "{refusals:?}");
+    }
+    // Taken upon oneself, it stands in the plan, with the client's name.
+    let request = Request {
+        accepted: vec![Acceptance {
+            name: "client-lag".to_owned(),
+            reason: "it is switched off".to_owned(),
+            until: None,
+        }],
+        ..request
+    };
+    let plan = plan(&profile, "test", &fleet, &facts, &request).unwrap();
+    assert_eq!(plan.risks.len(), 1, "{:?}", plan.risks);
+    assert_eq!(plan.risks[0].hosts, ["app1"]);
 }
 
 #[test]
@@ -114,9 +126,19 @@ fn only_clients_of_the_product_that_are_no_servers_can_lag() {
         refusals[0].message,
         "clients of 1.0.0 do not work with servers of 2.0.0"
     );
-    assert_eq!(refusals[0].remedy, "upgrade the clients first");
+    assert!(
+        refusals[0]
+            .remedy
+            .starts_with("upgrade the clients first; to take it upon yourself"),
+        "{refusals:?}"
+    );
     let unknown = "whether clients of 1.0.0 work with servers of 2.0.0 cannot be told: ";
-    assert!(lag("client.nothing == 1")[0].message.starts_with(unknown));
+    let cannot_tell = lag("client.nothing == 1").remove(0);
+    assert!(cannot_tell.message.starts_with(unknown), "{cannot_tell:?}");
+    assert_eq!(
+        cannot_tell.remedy, "upgrade the clients first",
+        "what is not known is not taken upon oneself"
+    );
 }
 
 #[test]

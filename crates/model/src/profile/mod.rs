@@ -42,9 +42,12 @@ pub fn lint(file_name: &str, text: &str) -> Vec<Diagnostic> {
 /// The risk of a rolling upgrade that leaves too few servers, which any profile's operators may take.
 pub const OUTAGE: &str = "capacity";
 
+/// The risk of clients that are too old for the new servers, which operators of any profile with a rule for clients may take.
+pub const LAG: &str = "client-lag";
+
 impl Profile {
-    /// Names of what an operator may take upon themselves: checks, blocked ways and conditions that are called acceptable, and
-    /// [`OUTAGE`].
+    /// Names of what an operator may take upon themselves: checks, blocked ways and conditions that are called acceptable,
+    /// [`OUTAGE`], and [`LAG`] where there is a rule for clients.
     pub fn risks(&self) -> BTreeSet<&str> {
         let checks = self.checks.iter().filter(|check| check.acceptable);
         let blocked = self.blocked.iter().filter(|blocked| blocked.acceptable);
@@ -54,6 +57,7 @@ impl Profile {
             .chain(blocked.map(|blocked| blocked.name.as_str()))
             .chain(conditions.filter_map(|condition| condition.risk.as_deref()))
             .chain([OUTAGE])
+            .chain(self.skew.clients.is_some().then_some(LAG))
             .collect()
     }
 }

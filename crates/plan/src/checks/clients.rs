@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use upshift_model::profile::ClientLag;
+use upshift_model::profile::{ClientLag, LAG};
 
 use crate::judge::{self, Judge};
 use crate::layout::Leg;
-use crate::refusal::Refusals;
+use crate::refusal::{Refusals, how_to_accept};
 use crate::survey::{Survey, group_of};
 
 pub(super) fn check(
@@ -22,17 +22,23 @@ pub(super) fn check(
     for (version, hosts) in clients(survey, rule, judge, refusals) {
         // Once clients lag too far behind at one hop, they do at all later ones.
         let trouble = legs.iter().enumerate().find_map(|(position, leg)| {
-            let reason = match judge.judge(&rule.expect, names(&version, leg.to.as_str())) {
+            let (known, reason) = match judge.judge(&rule.expect, names(&version, leg.to.as_str())) {
                 Ok(true) => return None,
-                Ok(false) => format!("clients of {version} do not work with servers of {}", leg.to),
-                Err(error) => format!(
-                    "whether clients of {version} work with servers of {} cannot be told: {error}",
-                    leg.to
+                Ok(false) => (
+                    true,
+                    format!("clients of {version} do not work with servers of {}", leg.to),
+                ),
+                Err(error) => (
+                    false,
+                    format!(
+                        "whether clients of {version} work with servers of {} cannot be told: {error}",
+                        leg.to
+                    ),
                 ),
             };
-            Some((position, reason))
+            Some((position, known, reason))
         });
-        let Some((position, message)) = trouble else {
+        let Some((position, known, message)) = trouble else {
             continue;
         };
         let remedy = match position.checked_sub(1).map(|before| &legs[before].to) {
@@ -46,9 +52,17 @@ pub(super) fn check(
             true => vec![None],
             false => hosts.iter().map(|host| Some(host.as_str())).collect(),
         };
+        // What is known may be taken upon oneself; what is not cannot.
+        let remedy = match known {
+            true => format!("{remedy}; {}", how_to_accept(LAG)),
+            false => remedy,
+        };
         for host in hosts {
+            if known && refusals.accepts(LAG, host, &message) {
+                continue;
+            }
             refusals.note(
-                "client-lag",
+                LAG,
                 host,
                 message.clone(),
                 remedy.clone(),
