@@ -8,7 +8,7 @@ use upshift_model::profile::{Slot, Strategy};
 use upshift_plan::{NodeIndex, StepKind};
 
 use crate::event::Effect;
-use crate::program::{GroupAt, Item};
+use crate::program::{GroupAt, Item, Part};
 use crate::state::{Guard, State};
 
 /// How soon an unanswered question to a guard is asked again.
@@ -19,6 +19,15 @@ const LATE: Millis = Millis::seconds(10);
 const PATIENCE: Millis = Millis::seconds(120);
 /// How long a new controller gives the hosts to answer before it takes a guard whose time has passed as fired.
 const TAKE_UP: Millis = Millis::seconds(20);
+
+/// What is left of a step of a rollback that the host's guard has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DoneByGuard {
+    /// Nothing: the server serves, and is not taken out of service again.
+    Undisturbed,
+    /// It is done again only where its proof does not hold.
+    ToBeSeen,
+}
 
 /// Where the disarming of guards stands.
 pub(crate) enum Disarming {
@@ -39,6 +48,8 @@ impl Guard {
             until: ordered.plus(lease),
             renew_sent: ordered,
             fired: false,
+            asking: None,
+            served: false,
             unconfirmed: false,
             unseen: !seen,
             disarm_sent: None,
@@ -50,8 +61,24 @@ impl Guard {
         Millis((self.lease.0 / 3).max(1))
     }
 
+    /// It was found to have fired. How that ended is asked for, and it takes no disarming any more.
+    pub(crate) fn has_fired(&mut self, now: Millis) {
+        if !self.fired {
+            self.fired = true;
+            self.asking = Some(now);
+            self.renew_sent = now.minus(AGAIN);
+        }
+        self.unconfirmed = false;
+    }
+
+    /// Whether the host's part of a rollback waits for what the guard says of its own. Not for long: a guard may wait for servers that this
+    /// rollback has to bring back first.
+    fn is_waited_for(&self, now: Millis) -> bool {
+        self.asking.is_some_and(|since| now < since.plus(TAKE_UP))
+    }
+
     fn due(&self) -> Millis {
-        if self.unconfirmed {
+        if self.unconfirmed || self.asking.is_some() {
             self.renew_sent.plus(AGAIN)
         } else {
             self.renew_sent.plus(self.interval())
@@ -64,7 +91,8 @@ impl State {
     pub(crate) fn renew_guards(&mut self, effects: &mut Vec<Effect>) {
         let (now, token) = (self.now, self.token());
         for (&node, guard) in &mut self.guards {
-            if !guard.fired && guard.disarm_sent.is_none() && now >= guard.due() {
+            let asked = !guard.fired || guard.is_waited_for(now);
+            if asked && guard.disarm_sent.is_none() && now >= guard.due() {
                 guard.renew_sent = now;
                 effects.push(Effect::Renew {
                     node,
@@ -90,9 +118,11 @@ impl State {
                 guard.until = guard.renew_sent.plus(*remaining);
                 guard.unconfirmed = false;
             }
-            GuardStatus::Firing | GuardStatus::RolledBack | GuardStatus::Failed { .. } => {
-                guard.fired = true;
-                guard.unconfirmed = false;
+            GuardStatus::Firing => guard.has_fired(now),
+            GuardStatus::RolledBack | GuardStatus::Failed { .. } => {
+                guard.has_fired(now);
+                guard.asking = None;
+                guard.served = matches!(status, GuardStatus::RolledBack);
             }
             GuardStatus::Disarmed | GuardStatus::StoodDown => {
                 self.guards.remove(&node);
@@ -101,8 +131,8 @@ impl State {
                 self.guards.remove(&node);
             }
             GuardStatus::Absent => {
-                guard.fired = true;
-                guard.unconfirmed = false;
+                guard.has_fired(now);
+                guard.asking = None;
             }
         }
     }
@@ -137,12 +167,46 @@ impl State {
         let silent = |guard: &Guard| !guard.fired && self.now >= guard.until;
         hop.strategy == Strategy::Switch
             && self.guards.get(&node).is_some_and(silent)
-            && !hop.windows[at.window as usize].rollback.iter().any(|group| {
-                let kinds = group.steps.iter().map(|step| self.plan.recipe(step.recipe).kind);
-                kinds
-                    .into_iter()
-                    .any(|kind| kind == StepKind::Undo(Slot::OldData))
-            })
+            && !self.puts_data_back(at)
+    }
+
+    /// Whether a host's part of a rollback waits until its guard has said how its own has ended.
+    pub(crate) fn waits_for_guard(&self, at: GroupAt, node: NodeIndex) -> bool {
+        let waits = |guard: &Guard| guard.hop == at.hop && guard.is_waited_for(self.now);
+        at.part == Part::Rollback && self.guards.get(&node).is_some_and(waits)
+    }
+
+    /// Whether the host's guard has done a step of a rollback, so that doing it again would only disturb a server that serves. Not where
+    /// data is put back or code is changed in the running process: there the guard does less than the rollback. A rollback that is
+    /// retried after a hold does everything.
+    pub(crate) fn done_by_guard(&self, at: GroupAt, node: NodeIndex, kind: StepKind) -> Option<DoneByGuard> {
+        let hop = self.plan.hops.get(at.hop as usize)?;
+        let served = self
+            .guards
+            .get(&node)
+            .is_some_and(|guard| guard.served && guard.hop == at.hop);
+        if !served || at.part != Part::Rollback || self.puts_data_back(at) {
+            return None;
+        }
+        if !matches!(hop.strategy, Strategy::Rolling | Strategy::Switch) {
+            return None;
+        }
+        match kind {
+            StepKind::Undo(Slot::Drain | Slot::HandOver | Slot::Stop) => Some(DoneByGuard::Undisturbed),
+            StepKind::Undo(Slot::Switch | Slot::MigrateConfig | Slot::Start | Slot::Undrain) => {
+                Some(DoneByGuard::ToBeSeen)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a window's rollback puts old data in the place of what was written since.
+    fn puts_data_back(&self, at: GroupAt) -> bool {
+        let window = &self.plan.hops[at.hop as usize].windows[at.window as usize];
+        let steps = window.rollback.iter().flat_map(|group| &group.steps);
+        steps
+            .map(|step| self.plan.recipe(step.recipe).kind)
+            .any(|kind| kind == StepKind::Undo(Slot::OldData))
     }
 
     /// Whether every guard is known to stand.
@@ -168,6 +232,10 @@ impl State {
     pub(crate) fn doubt_guards(&mut self, effects: &mut Vec<Effect>) {
         let now = self.now;
         for guard in self.guards.values_mut() {
+            if guard.asking.is_some() {
+                guard.asking = Some(now);
+                guard.renew_sent = now.minus(AGAIN);
+            }
             guard.until = guard.until.max(now.plus(TAKE_UP));
             if guard.disarm_sent.is_some() {
                 guard.disarm_sent = Some(now.minus(AGAIN));
@@ -246,7 +314,7 @@ impl State {
     pub(crate) fn guards_due(&self) -> Option<Millis> {
         self.guards
             .values()
-            .filter(|guard| !guard.fired)
+            .filter(|guard| !guard.fired || guard.is_waited_for(self.now))
             .map(|guard| match guard.disarm_sent {
                 Some(sent) => sent.plus(AGAIN),
                 None => guard.due().min(guard.until.max(self.now.plus(Millis(1)))),

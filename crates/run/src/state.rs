@@ -192,6 +192,10 @@ pub(crate) struct Guard {
     pub(crate) until: Millis,
     pub(crate) renew_sent: Millis,
     pub(crate) fired: bool,
+    /// Since when what it did is asked for, where it has fired and has not said yet how that ended.
+    pub(crate) asking: Option<Millis>,
+    /// It has said that it has rolled its host back and seen the old version serve.
+    pub(crate) served: bool,
     /// Set until the host has confirmed that it still stands.
     pub(crate) unconfirmed: bool,
     /// It was ordered, and has not been seen to stand.

@@ -10,6 +10,7 @@ use upshift_plan::{NodeIndex, Plan, Recipe, Step, StepId, StepKind};
 
 use crate::context::Names;
 use crate::event::{Direction, Effect, Order};
+use crate::guards::DoneByGuard;
 use crate::program::{GroupAt, Index, Part, nodes_of};
 use crate::rounds::{Question, Verdict};
 use crate::state::{Asker, Guard, Round, Stage, State, StepState};
@@ -107,6 +108,10 @@ impl State {
                 window,
             };
             if self.leave(&view) {
+                continue;
+            }
+            if !self.steps.contains_key(&step.id) && self.waits_for_guard(at, step.node) {
+                pending = true;
                 continue;
             }
             self.run_step(&view, effects);
@@ -217,7 +222,12 @@ impl State {
                 Stage::Backoff { until } if self.now >= *until => self.order(step, view, effects),
                 Stage::Ordered { again } if self.now >= *again => self.send(step, view, effects),
                 Stage::Proving { .. } if self.overtaken_by_guard(step, view) => {
-                    self.order(step, view, effects)
+                    step.after_guard = true;
+                    if let Some(round) = step.round().cloned() {
+                        self.forget(&round);
+                    }
+                    self.act(step, view, effects);
+                    self.look_at_proof(step, view, effects);
                 }
                 Stage::Proving { .. } => {
                     self.look_at_proof(step, view, effects);
@@ -281,7 +291,13 @@ impl State {
     }
 
     fn act(&mut self, step: &mut StepState, view: &StepView<'_>, effects: &mut Vec<Effect>) {
-        if view.recipe.action.is_some() {
+        let done = self.done_by_guard(view.at, view.step.node, view.recipe.kind);
+        if let Some(done) = done.filter(|_| view.recipe.action.is_some()) {
+            match done {
+                DoneByGuard::Undisturbed => step.settle(Stage::Skipped, self.now),
+                DoneByGuard::ToBeSeen => step.stage = proving(true),
+            }
+        } else if view.recipe.action.is_some() {
             self.order(step, view, effects);
         } else {
             step.stage = proving(false);
@@ -517,7 +533,7 @@ impl State {
         if matches!(report, Report::GuardFired)
             && let Some(guard) = self.guards.get_mut(&node)
         {
-            guard.fired = true;
+            guard.has_fired(now);
         }
         let Some(step) = self.steps.get_mut(&id) else {
             return;

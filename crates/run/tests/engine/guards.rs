@@ -5,7 +5,7 @@ use upshift_model::action::{GuardStatus, Report};
 use upshift_plan::NodeIndex;
 use upshift_run::OperatorCommand;
 
-use crate::puppet::{BACK, Builder, Puppet, held, rolled_back, seconds, without};
+use crate::puppet::{BACK, Builder, FORWARD, Puppet, held, rolled_back, seconds, without};
 
 #[test]
 fn guards_are_renewed_three_times_a_lease() {
@@ -28,7 +28,45 @@ fn a_guard_that_fired_takes_the_whole_hop_back() {
     });
     puppet.start().run();
     assert!(rolled_back(&puppet).contains("guard of h1 has fired"));
-    assert!(puppet.orders_to("h1").ends_with(&BACK) && puppet.orders_to("h2").ends_with(&BACK));
+    assert!(puppet.orders_to("h2").ends_with(&BACK));
+    // h1 serves again, and is not disturbed a second time; that it was brought back is seen.
+    assert_eq!(puppet.orders_to("h1"), FORWARD);
+    for seen in ["switch back@h1", "undrain@h1"] {
+        assert!(
+            puppet.asked.iter().any(|(probe, _)| probe == seen),
+            "{seen}: {:?}",
+            puppet.asked
+        );
+    }
+}
+
+/// What a guard says that it has done is looked at: where it is not so, it is done.
+#[test]
+fn what_a_guard_has_not_done_is_done_in_the_rollback() {
+    let mut puppet = without(Builder::rolling(), "recovered@h2");
+    puppet.on_guard = Box::new(|host, _| (host == "h1").then_some(GuardStatus::RolledBack));
+    let mut held_back = true;
+    puppet.on_probe = Box::new(move |probe, _| {
+        let not_yet = probe == "switch back@h1" && std::mem::take(&mut held_back);
+        Some(Ok(json!({"ok": !not_yet && probe != "recovered@h2"})))
+    });
+    puppet.start().run();
+    rolled_back(&puppet);
+    assert_eq!(puppet.orders_to("h1").last(), Some(&"switch back"));
+}
+
+/// A guard that could not roll its host back has done nothing that could be relied on.
+#[test]
+fn a_guard_that_failed_is_followed_by_the_whole_rollback() {
+    let mut puppet = without(Builder::rolling(), "recovered@h2");
+    puppet.on_guard = Box::new(|host, _| {
+        (host == "h1").then(|| GuardStatus::Failed {
+            reason: "it does not start".to_owned(),
+        })
+    });
+    puppet.start().run();
+    rolled_back(&puppet);
+    assert!(puppet.orders_to("h1").ends_with(&BACK));
 }
 
 /// The host may be busy with its guard, which does the same.
@@ -66,7 +104,11 @@ fn what_was_reported_before_the_guard_fired_is_ordered_again_in_a_rollback() {
     let in_the_middle = |puppet: &Puppet| puppet.asked.iter().any(|(probe, _)| probe == "stop back@h1");
     puppet.until(in_the_middle).crash();
     puppet.now = seconds(300);
-    puppet.on_guard = Box::new(|_, _| Some(GuardStatus::RolledBack));
+    puppet.on_guard = Box::new(|_, _| {
+        Some(GuardStatus::Failed {
+            reason: "late".to_owned(),
+        })
+    });
     let orders = puppet.orders.len();
     puppet.start_as(2).until(|puppet| puppet.orders.len() > orders);
     assert_eq!(puppet.orders_to("h1").last(), Some(&"stop back"), "a new attempt");
@@ -128,9 +170,10 @@ fn a_guard_that_fires_between_decision_and_disarming_takes_everything_back() {
     puppet.start().run();
     assert!(rolled_back(&puppet).contains("h2 fired before it was disarmed"));
     assert_eq!(puppet.decisions.len(), 2);
-    for host in ["h1", "h2", "h3"] {
+    for host in ["h1", "h3"] {
         assert!(puppet.orders_to(host).ends_with(&BACK), "{host}");
     }
+    assert_eq!(puppet.orders_to("h2"), FORWARD, "its guard has done it");
 }
 
 #[test]

@@ -120,7 +120,7 @@ impl Builder {
         let back = [
             (Slot::Stop, "stop back"),
             (Slot::Switch, "switch back"),
-            (Slot::Drain, "undrain"),
+            (Slot::Undrain, "undrain"),
         ]
         .map(|(slot, title)| builder.add(recipe(StepKind::Undo(slot), title, switch(title), title)));
         let prepare = builder.group_all(fetch);
