@@ -164,6 +164,18 @@ fn lay_out(built: &Package, stage: &Path) -> io::Result<()> {
     )
 }
 
+fn files_below(directory: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            files_below(&entry.path(), found)?;
+        } else {
+            found.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
 fn describe_deb(stage: &Path, version: &str) -> io::Result<()> {
     let control = stage.join("DEBIAN");
     fs::create_dir(&control)?;
@@ -174,10 +186,15 @@ fn describe_deb(stage: &Path, version: &str) -> io::Result<()> {
              Description: a double of EMQX, for tests\n"
         ),
     )?;
-    fs::write(
-        control.join("conffiles"),
-        "/etc/emqx/emqx.conf\n/etc/emqx/acl.conf\n",
-    )?;
+    // Debian's tools call every file below /etc configuration.
+    let mut configuration = Vec::new();
+    files_below(&stage.join("etc"), &mut configuration)?;
+    let listed: String = configuration
+        .iter()
+        .filter_map(|file| file.strip_prefix(stage).ok())
+        .map(|file| format!("/{}\n", file.display()))
+        .collect();
+    fs::write(control.join("conffiles"), listed)?;
     fs::write(control.join("postrm"), POSTRM)?;
     fs::set_permissions(control.join("postrm"), fs::Permissions::from_mode(0o755))
 }
