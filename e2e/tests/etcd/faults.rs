@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use upshift_e2e::fixture::Fixture;
-use upshift_e2e::harness::{Case, Outcome};
+use upshift_e2e::harness::{Case, Outcome, only_when_exhaustive};
+use upshift_lab::http;
 use upshift_lab::load::Load;
 use upshift_lab::processes;
 
@@ -18,6 +19,7 @@ pub const TRIALS: &[Case] = &[
         "members_roll_back_by_themselves_when_the_controller_never_returns",
         never_returns,
     ),
+    ("a_member_that_is_added_in_the_middle_holds_the_run", member_added),
 ];
 
 fn killed_now_and_then() -> Outcome {
@@ -72,5 +74,45 @@ fn never_returns() -> Outcome {
     let report = load.finish().expect("the cluster is read");
     assert_eq!(report.lost, 0, "{report:?}");
     expect_equal_hashes(&fixture);
+    Ok(())
+}
+
+/// A member that never starts counts for the majority: with one more server down, a cluster of four has just enough.
+fn member_added() -> Outcome {
+    only_when_exhaustive("a minute, most of it waiting")?;
+    let fixture = Fixture::etcd("3.4.23", &["3.5.16"])?;
+    let mut arguments = to("3.5.16");
+    for word in arguments.iter_mut().filter(|word| *word == "200ms") {
+        "8s".clone_into(word);
+    }
+    let upgrade = fixture.upshift.start(&arguments);
+    let versions = || fixture.cluster.versions();
+    let first = || versions().iter().flatten().any(|version| version == "3.5.16");
+    assert!(
+        processes::poll(Duration::from_secs(60), first),
+        "no member was upgraded"
+    );
+    let member = &fixture.cluster.members()[0];
+    let body = serde_json::json!({"peerURLs": ["http://127.0.0.1:9"]});
+    let added = http::post(
+        &member.endpoint(),
+        "/v3/cluster/member/add",
+        &body,
+        Duration::from_secs(10),
+    );
+    assert_eq!(added.map(|answer| answer.status).ok(), Some(200));
+    let ran = upgrade.finish(Duration::from_secs(120)).expect(5);
+    assert!(
+        ran.text()
+            .contains("the cluster has other members than when the plan was made"),
+        "{}",
+        ran.text()
+    );
+    let new = versions()
+        .iter()
+        .flatten()
+        .filter(|version| *version == "3.5.16")
+        .count();
+    assert_eq!(new, 1, "the second window was not begun: {:?}", versions());
     Ok(())
 }
