@@ -64,7 +64,8 @@ pub enum Probe {
     /// What lies at and below some paths, a path below another one counted once: `{bytes, files}`. `bytes` is what a copy takes on most
     /// file systems: whole blocks of 4 KiB. What does not exist counts as nothing.
     Usage(Vec<String>),
-    /// What the host lacks of what steps need: `{programs, unreadable, unwritable}`, three lists of texts. Nothing is run and nothing is written.
+    /// What the host lacks of what steps need: `{programs, unreadable, unwritable, busy, automatic}`, lists of texts. `busy` says which package manager
+    /// somebody else holds the lock of, `automatic` what installs packages there by itself. Nothing is run and nothing is written.
     Needs(NeedsProbe),
     /// Lines of a log that match any of the patterns since the run began: `{matches: [text], count}`.
     Log(LogProbe),
@@ -163,6 +164,9 @@ pub struct NeedsProbe {
     /// Files and directories that the agent's user must be able to replace. Where one does not exist, it must be possible to make it.
     #[serde(default)]
     pub writable: Vec<String>,
+    /// Package managers that must be free to install: `dpkg`, `rpm`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub package_managers: Vec<String>,
 }
 
 /// Which log, and what to look for.

@@ -35,7 +35,7 @@ use upshift_model::profile::{Profile, Strategy};
 
 pub use adoption::adoption;
 pub use fingerprint::verify_unchanged;
-pub use needs::{needs, unmet};
+pub use needs::{needs, remarks, unmet};
 pub use packages::fits_host;
 pub use render::{Names, context, render_action, render_probe, scope};
 pub use standing::{Standing, standing};

@@ -56,6 +56,7 @@ fn tried(recipe: &Recipe) -> Option<&Recipe> {
                 | Action::EditConfig(_)
                 | Action::Relink(_)
                 | Action::CopyPackage(_)
+                | Action::Install(_)
         )
     );
     told.then_some(recipe)
@@ -95,6 +96,7 @@ struct Collected {
     programs: BTreeSet<String>,
     readable: BTreeSet<String>,
     writable: BTreeSet<String>,
+    package_managers: BTreeSet<String>,
 }
 
 impl Collected {
@@ -116,6 +118,9 @@ impl Collected {
             }
             Action::CopyPackage(copy) => {
                 self.writable.insert(copy.file.clone());
+            }
+            Action::Install(order) if matches!(order.manager.as_str(), "dpkg" | "rpm") => {
+                self.package_managers.insert(order.manager.clone());
             }
             _ => {}
         }
@@ -164,6 +169,7 @@ impl Collected {
             programs: self.programs.into_iter().collect(),
             readable: self.readable.into_iter().collect(),
             writable: self.writable.into_iter().collect(),
+            package_managers: self.package_managers.into_iter().collect(),
         }
     }
 }
@@ -215,7 +221,30 @@ const KINDS: &[(&str, &str, &str, &str)] = &[
         "a step, or its rollback, writes where the agent may not: {}",
         "let the agent run as root (`become`), give its user the right, or mount the file system for writing",
     ),
+    (
+        "busy",
+        "package-manager-busy",
+        "a step installs a package, and {}",
+        "wait until that has ended, or end it, and try again",
+    ),
 ];
+
+/// What an operator should know of what the servers answered to [`needs`], and what stops nothing.
+pub fn remarks(plan: &Plan, observed: &BTreeMap<NodeIndex, Observation>) -> Vec<String> {
+    let mut hosts: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (node, observation) in observed {
+        for what in observation.iter().flat_map(|value| texts(&value["automatic"])) {
+            hosts.entry(what).or_default().push(&plan.node(*node).name);
+        }
+    }
+    let sentence = |(what, hosts): (&str, Vec<&str>)| {
+        format!(
+            "{what} may install packages on {} in the middle of the run, and holds the package manager while it does: stop it meanwhile",
+            hosts.join(", ")
+        )
+    };
+    hosts.into_iter().map(sentence).collect()
+}
 
 fn texts(value: &Value) -> impl Iterator<Item = &str> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str)

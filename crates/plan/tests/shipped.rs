@@ -375,6 +375,8 @@ fn what_steps_need_of_a_host_is_asked_for_before_anything_is_changed() {
         "programs": ["sh"],
         "unreadable": ["/etc/emqx/certs/key.pem (Permission denied)"],
         "unwritable": [],
+        "busy": ["dpkg is held by process 812 (apt-get)"],
+        "automatic": ["unattended-upgrades"],
     });
     let silent = upshift_model::probe::ProbeFailure::Unreachable("no answer within 60 s".to_owned());
     let other = *needs.keys().nth(1).unwrap();
@@ -382,5 +384,11 @@ fn what_steps_need_of_a_host_is_asked_for_before_anything_is_changed() {
     insta::assert_snapshot!(
         "needs_not_met",
         upshift_plan::show::refusals(&upshift_plan::unmet(&plan, &observed))
+    );
+    let remarks = upshift_plan::remarks(&plan, &observed);
+    assert_eq!(remarks.len(), 1);
+    assert!(
+        remarks[0].starts_with("unattended-upgrades may install packages on a "),
+        "{remarks:?}"
     );
 }

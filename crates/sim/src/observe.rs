@@ -54,7 +54,9 @@ impl World {
                 serde_json::to_value(status).map_err(|error| ProbeFailure::Failed(error.to_string()))
             }
             Probe::Records(path) => refused(format!("{path}: no such file")),
-            Probe::Needs(_) => Ok(json!({"programs": [], "unreadable": [], "unwritable": []})),
+            Probe::Needs(_) => {
+                Ok(json!({"programs": [], "unreadable": [], "unwritable": [], "busy": [], "automatic": []}))
+            }
             Probe::Usage(_) => Ok(json!({"bytes": 0, "files": 0})),
             Probe::Disk(_) => Ok(json!({"free": self.hosts[host].disk.free(), "total": DISK_TOTAL})),
             Probe::Log(log) => {

@@ -88,13 +88,17 @@ pub async fn observe(setting: &Setting, hosts: &Hosts, store: Option<&Store>) ->
     })
 }
 
-/// Whether every server has what the steps of a plan need; nothing is changed for it.
-pub async fn try_needs(plan: &Plan, hosts: &Hosts) -> Vec<Refusal> {
+/// Why the steps of a plan cannot be done on the servers, and what else is worth knowing; nothing is changed for it.
+pub async fn try_needs(plan: &Plan, hosts: &Hosts) -> (Vec<Refusal>, Vec<String>) {
     let needs = upshift_plan::needs(plan);
     let questions = needs
         .into_iter()
         .map(|(node, needs)| (node, plan.node(node).name.clone(), Probe::Needs(needs)));
-    upshift_plan::unmet(plan, &ask_each(hosts, questions).await)
+    let observed = ask_each(hosts, questions).await;
+    (
+        upshift_plan::unmet(plan, &observed),
+        upshift_plan::remarks(plan, &observed),
+    )
 }
 
 /// The ways to the servers of a setting.

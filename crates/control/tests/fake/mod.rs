@@ -183,7 +183,9 @@ impl State {
             Probe::Saved(_) => json!({"exists": true, "identical": true, "sha256": "c0ffee", "files": 1}),
             Probe::File(_) => json!({"exists": true, "kind": "file", "size": 1, "sha256": "c0ffee"}),
             Probe::Guard => serde_json::to_value(self.guard.clone().unwrap_or(GuardStatus::Absent)).unwrap(),
-            Probe::Needs(_) => json!({"programs": [], "unreadable": [], "unwritable": []}),
+            Probe::Needs(_) => {
+                json!({"programs": [], "unreadable": [], "unwritable": [], "busy": [], "automatic": []})
+            }
             Probe::Usage(_) => json!({"bytes": 4096, "files": 1}),
             Probe::Disk(_) => json!({"free": 10_000_000_000u64, "total": 20_000_000_000u64}),
             Probe::Host => {

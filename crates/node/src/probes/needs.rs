@@ -1,6 +1,7 @@
 //! Whether a host has what steps need: programs, and the right to read and to write.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -35,7 +36,66 @@ pub(super) fn look(probe: &NeedsProbe) -> Value {
         .collect();
     unwritable.dedup();
     unwritable.truncate(MOST_NAMED);
-    json!({ "programs": programs, "unreadable": unreadable, "unwritable": unwritable })
+    let managers = &probe.package_managers;
+    let root = Path::new("/");
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let busy: Vec<String> = managers
+        .iter()
+        .filter_map(|manager| held(root, manager, &locks))
+        .collect();
+    let automatic: Vec<&str> = managers
+        .iter()
+        .filter(|manager| *manager == "dpkg" && upgrades_by_itself(root))
+        .map(|_| "unattended-upgrades")
+        .collect();
+    json!({
+        "programs": programs,
+        "unreadable": unreadable,
+        "unwritable": unwritable,
+        "busy": busy,
+        "automatic": automatic,
+    })
+}
+
+/// The files that a package manager locks while it works (dpkg(1) and apt's source; rpm's source, `rpmtxn`).
+fn lock_files(manager: &str) -> &'static [&'static str] {
+    match manager {
+        "dpkg" => &["var/lib/dpkg/lock-frontend", "var/lib/dpkg/lock"],
+        "rpm" => &["var/lib/rpm/.rpm.lock", "usr/lib/sysimage/rpm/.rpm.lock"],
+        _ => &[],
+    }
+}
+
+/// Who holds a package manager's lock, where anybody does. The kernel's own list is read: trying to take the lock could be in the way of others.
+fn held(root: &Path, manager: &str, locks: &str) -> Option<String> {
+    let files = lock_files(manager).iter().map(|file| root.join(file));
+    let inodes: Vec<u64> = files
+        .filter_map(|file| file.metadata().ok())
+        .map(|metadata| metadata.ino())
+        .collect();
+    let pid = locks.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        // `1: POSIX  ADVISORY  WRITE 812 fe:00:1053 0 EOF`; who only waits for a lock has `->` in the second place.
+        let (kind, pid, file) = (words.get(1)?, words.get(4)?, words.get(5)?);
+        let inode: u64 = file.rsplit(':').next()?.parse().ok()?;
+        (*kind == "POSIX" && inodes.contains(&inode)).then(|| (*pid).to_owned())
+    })?;
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let name = name.trim();
+    Some(match name {
+        "" => format!("{manager} is held by process {pid}"),
+        name => format!("{manager} is held by process {pid} ({name})"),
+    })
+}
+
+/// Whether Debian's own job upgrades packages: `APT::Periodic::Unattended-Upgrade` is not `0`, and its program is there.
+fn upgrades_by_itself(root: &Path) -> bool {
+    let said = fs::read_to_string(root.join("etc/apt/apt.conf.d/20auto-upgrades")).unwrap_or_default();
+    let on = said.lines().map(str::trim).any(|line| {
+        let value = line.strip_prefix("APT::Periodic::Unattended-Upgrade");
+        value.is_some_and(|value| !value.trim().trim_matches(['"', ';', ' ']).starts_with('0'))
+    });
+    on && root.join("usr/bin/unattended-upgrade").exists()
 }
 
 fn can_be_run(program: &str, directories: &[PathBuf]) -> bool {
@@ -118,6 +178,7 @@ mod tests {
             programs: programs.iter().map(|program| (*program).to_owned()).collect(),
             readable: texts(readable),
             writable: texts(writable),
+            package_managers: Vec::new(),
         })
     }
 
@@ -140,8 +201,10 @@ mod tests {
     fn what_is_not_there_can_be_read_and_made_where_there_is_room() {
         let directory = tempfile::tempdir().unwrap();
         let absent = directory.path().join("a/b/c");
-        let nothing = json!({"programs": [], "unreadable": [], "unwritable": []});
-        assert_eq!(looked(&[], &[&absent], &[&absent]), nothing);
+        let looked = looked(&[], &[&absent], &[&absent]);
+        for member in ["programs", "unreadable", "unwritable", "busy", "automatic"] {
+            assert_eq!(looked[member], json!([]), "{member}");
+        }
         assert!(!directory.path().join("a").exists(), "nothing was made");
     }
 
@@ -154,5 +217,41 @@ mod tests {
         let text = found["unwritable"][0].as_str().unwrap();
         assert!(text.starts_with(&format!("{} (", file.display())), "{text}");
         assert_eq!(found["unwritable"].as_array().unwrap().len(), 1, "{found}");
+    }
+
+    #[test]
+    fn a_package_manager_that_somebody_holds_is_named_with_the_holder() {
+        let root = tempfile::tempdir().unwrap();
+        let lock = root.path().join("var/lib/dpkg/lock-frontend");
+        fs::create_dir_all(lock.parent().unwrap()).unwrap();
+        fs::write(&lock, "").unwrap();
+        let inode = lock.metadata().unwrap().ino();
+        let own = std::process::id();
+        let held_by = |kind: &str| format!("1: {kind}  ADVISORY  WRITE {own} fe:00:{inode} 0 EOF\n");
+        let text = held(root.path(), "dpkg", &held_by("POSIX")).unwrap();
+        assert!(
+            text.starts_with(&format!("dpkg is held by process {own} (")),
+            "{text}"
+        );
+        assert_eq!(held(root.path(), "rpm", &held_by("POSIX")), None);
+        assert_eq!(held(root.path(), "dpkg", &held_by("->")), None, "it only waits");
+        assert_eq!(held(root.path(), "dpkg", ""), None);
+    }
+
+    #[test]
+    fn upgrades_that_debian_makes_by_itself_are_seen() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("etc/apt/apt.conf.d/20auto-upgrades");
+        let program = root.path().join("usr/bin/unattended-upgrade");
+        for path in [&file, &program] {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+        }
+        assert!(!upgrades_by_itself(root.path()));
+        fs::write(&file, "APT::Periodic::Unattended-Upgrade \"1\";\n").unwrap();
+        assert!(!upgrades_by_itself(root.path()), "there is no program");
+        fs::write(&program, "").unwrap();
+        assert!(upgrades_by_itself(root.path()));
+        fs::write(&file, "APT::Periodic::Unattended-Upgrade \"0\";\n").unwrap();
+        assert!(!upgrades_by_itself(root.path()));
     }
 }

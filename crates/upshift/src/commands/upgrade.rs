@@ -138,15 +138,16 @@ pub async fn make(
         &surveyed.facts,
         request,
     );
-    let plan = unless_barred(surveyed, made)?;
-    tried(&plan, hosts).await?;
+    let mut plan = unless_barred(surveyed, made)?;
+    plan.warnings.extend(tried(&plan, hosts).await?);
     Ok(plan)
 }
 
-async fn tried(plan: &Plan, hosts: &Hosts) -> Result<(), Failure> {
-    let unmet = cluster::try_needs(plan, hosts).await;
+/// What is worth knowing of hosts that have what the plan's steps need.
+async fn tried(plan: &Plan, hosts: &Hosts) -> Result<Vec<String>, Failure> {
+    let (unmet, remarks) = cluster::try_needs(plan, hosts).await;
     if unmet.is_empty() {
-        return Ok(());
+        return Ok(remarks);
     }
     Err(Failure::Refusals(unmet))
 }
