@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use upshift_model::Millis;
-use upshift_model::action::GuardStatus;
+use upshift_model::action::{Action, GuardStatus};
 use upshift_model::profile::{Slot, Strategy};
-use upshift_plan::{NodeIndex, StepKind};
+use upshift_plan::{NodeIndex, Recipe, StepKind};
 
 use crate::event::Effect;
-use crate::program::{GroupAt, Item, Part};
+use crate::program::{GroupAt, Item, Part, nodes_of};
 use crate::state::{Guard, State};
 
 /// How soon an unanswered question to a guard is asked again.
@@ -62,7 +62,7 @@ impl Guard {
     }
 
     /// It was found to have fired. How that ended is asked for, and it takes no disarming any more.
-    pub(crate) fn has_fired(&mut self, now: Millis) {
+    fn has_fired(&mut self, now: Millis) {
         if !self.fired {
             self.fired = true;
             self.asking = Some(now);
@@ -109,6 +109,7 @@ impl State {
         let Some(guard) = self.guards.get_mut(&node) else {
             return;
         };
+        let (stood, hop) = (!guard.fired, guard.hop);
         match status {
             // The answer may be to a renewal, and the disarming be lost; an order to arm may still be on its way: it is asked again.
             GuardStatus::Absent | GuardStatus::Disarmed
@@ -134,6 +135,22 @@ impl State {
                 guard.has_fired(now);
                 guard.asking = None;
             }
+        }
+        if stood && self.guards.get(&node).is_some_and(|guard| guard.fired) {
+            self.begin_again(node, hop);
+        }
+    }
+
+    /// Takes in that a host has refused an order because its guard has fired.
+    pub(crate) fn guard_has_refused(&mut self, node: NodeIndex) {
+        let now = self.now;
+        let Some(guard) = self.guards.get_mut(&node) else {
+            return;
+        };
+        let (stood, hop) = (!guard.fired, guard.hop);
+        guard.has_fired(now);
+        if stood {
+            self.begin_again(node, hop);
         }
     }
 
@@ -178,8 +195,8 @@ impl State {
 
     /// Whether the host's guard has done a step of a rollback, so that doing it again would only disturb a server that serves. Not where
     /// data is put back or code is changed in the running process: there the guard does less than the rollback. A rollback that is
-    /// retried after a hold does everything.
-    pub(crate) fn done_by_guard(&self, at: GroupAt, node: NodeIndex, kind: StepKind) -> Option<DoneByGuard> {
+    /// retried after a hold does everything. Files are never put back below a server that runs: it has written to its data since.
+    pub(crate) fn done_by_guard(&self, at: GroupAt, node: NodeIndex, recipe: &Recipe) -> Option<DoneByGuard> {
         let hop = self.plan.hops.get(at.hop as usize)?;
         let served = self
             .guards
@@ -191,12 +208,42 @@ impl State {
         if !matches!(hop.strategy, Strategy::Rolling | Strategy::Switch) {
             return None;
         }
-        match kind {
-            StepKind::Undo(Slot::Drain | Slot::HandOver | Slot::Stop) => Some(DoneByGuard::Undisturbed),
-            StepKind::Undo(Slot::Switch | Slot::MigrateConfig | Slot::Start | Slot::Undrain) => {
+        match (recipe.kind, &recipe.action) {
+            (_, Some(Action::Restore(_)))
+            | (StepKind::Undo(Slot::Drain | Slot::HandOver | Slot::Stop | Slot::MigrateConfig), Some(_)) => {
+                Some(DoneByGuard::Undisturbed)
+            }
+            (StepKind::Undo(Slot::Switch | Slot::Start | Slot::Undrain), Some(_)) => {
                 Some(DoneByGuard::ToBeSeen)
             }
             _ => None,
+        }
+    }
+
+    /// Has a host's part of the rollback done from its beginning: its guard, which was found to have fired, has done and undone things after
+    /// what was done here, and what was proven then says nothing any more. A server that was seen to be stopped may run.
+    fn begin_again(&mut self, node: NodeIndex, hop: u32) {
+        let Some(at) = self.back.as_ref().map(|back| back.at) else {
+            return;
+        };
+        let plan = self.plan.clone();
+        let is_its_part = |item: &Item| match item {
+            Item::Group(at) if at.part == Part::Rollback && at.hop == hop => {
+                nodes_of(&plan, at.hop, at.window).contains(&node).then_some(*at)
+            }
+            _ => None,
+        };
+        let items = self.back.iter().flat_map(|back| &back.items);
+        let done: Vec<(usize, GroupAt)> = items
+            .take(at + 1)
+            .enumerate()
+            .filter_map(|(position, item)| Some((position, is_its_part(item)?)))
+            .collect();
+        for (_, at) in &done {
+            self.repeat_on(*at, node);
+        }
+        if let (Some((first, _)), Some(back)) = (done.first(), &mut self.back) {
+            back.at = *first;
         }
     }
 

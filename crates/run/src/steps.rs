@@ -187,12 +187,7 @@ impl State {
 
     fn begin_step(&mut self, view: &StepView<'_>) {
         let deadline = self.deadline_of(view);
-        let applies = view.step.undoes.is_empty()
-            || view
-                .step
-                .undoes
-                .iter()
-                .any(|id| self.steps.get(id).is_some_and(|undone| undone.ordered));
+        let applies = self.applies(view.step);
         let mut step = StepState::new(self.now, deadline, Stage::Condition(Round::default()));
         if applies {
             self.active.insert(view.step.id);
@@ -200,6 +195,12 @@ impl State {
             step.settle(Stage::Skipped, self.now);
         }
         self.steps.insert(view.step.id, step);
+    }
+
+    /// Whether a step is to be done at all; see [`Step::undoes`].
+    fn applies(&self, step: &Step) -> bool {
+        let ordered = |id: &StepId| self.steps.get(id).is_some_and(|undone| undone.ordered);
+        step.undoes.is_empty() || step.undoes.iter().any(ordered)
     }
 
     /// A rollback may have to wait until the host's own guard has done it; what it may go on without delays it no longer than it says.
@@ -291,8 +292,7 @@ impl State {
     }
 
     fn act(&mut self, step: &mut StepState, view: &StepView<'_>, effects: &mut Vec<Effect>) {
-        let done = self.done_by_guard(view.at, view.step.node, view.recipe.kind);
-        if let Some(done) = done.filter(|_| view.recipe.action.is_some()) {
+        if let Some(done) = self.done_by_guard(view.at, view.step.node, view.recipe) {
             match done {
                 DoneByGuard::Undisturbed => step.settle(Stage::Skipped, self.now),
                 DoneByGuard::ToBeSeen => step.stage = proving(true),
@@ -530,10 +530,8 @@ impl State {
         let Some((node, retry)) = self.find(id).map(|(step, recipe)| (step.node, recipe.retry)) else {
             return;
         };
-        if matches!(report, Report::GuardFired)
-            && let Some(guard) = self.guards.get_mut(&node)
-        {
-            guard.has_fired(now);
+        if matches!(report, Report::GuardFired) {
+            self.guard_has_refused(node);
         }
         let Some(step) = self.steps.get_mut(&id) else {
             return;
@@ -602,18 +600,30 @@ impl State {
     pub(crate) fn repeat(&mut self, at: GroupAt, which: impl Fn(&Stage) -> bool) {
         let plan = self.plan.clone();
         for step in &at.of(&plan).steps {
-            let within = plan.recipe(step.recipe).within;
-            if let Some(state) = self.steps.get_mut(&step.id)
-                && state.settled()
-                && which(&state.stage)
-            {
-                state.stage = Stage::Condition(Round::default());
-                state.began = self.now;
-                state.ended = None;
-                state.deadline = self.now.plus(within);
-                state.furthest = None;
-                self.active.insert(step.id);
+            if self.steps.get(&step.id).is_some_and(|state| which(&state.stage)) {
+                self.do_again(step, plan.recipe(step.recipe).within);
             }
+        }
+    }
+
+    /// Lets a server's steps of a group be done again, as new attempts, as far as they are to be done at all.
+    pub(crate) fn repeat_on(&mut self, at: GroupAt, node: NodeIndex) {
+        let plan = self.plan.clone();
+        for step in at.of(&plan).steps.iter().filter(|step| step.node == node) {
+            if self.applies(step) {
+                self.do_again(step, plan.recipe(step.recipe).within);
+            }
+        }
+    }
+
+    fn do_again(&mut self, step: &Step, within: Millis) {
+        if let Some(state) = self.steps.get_mut(&step.id).filter(|state| state.settled()) {
+            state.stage = Stage::Condition(Round::default());
+            state.began = self.now;
+            state.ended = None;
+            state.deadline = self.now.plus(within);
+            state.furthest = None;
+            self.active.insert(step.id);
         }
     }
 

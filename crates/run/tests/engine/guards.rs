@@ -1,7 +1,7 @@
 //! Guards: renewed, fired, disarmed, in doubt.
 
 use serde_json::{Value, json};
-use upshift_model::action::{GuardStatus, Report};
+use upshift_model::action::{Action, GuardStatus, Report, RestorePaths};
 use upshift_plan::NodeIndex;
 use upshift_run::OperatorCommand;
 
@@ -53,6 +53,58 @@ fn what_a_guard_has_not_done_is_done_in_the_rollback() {
     puppet.start().run();
     rolled_back(&puppet);
     assert_eq!(puppet.orders_to("h1").last(), Some(&"switch back"));
+}
+
+/// A server that its guard has started has written to its data since: what was saved is not laid over that, whatever it looks like.
+#[test]
+fn nothing_is_put_back_below_a_server_that_its_guard_has_started() {
+    let mut puppet = without(Builder::rolling(), "recovered@h2");
+    for recipe in &mut std::sync::Arc::make_mut(&mut puppet.plan).recipes {
+        if recipe.title == "switch back" {
+            let name = "data-before-1.1.0".to_owned();
+            recipe.action = Some(Action::Restore(RestorePaths { name }));
+        }
+    }
+    puppet.state = upshift_run::State::new(puppet.plan.clone(), "run-1".to_owned());
+    puppet.on_guard = Box::new(|host, _| (host == "h1").then_some(GuardStatus::RolledBack));
+    puppet.on_probe = Box::new(|probe, _| {
+        Some(Ok(
+            json!({"ok": !["switch back@h1", "recovered@h2"].contains(&probe)}),
+        ))
+    });
+    puppet.start().run();
+    rolled_back(&puppet);
+    assert_eq!(puppet.orders_to("h1"), FORWARD);
+    assert!(puppet.orders_to("h2").contains(&"restore"));
+}
+
+/// The server was seen to be stopped, then the controller died, and the guard started it: what follows is for a server that is stopped.
+#[test]
+fn what_was_proven_before_a_guard_fired_is_done_again_before_what_follows() {
+    let mut puppet = Puppet::new(Builder::rolling().plan);
+    puppet
+        .start()
+        .until(|puppet| puppet.orders_to("h1").contains(&"switch"));
+    puppet.on_order =
+        Box::new(|_, title| (title != "switch back").then_some(Report::Done { output: Value::Null }));
+    puppet.operator(OperatorCommand::Abort);
+    puppet
+        .until(|puppet| puppet.orders_to("h1").contains(&"switch back"))
+        .crash();
+    let before = puppet.orders_to("h1").len();
+    puppet.now = seconds(300);
+    puppet.on_order = Box::new(|_, _| Some(Report::Done { output: Value::Null }));
+    puppet.on_guard = Box::new(|_, _| {
+        Some(GuardStatus::Failed {
+            reason: "it started, and did not serve in time".to_owned(),
+        })
+    });
+    puppet.start_as(2).run();
+    rolled_back(&puppet);
+    let since = puppet.orders_to("h1")[before..].to_vec();
+    let stop = since.iter().position(|title| *title == "stop back");
+    let last = since.iter().rposition(|title| *title == "switch back");
+    assert!(stop.is_some() && stop < last, "{since:?}");
 }
 
 /// A guard that could not roll its host back has done nothing that could be relied on.
