@@ -83,7 +83,7 @@ fn member_added() -> Outcome {
     let fixture = Fixture::etcd("3.4.23", &["3.5.16"])?;
     let mut arguments = to("3.5.16");
     for word in arguments.iter_mut().filter(|word| *word == "200ms") {
-        "8s".clone_into(word);
+        "20s".clone_into(word);
     }
     let upgrade = fixture.upshift.start(&arguments);
     let versions = || fixture.cluster.versions();
@@ -94,13 +94,16 @@ fn member_added() -> Outcome {
     );
     let member = &fixture.cluster.members()[0];
     let body = serde_json::json!({"peerURLs": ["http://127.0.0.1:9"]});
-    let added = http::post(
-        &member.endpoint(),
-        "/v3/cluster/member/add",
-        &body,
-        Duration::from_secs(10),
+    // etcd takes a new member once the others have been connected for five seconds.
+    let added = || {
+        let path = "/v3/cluster/member/add";
+        let answer = http::post(&member.endpoint(), path, &body, Duration::from_secs(10));
+        answer.is_ok_and(|answer| answer.status == 200)
+    };
+    assert!(
+        processes::poll(Duration::from_secs(15), added),
+        "no member was added"
     );
-    assert_eq!(added.map(|answer| answer.status).ok(), Some(200));
     let ran = upgrade.finish(Duration::from_secs(120)).expect(5);
     assert!(
         ran.text()
