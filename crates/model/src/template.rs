@@ -70,6 +70,11 @@ pub fn render_text(text: &str, context: &Value) -> Result<String, TemplateError>
         .map_err(|cause| error(text, &cause))
 }
 
+/// Whether a text says what was observed, so that it is more than a sentence before that.
+pub fn says_observed(text: &str) -> bool {
+    text.contains("{{ value") || text.contains("{%")
+}
+
 /// A text for reading before its names are known: an ellipsis stands for each value that is to come, and for each block.
 pub fn abridged(text: &str) -> String {
     let blocks = text

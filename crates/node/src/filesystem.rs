@@ -28,7 +28,8 @@ pub fn space(path: &Path) -> Result<Space> {
     })
 }
 
-fn nearest_existing(path: &Path) -> &Path {
+/// The path itself, or the nearest directory above it that exists.
+pub fn nearest_existing(path: &Path) -> &Path {
     path.ancestors()
         .find(|ancestor| ancestor.exists())
         .unwrap_or(Path::new("/"))

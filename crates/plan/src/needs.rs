@@ -68,21 +68,9 @@ fn asks_a_program(proof: &PlanProof) -> Option<&Probe> {
 
 /// All groups of steps but those that finalize the run, with the hop that they belong to.
 fn groups(plan: &Plan) -> impl Iterator<Item = (u32, &Group)> {
-    let hops = (0u32..).zip(&plan.hops).flat_map(|(position, hop)| {
-        let windows = hop.windows.iter().flat_map(|window| {
-            [
-                &window.gate,
-                &window.forward,
-                &window.rollback_gate,
-                &window.rearm,
-                &window.rollback,
-            ]
-            .into_iter()
-            .flatten()
-        });
-        let around = hop.protect.iter().chain(&hop.stay).chain(&hop.settle);
-        around.chain(windows).map(move |group| (position, group))
-    });
+    let hops = (0u32..)
+        .zip(&plan.hops)
+        .flat_map(|(position, hop)| hop.groups().map(move |group| (position, group)));
     let last = plan.hops.len().saturating_sub(1) as u32;
     plan.prepare
         .iter()

@@ -381,6 +381,29 @@ pub struct Window {
     pub lease: Millis,
 }
 
+impl Window {
+    /// All its groups, in the order of the fields above.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        let parts = [
+            &self.gate,
+            &self.forward,
+            &self.rollback_gate,
+            &self.rearm,
+            &self.rollback,
+        ];
+        parts.into_iter().flatten()
+    }
+}
+
+impl Hop {
+    /// All its groups: those around the windows, and the windows' own.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        let around = [&self.protect, &self.stay, &self.settle];
+        let windows = self.windows.iter().flat_map(Window::groups);
+        around.into_iter().flatten().chain(windows)
+    }
+}
+
 fn is_zero(time: &Millis) -> bool {
     *time == Millis::ZERO
 }

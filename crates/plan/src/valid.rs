@@ -29,8 +29,13 @@ impl Plan {
         self.ends_with_observation()
     }
 
-    fn groups(&self, groups: &[Group], what: &str, known: &mut BTreeSet<StepId>) -> Result<(), String> {
-        for step in groups.iter().flat_map(|group| &group.steps) {
+    fn groups<'g>(
+        &self,
+        groups: impl IntoIterator<Item = &'g Group>,
+        what: &str,
+        known: &mut BTreeSet<StepId>,
+    ) -> Result<(), String> {
+        for step in groups.into_iter().flat_map(|group| &group.steps) {
             self.server(step.node, what)?;
             if self.recipes.get(step.recipe.0 as usize).is_none() {
                 return Err(format!(
@@ -65,15 +70,7 @@ impl Plan {
                 .nodes
                 .iter()
                 .try_for_each(|node| self.server(*node, &what))?;
-            for part in [
-                &window.gate,
-                &window.forward,
-                &window.rollback_gate,
-                &window.rearm,
-                &window.rollback,
-            ] {
-                self.groups(part, &what, known)?;
-            }
+            self.groups(window.groups(), &what, known)?;
         }
         self.groups(&hop.stay, &what, known)?;
         self.groups(&hop.settle, &what, known)?;

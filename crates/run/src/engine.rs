@@ -286,19 +286,16 @@ impl State {
 
     /// Whether a server that was left to its guard answers again: the rollback is walked once more, for what was left out.
     fn answers_again(&mut self, hop: u32, window: u32, nodes: &[NodeIndex]) -> bool {
-        let silent = |node: &NodeIndex| {
+        let overdue = |node: &NodeIndex| {
             let guard = self.guards.get(node);
-            guard.is_some_and(|guard| !guard.fired && self.now >= guard.until)
+            guard.is_some_and(|guard| guard.is_overdue(self.now))
         };
         let left = nodes.iter().filter(|node| self.left.contains(node));
-        let answered: Vec<NodeIndex> = left.filter(|node| !silent(node)).copied().collect();
-        let Some(back) = self.back.as_mut().filter(|_| !answered.is_empty()) else {
+        let answered: Vec<NodeIndex> = left.filter(|node| !overdue(node)).copied().collect();
+        if answered.is_empty() || self.back.is_none() {
             return false;
-        };
-        let first = back.items.iter().position(|item| {
-            matches!(item, Item::Group(at) if at.part == Part::Rollback && (at.hop, at.window) == (hop, window))
-        });
-        back.at = first.unwrap_or(back.at);
+        }
+        self.walk_again(|at| (at.hop, at.window) == (hop, window));
         for node in answered {
             self.left.remove(&node);
         }

@@ -77,6 +77,16 @@ impl Guard {
         self.asking.is_some_and(|since| now < since.plus(TAKE_UP))
     }
 
+    /// Whether anything is asked of it: while it stands, and while the end of what it does is waited for.
+    fn is_asked(&self, now: Millis) -> bool {
+        !self.fired || self.is_waited_for(now)
+    }
+
+    /// Whether its time has passed, and nobody has heard that it fired.
+    pub(crate) fn is_overdue(&self, now: Millis) -> bool {
+        !self.fired && now >= self.until
+    }
+
     fn due(&self) -> Millis {
         if self.unconfirmed || self.asking.is_some() {
             self.renew_sent.plus(AGAIN)
@@ -91,8 +101,7 @@ impl State {
     pub(crate) fn renew_guards(&mut self, effects: &mut Vec<Effect>) {
         let (now, token) = (self.now, self.token());
         for (&node, guard) in &mut self.guards {
-            let asked = !guard.fired || guard.is_waited_for(now);
-            if asked && guard.disarm_sent.is_none() && now >= guard.due() {
+            if guard.is_asked(now) && guard.disarm_sent.is_none() && now >= guard.due() {
                 guard.renew_sent = now;
                 effects.push(Effect::Renew {
                     node,
@@ -141,19 +150,6 @@ impl State {
         }
     }
 
-    /// Takes in that a host has refused an order because its guard has fired.
-    pub(crate) fn guard_has_refused(&mut self, node: NodeIndex) {
-        let now = self.now;
-        let Some(guard) = self.guards.get_mut(&node) else {
-            return;
-        };
-        let (stood, hop) = (!guard.fired, guard.hop);
-        guard.has_fired(now);
-        if stood {
-            self.begin_again(node, hop);
-        }
-    }
-
     /// Why the hop cannot go forward: a guard has fired, or may have.
     pub(crate) fn guard_trouble(&self) -> Option<String> {
         self.guards.iter().find_map(|(node, guard)| {
@@ -162,7 +158,7 @@ impl State {
                 Some(format!(
                     "the guard of {name} has fired: the host has rolled back by itself"
                 ))
-            } else if self.now >= guard.until {
+            } else if guard.is_overdue(self.now) {
                 Some(format!(
                     "{name} has not answered past its guard's deadline: it rolls back by itself"
                 ))
@@ -181,9 +177,11 @@ impl State {
             return false;
         }
         let hop = &self.plan.hops[at.hop as usize];
-        let silent = |guard: &Guard| !guard.fired && self.now >= guard.until;
         hop.strategy == Strategy::Switch
-            && self.guards.get(&node).is_some_and(silent)
+            && self
+                .guards
+                .get(&node)
+                .is_some_and(|guard| guard.is_overdue(self.now))
             && !self.puts_data_back(at)
     }
 
@@ -223,28 +221,30 @@ impl State {
     /// Has a host's part of the rollback done from its beginning: its guard, which was found to have fired, has done and undone things after
     /// what was done here, and what was proven then says nothing any more. A server that was seen to be stopped may run.
     fn begin_again(&mut self, node: NodeIndex, hop: u32) {
-        let Some(at) = self.back.as_ref().map(|back| back.at) else {
-            return;
-        };
         let plan = self.plan.clone();
-        let is_its_part = |item: &Item| match item {
-            Item::Group(at) if at.part == Part::Rollback && at.hop == hop => {
-                nodes_of(&plan, at.hop, at.window).contains(&node).then_some(*at)
-            }
-            _ => None,
-        };
-        let items = self.back.iter().flat_map(|back| &back.items);
-        let done: Vec<(usize, GroupAt)> = items
-            .take(at + 1)
-            .enumerate()
-            .filter_map(|(position, item)| Some((position, is_its_part(item)?)))
-            .collect();
-        for (_, at) in &done {
-            self.repeat_on(*at, node);
+        let is_its_part = |at: GroupAt| at.hop == hop && nodes_of(&plan, at.hop, at.window).contains(&node);
+        for at in self.walk_again(is_its_part) {
+            self.repeat_on(at, node);
         }
-        if let (Some((first, _)), Some(back)) = (done.first(), &mut self.back) {
+    }
+
+    /// Has the rollback walked again from the first of these groups on, and yields those that it had come to. What is done and not repeated
+    /// is passed at once.
+    pub(crate) fn walk_again(&mut self, which: impl Fn(GroupAt) -> bool) -> Vec<GroupAt> {
+        let Some(back) = &mut self.back else {
+            return Vec::new();
+        };
+        let come_to = back.items.iter().take(back.at + 1).enumerate();
+        let found: Vec<(usize, GroupAt)> = come_to
+            .filter_map(|(position, item)| match item {
+                Item::Group(at) if at.part == Part::Rollback && which(*at) => Some((position, *at)),
+                _ => None,
+            })
+            .collect();
+        if let Some((first, _)) = found.first() {
             back.at = *first;
         }
+        found.into_iter().map(|(_, at)| at).collect()
     }
 
     /// Whether a window's rollback puts old data in the place of what was written since.
@@ -361,7 +361,7 @@ impl State {
     pub(crate) fn guards_due(&self) -> Option<Millis> {
         self.guards
             .values()
-            .filter(|guard| !guard.fired || guard.is_waited_for(self.now))
+            .filter(|guard| guard.is_asked(self.now))
             .map(|guard| match guard.disarm_sent {
                 Some(sent) => sent.plus(AGAIN),
                 None => guard.due().min(guard.until.max(self.now.plus(Millis(1)))),

@@ -3,6 +3,7 @@
 //! The journal of a run is the list of its [`Event`]s; [`State`] is their fold; [`step`] takes one in and says what is to be
 //! done. Resume is [`replay`] of the journal followed by [`EventKind::Started`].
 
+mod attempts;
 mod context;
 mod decide;
 mod engine;

@@ -118,7 +118,7 @@ impl Question<'_> {
     /// What is waited for, and what was seen instead; where the sentence itself says what was seen, that is enough.
     fn with_evidence(&self, name: &str, value: &Value, scope: &Scope) -> String {
         let waiting = self.waiting(&scope.as_value());
-        match self.proof.waiting.contains("{{ value") || self.proof.waiting.contains("{%") {
+        match template::says_observed(&self.proof.waiting) {
             true => format!("{waiting} ({name})"),
             false => format!("{waiting} ({name} shows {})", shorten(value)),
         }

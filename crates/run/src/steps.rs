@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use upshift_model::action::{Action, Report};
-use upshift_model::profile::{At, Otherwise, Retry, Slot};
+use upshift_model::action::Action;
+use upshift_model::profile::{At, Otherwise, Slot};
 use upshift_model::{Millis, expr};
 use upshift_plan::{NodeIndex, Plan, Recipe, Step, StepId, StepKind};
 
+use crate::attempts::pause_after;
 use crate::context::Names;
 use crate::event::{Direction, Effect, Order};
 use crate::guards::DoneByGuard;
@@ -76,7 +77,7 @@ impl StepState {
         self.fails_on.as_mut().map(|(round, _)| round)
     }
 
-    fn settle(&mut self, stage: Stage, now: Millis) {
+    pub(crate) fn settle(&mut self, stage: Stage, now: Millis) {
         self.stage = stage;
         self.ended = Some(now);
     }
@@ -110,7 +111,8 @@ impl State {
             if self.leave(&view) {
                 continue;
             }
-            if !self.steps.contains_key(&step.id) && self.waits_for_guard(at, step.node) {
+            let stage = self.steps.get(&step.id).map(|state| &state.stage);
+            if matches!(stage, None | Some(Stage::Condition(_))) && self.waits_for_guard(at, step.node) {
                 pending = true;
                 continue;
             }
@@ -146,13 +148,8 @@ impl State {
         if !given_up {
             return false;
         }
-        if let Some(mut step) = self.steps.remove(&view.step.id) {
-            let open = step.round().cloned();
-            let in_vain = step.fails_on.take().map(|(round, _)| round);
-            for round in open.iter().chain(&in_vain) {
-                self.forget(round);
-            }
-        }
+        self.forget_rounds(view.step.id);
+        self.steps.remove(&view.step.id);
         self.active.remove(&view.step.id);
         true
     }
@@ -198,7 +195,7 @@ impl State {
     }
 
     /// Whether a step is to be done at all; see [`Step::undoes`].
-    fn applies(&self, step: &Step) -> bool {
+    pub(crate) fn applies(&self, step: &Step) -> bool {
         let ordered = |id: &StepId| self.steps.get(id).is_some_and(|undone| undone.ordered);
         step.undoes.is_empty() || step.undoes.iter().any(ordered)
     }
@@ -305,7 +302,7 @@ impl State {
     }
 
     /// A report from before the host's guard fired says nothing any more: what was stopped runs again. In a rollback it is ordered
-    /// again; on the way forward the window fails.
+    /// again; on the way forward the window fails. What was ordered is never given up before its report: the host may do it yet.
     fn overtaken_by_guard(&self, step: &StepState, view: &StepView<'_>) -> bool {
         self.guard_fired(view.step.node)
             && step.ordered
@@ -519,114 +516,6 @@ impl State {
         format!("after {:.1} s: {what}", took.0 as f64 / 1000.0)
     }
 
-    /// Takes a host's report in.
-    pub(crate) fn reported(&mut self, id: StepId, attempt: u32, report: Report) {
-        let now = self.now;
-        if let Report::Fenced { token } = report
-            && token > self.token()
-        {
-            return self.supersede(token);
-        }
-        let Some((node, retry)) = self.find(id).map(|(step, recipe)| (step.node, recipe.retry)) else {
-            return;
-        };
-        if matches!(report, Report::GuardFired) {
-            self.guard_has_refused(node);
-        }
-        let Some(step) = self.steps.get_mut(&id) else {
-            return;
-        };
-        let Stage::Ordered { again } = &mut step.stage else {
-            return;
-        };
-        if step.attempt != attempt {
-            return;
-        }
-        match report {
-            Report::Done { output } => {
-                step.output = output;
-                step.stage = proving(false);
-            }
-            Report::Interrupted => step.stage = proving(true),
-            Report::Transient { reason } if attempt < retry.attempts => {
-                let pause = pause_after(retry, attempt);
-                step.waiting = format!("attempt {attempt} of {}: {reason}", retry.attempts);
-                step.stage = Stage::Backoff {
-                    until: now.plus(pause),
-                };
-            }
-            Report::Transient { reason } | Report::Failed { reason } => {
-                step.settle(Stage::Failed { reason }, now);
-                self.active.remove(&id);
-            }
-            // A younger order of our own overtook this one: give it again soon.
-            Report::Fenced { .. } => *again = now.plus(Millis::seconds(1)),
-            Report::GuardFired => {
-                let reason = format!("the guard of {} has fired", self.plan.node(node).name);
-                step.settle(Stage::Failed { reason }, now);
-                self.active.remove(&id);
-            }
-        }
-    }
-
-    /// A new controller gives every open order again, under its own token, and looks again where it was looking; so does a run that was held.
-    pub(crate) fn take_up(&mut self) {
-        self.asks.clear();
-        for id in &self.active {
-            let Some(step) = self.steps.get_mut(id) else {
-                continue;
-            };
-            match &mut step.stage {
-                Stage::Ordered { again } => *again = self.now,
-                Stage::Condition(round) | Stage::Proving { round, .. } => *round = Round::default(),
-                _ => {}
-            }
-            step.fails_on = None;
-        }
-        // The time without a controller is nobody's fault.
-        let now = self.now;
-        let (plan, index) = (self.plan.clone(), self.index.clone());
-        for id in self.active.clone() {
-            let within = find_in(&plan, &index, id)
-                .map(|(_, recipe)| recipe.within)
-                .unwrap_or_default();
-            if let Some(step) = self.steps.get_mut(&id) {
-                step.deadline = step.deadline.max(now.plus(within));
-            }
-        }
-    }
-
-    /// Lets the steps of a group be done again, as new attempts.
-    pub(crate) fn repeat(&mut self, at: GroupAt, which: impl Fn(&Stage) -> bool) {
-        let plan = self.plan.clone();
-        for step in &at.of(&plan).steps {
-            if self.steps.get(&step.id).is_some_and(|state| which(&state.stage)) {
-                self.do_again(step, plan.recipe(step.recipe).within);
-            }
-        }
-    }
-
-    /// Lets a server's steps of a group be done again, as new attempts, as far as they are to be done at all.
-    pub(crate) fn repeat_on(&mut self, at: GroupAt, node: NodeIndex) {
-        let plan = self.plan.clone();
-        for step in at.of(&plan).steps.iter().filter(|step| step.node == node) {
-            if self.applies(step) {
-                self.do_again(step, plan.recipe(step.recipe).within);
-            }
-        }
-    }
-
-    fn do_again(&mut self, step: &Step, within: Millis) {
-        if let Some(state) = self.steps.get_mut(&step.id).filter(|state| state.settled()) {
-            state.stage = Stage::Condition(Round::default());
-            state.began = self.now;
-            state.ended = None;
-            state.deadline = self.now.plus(within);
-            state.furthest = None;
-            self.active.insert(step.id);
-        }
-    }
-
     /// A failure as a sentence: where, what, why.
     pub(crate) fn sentence(&self, id: StepId, reason: &str) -> String {
         match self.find(id) {
@@ -647,12 +536,7 @@ pub(crate) fn find_in<'a>(plan: &'a Plan, index: &Index, id: StepId) -> Option<(
     Some((step, plan.recipe(step.recipe)))
 }
 
-/// How long is waited before the next attempt.
-fn pause_after(retry: Retry, attempt: u32) -> Millis {
-    retry.pause.times(1 << attempt.saturating_sub(1).min(16))
-}
-
-fn proving(quick: bool) -> Stage {
+pub(crate) fn proving(quick: bool) -> Stage {
     Stage::Proving {
         proof: 0,
         held: 0,

@@ -200,29 +200,17 @@ impl World {
     /// Takes the plan that is to be executed.
     pub fn set_plan(&mut self, plan: Plan) {
         let mut steps = std::collections::BTreeMap::new();
-        let mut note = |groups: &[Group], hop: u32| {
-            for step in groups.iter().flat_map(|group| &group.steps) {
+        let mut note = |group: &Group, hop: u32| {
+            for step in &group.steps {
                 steps.insert(step.id, (step.node, step.recipe, hop));
             }
         };
-        note(&plan.prepare, 0);
-        note(&plan.proof, plan.hops.len().saturating_sub(1) as u32);
-        note(&plan.finalize, 0);
-        for (position, hop) in plan.hops.iter().enumerate() {
-            let position = position as u32;
-            [&hop.protect, &hop.stay, &hop.settle]
-                .into_iter()
-                .for_each(|groups| note(groups, position));
-            for window in &hop.windows {
-                let parts = [
-                    &window.gate,
-                    &window.forward,
-                    &window.rollback_gate,
-                    &window.rearm,
-                    &window.rollback,
-                ];
-                parts.into_iter().for_each(|groups| note(groups, position));
-            }
+        let last = plan.hops.len().saturating_sub(1) as u32;
+        plan.prepare.iter().for_each(|group| note(group, 0));
+        plan.proof.iter().for_each(|group| note(group, last));
+        plan.finalize.iter().for_each(|group| note(group, 0));
+        for (position, hop) in (0u32..).zip(&plan.hops) {
+            hop.groups().for_each(|group| note(group, position));
         }
         self.steps = steps;
         self.plan = Arc::new(plan);

@@ -9,6 +9,8 @@ use rustix::io::Errno;
 use serde_json::{Value, json};
 use upshift_model::probe::NeedsProbe;
 
+use crate::filesystem::nearest_existing;
+
 /// How many files and directories below the paths are tried: more would take long on a network file system, and who may read so many
 /// may most likely read the rest.
 const MOST_TRIED: usize = 100_000;
@@ -158,7 +160,7 @@ fn not_writable(path: &Path) -> Option<String> {
     {
         return Some(why);
     }
-    let above = path.ancestors().skip(1).find(|above| above.exists())?;
+    let above = nearest_existing(path.parent()?);
     wrong(above, Access::WRITE_OK | Access::EXEC_OK)
 }
 

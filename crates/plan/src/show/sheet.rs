@@ -338,7 +338,7 @@ fn sentence(proof: &PlanProof, recipe: &Recipe) -> String {
     };
     let said = in_words(&proof.waiting, recipe).replace("{{ node.name }}", server);
     // What is observed is not known before the run.
-    match said.contains("{{ value") || said.contains("{%") {
+    match template::says_observed(&said) {
         true => template::abridged(&said),
         false => said,
     }
