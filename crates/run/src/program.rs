@@ -257,10 +257,14 @@ pub(crate) fn back(state: &State, hop: u32, at_once: bool) -> Vec<Item> {
     if at_once {
         // A server may need the others before it serves: all of them run the old version first.
         let windows: Vec<u32> = failed.chain(completed).map(|(window, _)| *window).collect();
+        // All of them stop, so that none waits until the others serve, not even one that serves itself.
         for &window in &windows {
-            push_rollback_gate(&mut items, plan, hop, window, false);
             let started = started_after(plan, hop, window);
-            push_rollback(&mut items, plan, hop, window, 0..started, false);
+            for index in 0..started {
+                if !asks(plan, &window_of(plan, hop, window).rollback[index as usize]) {
+                    items.extend(groups(Part::Rollback, hop, window, index..index + 1));
+                }
+            }
         }
         for &window in &windows {
             let rest = started_after(plan, hop, window)..window_of(plan, hop, window).rollback.len() as u32;
@@ -301,11 +305,16 @@ fn push_rollback_gate(items: &mut Vec<Item>, plan: &Plan, hop: u32, window: u32,
 fn push_rollback(items: &mut Vec<Item>, plan: &Plan, hop: u32, window: u32, which: Range<u32>, closed: bool) {
     for index in which {
         let group = &window_of(plan, hop, window).rollback[index as usize];
-        let asks = group.steps.iter().any(|step| plan.recipe(step.recipe).is_gate());
-        if !asks || closed || conditional(plan, group) {
+        if !asks(plan, group) || closed || conditional(plan, group) {
             items.extend(groups(Part::Rollback, hop, window, index..index + 1));
         }
     }
+}
+
+/// Whether a group asks if the cluster can bear that a server stops.
+fn asks(plan: &Plan, group: &Group) -> bool {
+    let mut steps = group.steps.iter();
+    steps.any(|step| plan.recipe(step.recipe).is_gate())
 }
 
 /// Whether every step of a group is done under a condition only.

@@ -54,7 +54,16 @@ fn adopted(service: &SupervisedService) -> Option<ProcessId> {
     only(exact).or_else(|| {
         // A program in another release store is the server of another host that shares this process table.
         let elsewhere = |found: &[String]| same_command(found, &service.argv);
-        only(elsewhere).filter(|process| !process.executable().is_some_and(|path| in_a_store(&path)))
+        only(elsewhere).filter(|process| program(process).is_some_and(|path| !in_a_store(&path)))
+    })
+}
+
+/// The program of a process: its executable, or what it was called by where only its own user may see that. Nothing where it ended
+/// meanwhile: whose it was is not known then.
+fn program(process: &ProcessId) -> Option<PathBuf> {
+    process.executable().or_else(|| {
+        let called = arguments(process.pid).into_iter().next().map(PathBuf::from);
+        called.filter(|_| process.lives())
     })
 }
 
@@ -73,7 +82,7 @@ fn in_a_store(program: &Path) -> bool {
     let parts: Vec<_> = program.iter().collect();
     parts
         .windows(2)
-        .any(|pair| pair[0] == "store" && pair[1] == "releases")
+        .any(|pair| pair[0] == "store" && (pair[1] == "releases" || pair[1] == "current"))
 }
 
 /// Whether two argument vectors are the same but for the directory of the program. A program without arguments is only known by its path.
@@ -213,10 +222,23 @@ mod tests {
     }
 
     #[test]
+    fn whose_a_process_was_is_not_known_once_it_has_ended() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let process = ProcessId::of(child.id()).unwrap();
+        let before = program(&process);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(before.is_some_and(|path| !in_a_store(&path)));
+        assert_eq!(program(&process), None);
+    }
+
+    #[test]
     fn the_server_of_another_hosts_store_is_not_this_hosts() {
         assert!(in_a_store(Path::new(
             "/srv/n2/upshift/store/releases/1.0/bin/redis"
         )));
+        // As it was called by, where the executable cannot be seen.
+        assert!(in_a_store(Path::new("/srv/n2/upshift/store/current/bin/redis")));
         assert!(!in_a_store(Path::new("/usr/bin/redis")));
         assert!(!in_a_store(Path::new("/data/store/bin/releases")));
     }

@@ -51,8 +51,8 @@ fn only_what_was_begun_is_undone() {
     );
 }
 
-#[test]
-fn a_server_that_nobody_answers_for_is_brought_back_without_waiting_for_the_others() {
+/// The gate of the rollback asks for the other servers, where the server itself serves.
+fn asks_the_others_where_it_serves() -> Builder {
     let mut plan = Builder::rolling();
     let mut gate = plan.recipe_mut("gate").clone();
     gate.only_if = Some(proof("serves", At::Node, 1));
@@ -66,6 +66,12 @@ fn a_server_that_nobody_answers_for_is_brought_back_without_waiting_for_the_othe
     {
         step.recipe = gate;
     }
+    plan
+}
+
+#[test]
+fn a_server_that_nobody_answers_for_is_brought_back_without_waiting_for_the_others() {
+    let plan = asks_the_others_where_it_serves();
     let mut puppet = Puppet::new(plan.plan);
     puppet.on_probe = Box::new(|probe, _| {
         Some(if probe.starts_with("serves@") {
@@ -209,6 +215,31 @@ fn a_cluster_that_serves_nobody_any_more_is_taken_back_at_once_when_an_operator_
     let started = hosts.iter().flat_map(|host| [(*host, stop), (*host, switch)]);
     let returned = hosts.iter().map(|host| (*host, undrain));
     assert_eq!(orders, started.chain(returned).collect::<Vec<_>>());
+}
+
+#[test]
+fn all_at_once_waits_for_no_other_server_also_where_one_serves() {
+    let mut plan = asks_the_others_where_it_serves();
+    plan.recipe_mut("switch back").kind = StepKind::Undo(Slot::Start);
+    let again = plan.plan.hops[0].windows[1].rollback_gate[0].clone();
+    let recipe = again.steps[0].recipe;
+    let step = plan.step(upshift_plan::NodeIndex(1), recipe, vec![]);
+    let group = upshift_plan::Group { steps: vec![step] };
+    plan.plan.hops[0].windows[1].rollback.insert(0, group);
+    let mut puppet = Puppet::new(plan.plan);
+    // The second server fails, serves again on the old version, and none of the others does.
+    puppet.on_probe = Box::new(|probe, _| {
+        Some(Ok(
+            json!({"ok": probe != "recovered@h2" && !probe.starts_with("others@")}),
+        ))
+    });
+    puppet.start().run();
+    assert!(held(&puppet).contains("the rollback is stuck"));
+    let before = puppet.asked.len();
+    puppet.operator(OperatorCommand::RollbackAllAtOnce).run();
+    rolled_back(&puppet);
+    let mut asked = puppet.asked[before..].iter();
+    assert!(asked.all(|(probe, _)| !probe.starts_with("others@")));
 }
 
 #[test]
