@@ -13,7 +13,7 @@ use upshift_lab::package::{Contents, Entry, Package, write_tar_gz};
 use upshift_lab::processes;
 use upshift_lab::testbed::Testbed;
 
-use crate::harness::Skip;
+use crate::harness::{NoVerdict, Skip};
 use crate::program::Upshift;
 
 /// A command of Alluxio starts a Java virtual machine, on a machine that may be busy.
@@ -132,7 +132,7 @@ fn pack(
 
 impl Alluxio {
     /// Starts a cluster, with the package of another version at hand.
-    pub fn start(made: Made, to: &str, misbehaves: Misbehaves) -> Result<Self, Skip> {
+    pub fn start(made: Made, to: &str, misbehaves: Misbehaves) -> Result<Self, NoVerdict> {
         let cache = Cache::open().map_err(|error| Skip(error.to_string()))?;
         let count = u8::try_from(made.hosts.len()).expect("a few hosts");
         let bed = Testbed::new(&cache, count, &say)?;

@@ -17,16 +17,23 @@ pub use lanes::side_by_side;
 
 /// Why a test ended without a verdict.
 #[derive(Debug)]
-pub struct Skip(pub String);
+pub enum NoVerdict {
+    /// What it needs cannot be had here.
+    Skip(String),
+    /// It was not asked for.
+    LeftOut(String),
+}
 
-impl From<Unavailable> for Skip {
+pub use NoVerdict::Skip;
+
+impl From<Unavailable> for NoVerdict {
     fn from(unavailable: Unavailable) -> Self {
         Skip(unavailable.to_string())
     }
 }
 
 /// How a test ends; it fails by panicking.
-pub type Outcome = Result<(), Skip>;
+pub type Outcome = Result<(), NoVerdict>;
 
 /// Passes where long tests are asked for with `UPSHIFT_E2E_EXHAUSTIVE`.
 ///
@@ -35,7 +42,9 @@ pub type Outcome = Result<(), Skip>;
 pub fn only_when_exhaustive(takes: &str) -> Outcome {
     match std::env::var_os("UPSHIFT_E2E_EXHAUSTIVE") {
         Some(_) => Ok(()),
-        None => Err(Skip(format!("it takes {takes}; set UPSHIFT_E2E_EXHAUSTIVE=1"))),
+        None => Err(NoVerdict::LeftOut(format!(
+            "it takes {takes}; set UPSHIFT_E2E_EXHAUSTIVE=1"
+        ))),
     }
 }
 
@@ -76,6 +85,7 @@ fn take(said: &Said) -> String {
 enum Verdict {
     Passed,
     Skipped(String),
+    LeftOut(String),
     /// With what was said.
     Failed(String),
 }
@@ -130,6 +140,7 @@ fn run(trial: &Trial, said: &Said) -> Ended {
     let verdict = match catch_unwind(AssertUnwindSafe(trial.run)) {
         Ok(Ok(())) => Verdict::Passed,
         Ok(Err(Skip(reason))) => Verdict::Skipped(reason),
+        Ok(Err(NoVerdict::LeftOut(reason))) => Verdict::LeftOut(reason),
         Err(_) => Verdict::Failed(take(said)),
     };
     Ended {
@@ -142,6 +153,7 @@ fn line(name: &str, Ended { verdict, took }: &Ended) -> String {
     match verdict {
         Verdict::Passed => format!("test {name} ... ok ({took:.1} s)"),
         Verdict::Skipped(reason) => format!("test {name} ... skipped: {reason}"),
+        Verdict::LeftOut(reason) => format!("test {name} ... left out: {reason}"),
         Verdict::Failed(_) => format!("test {name} ... FAILED ({took:.1} s)"),
     }
 }
@@ -151,7 +163,7 @@ fn close(trials: &[Trial], chosen: &[&Trial], ended: &[Ended], began: Instant) -
     let count = |which: fn(&Verdict) -> bool| ended.iter().filter(|ended| which(&ended.verdict)).count();
     let passed = count(|verdict| matches!(verdict, Verdict::Passed));
     let skipped = count(|verdict| matches!(verdict, Verdict::Skipped(_)));
-    let failed = ended.len() - passed - skipped;
+    let failed = count(|verdict| matches!(verdict, Verdict::Failed(_)));
     if failed > 0 {
         println!("\nfailures:");
     }

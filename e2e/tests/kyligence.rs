@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use serde_json::json;
-use upshift_e2e::harness::{self, Case, Outcome, Skip, Trial, only_when_exhaustive};
+use upshift_e2e::harness::{self, Case, NoVerdict, Outcome, Skip, Trial, only_when_exhaustive};
 use upshift_e2e::program::{Ran, Upshift};
 use upshift_lab::cleanup::Cleanup;
 use upshift_lab::fetch::Cache;
@@ -480,7 +480,7 @@ fn never_returns() -> Outcome {
 }
 
 /// The jars of Kylin 2.6.6's metadata tool, through Maven, kept in the cache.
-fn jars() -> Result<PathBuf, Skip> {
+fn jars() -> Result<PathBuf, NoVerdict> {
     let failed =
         |error: &dyn std::fmt::Display| Skip(format!("the jars of Kylin 2.6.6 cannot be had: {error}"));
     let cache = Cache::open().map_err(|error| failed(&error))?;

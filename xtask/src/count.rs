@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::run::{TaskError, show};
 
-/// How many tests passed and were skipped, and which failed.
+/// How many tests passed, were skipped and were left out, and which failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     /// Passed.
@@ -14,6 +14,8 @@ pub struct Count {
     pub failed: u64,
     /// Skipped; each says why in a line of its own.
     pub skipped: u64,
+    /// Left out, since they run only when they are asked for; each says so in a line of its own.
+    pub left_out: u64,
     /// What the runners said of each that failed, told once more at the end: its name, and how it failed where known.
     pub failures: Vec<String>,
 }
@@ -24,6 +26,7 @@ impl Count {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+        self.left_out += other.left_out;
         self.failures.extend(other.failures);
     }
 }
@@ -41,8 +44,17 @@ pub fn closing_line(line: &str) -> Option<Count> {
         passed: number("passed")?,
         failed: number("failed")?,
         skipped: number("ignored").unwrap_or(0),
+        left_out: 0,
         failures: Vec::new(),
     })
+}
+
+/// Whether a line says that a test was left out: `test NAME ... left out: WHY`.
+fn says_left_out(line: &str) -> bool {
+    let rest = line
+        .strip_prefix("test ")
+        .and_then(|rest| rest.split_once(" ... "));
+    rest.is_some_and(|(_, verdict)| verdict.starts_with("left out: "))
 }
 
 /// Lines that are told of a failure, so that all failures together still fit a screen.
@@ -89,6 +101,7 @@ pub fn run_and_count(mut command: Command) -> Result<Count, TaskError> {
             if let Some(closing) = closing_line(&line) {
                 count.add(closing);
             }
+            count.left_out += u64::from(says_left_out(&line));
             failures.line(&line);
             println!("{line}");
         }
@@ -115,11 +128,21 @@ mod tests {
                 passed: 12,
                 failed: 2,
                 skipped: 1,
+                left_out: 0,
                 failures: Vec::new()
             })
         );
         assert_eq!(closing_line("test engine::a ... ok"), None);
         assert_eq!(closing_line("test result: "), None);
+    }
+
+    #[test]
+    fn what_is_left_out_is_not_skipped() {
+        assert!(says_left_out("test a_b ... left out: it takes a minute"));
+        assert!(!says_left_out(
+            "test a_b ... skipped: left out: there is no network"
+        ));
+        assert!(!says_left_out("test a_b ... ok (1.0 s)"));
     }
 
     #[test]

@@ -40,8 +40,8 @@ pub fn main(names: &[String]) -> Result<(), TaskError> {
     }
     println!("took {} s", began.elapsed().as_secs());
     println!(
-        "{} passed, {} failed, {} skipped",
-        count.passed, count.failed, count.skipped
+        "{} passed, {} failed, {} skipped, {} left out",
+        count.passed, count.failed, count.skipped, count.left_out
     );
     if count.failed == 0 {
         Ok(())

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use upshift_e2e::emqx::{Client, Manager, PURGED, PackagedHost, behind};
-use upshift_e2e::harness::{Case, Outcome, Skip, only_when_exhaustive};
+use upshift_e2e::harness::{Case, NoVerdict, Outcome, only_when_exhaustive};
 use upshift_e2e::program::Upshift;
 use upshift_lab::balancer::{Balancer, Clients, View};
 use upshift_lab::fetch::OTP;
@@ -40,7 +40,7 @@ struct Stage {
     _directory: tempfile::TempDir,
 }
 
-fn packages(manager: Manager, directory: &Path) -> Result<PathBuf, Skip> {
+fn packages(manager: Manager, directory: &Path) -> Result<PathBuf, NoVerdict> {
     let packages = directory.join("packages");
     for version in [OLD, NEW] {
         manager.build(&packages, version)?;
@@ -62,7 +62,7 @@ fn configure(host: &PackagedHost, [mqtt, http, dashboard]: [u16; 3]) {
     fs::write(host.path("/etc/emqx/plugins/emqx_dashboard.conf"), dashboard).expect("written");
 }
 
-fn stage(manager: Manager) -> Result<Stage, Skip> {
+fn stage(manager: Manager) -> Result<Stage, NoVerdict> {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let packages = packages(manager, directory.path())?;
     let hosts = vec![PackagedHost::new(manager, 1)?, PackagedHost::new(manager, 2)?];
@@ -108,7 +108,7 @@ fn stage(manager: Manager) -> Result<Stage, Skip> {
 }
 
 /// A host on which the old version was installed and started, and the process of its node.
-fn started(manager: Manager, packages: &Path) -> Result<(PackagedHost, u32), Skip> {
+fn started(manager: Manager, packages: &Path) -> Result<(PackagedHost, u32), NoVerdict> {
     let host = PackagedHost::new(manager, 3)?;
     host.install(packages, OLD);
     let free = ports::free(3).expect("ports");

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use upshift_e2e::emqx::{Client, Cluster, Installation, Node, behind, package};
-use upshift_e2e::harness::{Case, Outcome, Skip, only_when_exhaustive};
+use upshift_e2e::harness::{Case, NoVerdict, Outcome, only_when_exhaustive};
 use upshift_e2e::program::{Ran, Upshift};
 use upshift_lab::balancer::{Balancer, Clients, View};
 use upshift_lab::processes;
@@ -41,7 +41,7 @@ struct Stage {
     upshift: Upshift,
 }
 
-fn stage() -> Result<Stage, Skip> {
+fn stage() -> Result<Stage, NoVerdict> {
     let cluster = Cluster::start_from(Installation::Store, 3, OLD, &[NEW])?;
     let servers: Vec<(String, String)> = cluster
         .nodes

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use upshift_e2e::fixture::{Fixture, command_line, etcd_packages};
-use upshift_e2e::harness::{Case, Outcome, Skip};
+use upshift_e2e::harness::{Case, NoVerdict, Outcome, Skip};
 use upshift_e2e::program::{Running, Upshift};
 use upshift_lab::cluster::Product;
 use upshift_lab::fetch::Cache;
@@ -38,7 +38,7 @@ fn say(text: &str) {
 }
 
 /// Three hosts with a cluster of 3.4.23.
-fn hosts(prepare: impl FnOnce(&mut Testbed, &Path) -> Result<(), String>) -> Result<Hosts, Skip> {
+fn hosts(prepare: impl FnOnce(&mut Testbed, &Path) -> Result<(), String>) -> Result<Hosts, NoVerdict> {
     let cache = Cache::open().map_err(|error| Skip(error.to_string()))?;
     let mut bed = Testbed::new(&cache, 3, &say)?;
     let directory = tempfile::tempdir().expect("a temporary directory");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use upshift_e2e::fixture::Fixture;
-use upshift_e2e::harness::{Case, Outcome, Skip};
+use upshift_e2e::harness::{Case, NoVerdict, Outcome, Skip};
 use upshift_e2e::program::Upshift;
 use upshift_lab::cluster::Member;
 use upshift_lab::processes;
@@ -22,7 +22,7 @@ pub const TRIALS: &[Case] = &[(
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Certificates of an authority of our own: the server's, and one for each of these users.
-fn certificates(directory: &Path, users: &[&str]) -> Result<(), Skip> {
+fn certificates(directory: &Path, users: &[&str]) -> Result<(), NoVerdict> {
     fs::create_dir_all(directory).expect("a directory");
     let openssl = |arguments: &str| {
         let mut command = Command::new("openssl");

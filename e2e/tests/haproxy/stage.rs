@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use upshift_e2e::fixture::Fixture;
-use upshift_e2e::harness::Skip;
+use upshift_e2e::harness::NoVerdict;
 use upshift_e2e::program::Upshift;
 use upshift_lab::balancer::Balancer;
 use upshift_lab::cluster::Member;
@@ -26,7 +26,7 @@ pub struct Stage {
 
 impl Stage {
     /// Three members of release 1.0.0 behind HAProxy, where it can be had.
-    pub fn new() -> Result<Self, Skip> {
+    pub fn new() -> Result<Self, NoVerdict> {
         let failed = |error: std::io::Error| Unavailable::new("HAProxy", error);
         let cache = Cache::open().map_err(failed)?;
         let haproxy = fetch::haproxy(&cache, &|text| println!("{text}"))?;

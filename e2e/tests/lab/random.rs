@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use upshift_e2e::fixture::{Fixture, command_line, lab_release};
-use upshift_e2e::harness::{Case, Outcome, Skip, only_when_exhaustive};
+use upshift_e2e::harness::{Case, NoVerdict, Outcome, Skip, only_when_exhaustive};
 use upshift_e2e::program::{Ran, Running, Upshift};
 use upshift_lab::cluster::Product;
 use upshift_lab::fetch::Cache;
@@ -61,7 +61,7 @@ struct Scene {
     used_up: bool,
 }
 
-fn scene() -> Result<Scene, Skip> {
+fn scene() -> Result<Scene, NoVerdict> {
     let cache = Cache::open().map_err(|error| Skip(error.to_string()))?;
     let mut bed = Testbed::new(&cache, 3, &|text| println!("{text}"))?;
     let directory = tempfile::tempdir().expect("a temporary directory");
