@@ -80,8 +80,8 @@ mod tests {
         let mut cleanup = Cleanup::of_directory(&home).unwrap();
         // The pipe closes without a word, as it does when the owner is killed.
         drop(cleanup.shell.stdin.take());
-        assert!(processes::wait(&mut child, Duration::from_secs(10)).is_some());
-        assert!(processes::poll(Duration::from_secs(10), || !home.exists()));
+        assert!(processes::wait(&mut child, Duration::from_secs(60)).is_some());
+        assert!(processes::poll(Duration::from_secs(60), || !home.exists()));
     }
 
     #[test]
