@@ -198,12 +198,10 @@ impl Look<'_> {
         let observed = own.chain(implied).map(|(name, probe)| async move {
             // What cannot be filled in most often names the target of an upgrade, which there is none of yet.
             let observation = match template::render(probe, names) {
-                Ok(probe) => observe(self.session, None, probe).await,
+                Ok(probe) => observe(self.session, None, None, probe).await,
                 Err(error) => Err(ProbeFailure::Failed(error.to_string())),
             };
-            let value = observation.unwrap_or_else(|failure| match failure {
-                ProbeFailure::Unreachable(reason) | ProbeFailure::Failed(reason) => json!({"error": reason}),
-            });
+            let value = observation.unwrap_or_else(|failure| json!({"error": failure.reason()}));
             (name.to_owned(), value)
         });
         join_all(observed).await.into_iter().collect()
@@ -217,7 +215,7 @@ impl Look<'_> {
             .iter()
             .filter_map(|name| Some((name, places.get(name)?)));
         let digests = carried.map(|(name, path)| async move {
-            let value = observe(self.session, None, Probe::File(path.clone()))
+            let value = observe(self.session, None, None, Probe::File(path.clone()))
                 .await
                 .ok()?;
             let digest = value.get("sha256").and_then(Value::as_str).unwrap_or("absent");
@@ -279,7 +277,7 @@ pub async fn ask_each<K: Copy + Ord>(
 ) -> BTreeMap<K, Observation> {
     let asked = questions.into_iter().map(|(key, name, probe)| async move {
         let observation = match hosts.get(&name) {
-            Some(session) => observe(session, None, probe).await,
+            Some(session) => observe(session, None, None, probe).await,
             None => Err(ProbeFailure::Unreachable(format!(
                 "there is no connection to {name}"
             ))),
@@ -290,10 +288,16 @@ pub async fn ask_each<K: Copy + Ord>(
 }
 
 /// Observes once, with a limit that fits the probe.
-pub(crate) async fn observe(session: &Session, run: Option<String>, probe: Probe) -> Observation {
+pub(crate) async fn observe(
+    session: &Session,
+    run: Option<String>,
+    hop: Option<u32>,
+    probe: Probe,
+) -> Observation {
     let limit = patience(&probe);
     let call = session.call(Request::Observe {
         run,
+        hop,
         probe: Box::new(probe),
     });
     match tokio::time::timeout(limit, call).await {

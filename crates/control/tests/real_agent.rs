@@ -330,6 +330,7 @@ async fn order(session: &Session, step: u32, action: Action) {
 async fn observe(session: &Session, probe: Probe) -> Value {
     match session
         .call(Request::Observe {
+            hop: None,
             run: None,
             probe: Box::new(probe),
         })

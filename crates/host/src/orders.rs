@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use upshift_model::action::Report;
+use upshift_model::probe::{Observation, ProbeFailure};
 
 use crate::guard;
 
@@ -84,6 +85,15 @@ pub enum Admission<'a, R> {
     Repeat(&'a R),
     /// It is not done: this is the report.
     Answer(Report),
+}
+
+/// What an observation says of the way forward: nothing once the guard of the hop has fired, since what runs now is what the guard has
+/// started. `guard` is read after the observation was made.
+pub fn of_way_forward(guard: Option<&guard::Record>, seen: Observation) -> Observation {
+    match guard {
+        Some(guard) if guard.fired => Err(ProbeFailure::GuardFired),
+        _ => seen,
+    }
 }
 
 /// Decides on an order. Asked only while nothing else is done on the host, so an attempt that was begun and has not ended belongs

@@ -197,6 +197,18 @@ pub enum ProbeFailure {
     Unreachable(String),
     /// The host answered, but the probe could not be done.
     Failed(String),
+    /// The host's guard has fired in the hop that was asked for: what it shows now says nothing of the way forward.
+    GuardFired,
+}
+
+impl ProbeFailure {
+    /// Why, in words.
+    pub fn reason(&self) -> &str {
+        match self {
+            ProbeFailure::Unreachable(reason) | ProbeFailure::Failed(reason) => reason,
+            ProbeFailure::GuardFired => "the host's guard has fired",
+        }
+    }
 }
 
 /// What a probe yielded.

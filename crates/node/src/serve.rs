@@ -169,13 +169,14 @@ impl Session {
                 let _ = self.orders.send((id, order));
             }
             Request::Hello { protocol } => self.aside(id, move |host| hello(host, protocol)),
-            Request::Observe { run, probe } => {
+            Request::Observe { run, hop, probe } => {
                 self.aside(id, move |host| {
-                    Ok(Response::Observation(probes::observe(
-                        host,
-                        run.as_deref(),
-                        &probe,
-                    )))
+                    let run = run.as_deref();
+                    let seen = match run.zip(hop) {
+                        Some((run, hop)) => probes::observe_forward(host, run, hop, &probe),
+                        None => probes::observe(host, run, &probe),
+                    };
+                    Ok(Response::Observation(seen))
                 });
             }
             Request::Locate {

@@ -12,6 +12,7 @@ use support::{
     Agent, Small, World, action, eventually, install, kill, order, process, service, start, stop, switch,
 };
 use upshift_model::action::{Action, GuardStatus, Report};
+use upshift_model::probe::ProbeFailure;
 
 /// A lease that outlasts any test.
 const LONG: &str = "600s";
@@ -74,6 +75,8 @@ fn a_guard_that_nobody_renews_brings_the_old_version_back() {
     let (world, mut agent) = serving();
     upgrade_behind(&mut agent, &world, "2s", json!({}));
     assert!(matches!(agent.guard(), GuardStatus::Armed { .. }));
+    let seen = agent.observed_in(Some(0), process(&world)).unwrap();
+    assert_eq!(seen["release"], "2.0", "its guard stands");
     agent.kill();
     eventually("the guard has rolled back", || {
         status(&world) == GuardStatus::RolledBack
@@ -91,6 +94,12 @@ fn a_guard_that_nobody_renews_brings_the_old_version_back() {
         Report::GuardFired,
         "forward is refused"
     );
+    assert_eq!(
+        agent.observed_in(Some(0), process(&world)),
+        Err(ProbeFailure::GuardFired),
+        "what runs now proves nothing of the way forward"
+    );
+    assert!(agent.observed_in(Some(1), process(&world)).is_ok());
     assert_eq!(agent.renew(1), Ok(GuardStatus::RolledBack));
     assert_eq!(agent.disarm(1), Ok(GuardStatus::RolledBack));
     let mut next_hop = order(31, switch("2.0"));

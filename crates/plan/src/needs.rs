@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use upshift_model::action::{Action, Command, Service};
-use upshift_model::probe::{NeedsProbe, Observation, Probe, ProbeFailure};
+use upshift_model::probe::{NeedsProbe, Observation, Probe};
 
 use crate::refusal::Refusals;
 use crate::types::{Group, NodeIndex, Plan, PlanNode, PlanProof, Recipe, Refusal, Request};
@@ -175,7 +175,8 @@ pub fn unmet(plan: &Plan, observed: &BTreeMap<NodeIndex, Observation>) -> Vec<Re
                     }
                 }
             }
-            Err(ProbeFailure::Unreachable(reason) | ProbeFailure::Failed(reason)) => {
+            Err(failure) => {
+                let reason = failure.reason();
                 refusals.note_unknown(
                     "needs",
                     Some(name),

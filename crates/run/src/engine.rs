@@ -4,6 +4,8 @@
 //! of their own.
 
 use upshift_model::Millis;
+use upshift_model::action::GuardStatus;
+use upshift_model::probe::ProbeFailure;
 use upshift_plan::NodeIndex;
 
 use crate::decide::HOLD_PATIENCE;
@@ -63,7 +65,12 @@ impl State {
                 ask,
                 node,
                 observation,
-            } => self.observed(ask, node, observation),
+            } => {
+                if observation == Err(ProbeFailure::GuardFired) {
+                    self.guard_says(node, &GuardStatus::Firing);
+                }
+                self.observed(ask, node, observation);
+            }
             EventKind::Guard { node, status } => self.guard_says(node, &status),
             EventKind::Woke => {}
             EventKind::Operator { who, command } => self.operator(&who, &command),

@@ -190,6 +190,9 @@ pub enum Effect {
         node: NodeIndex,
         /// Name of the load balancer's host that it is observed on instead.
         host: Option<String>,
+        /// The hop whose way forward the answer is to prove, where the server's guard stands: an answer from after it has fired proves
+        /// nothing.
+        hop: Option<u32>,
         /// What, templates filled in.
         probe: Box<Probe>,
     },

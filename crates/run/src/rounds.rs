@@ -212,6 +212,7 @@ fn words(failure: &ProbeFailure) -> String {
     match failure {
         ProbeFailure::Unreachable(reason) => format!("does not answer: {reason}"),
         ProbeFailure::Failed(reason) => format!("cannot tell: {reason}"),
+        ProbeFailure::GuardFired => "has rolled back by itself: its guard has fired".to_owned(),
     }
 }
 
@@ -312,6 +313,7 @@ impl State {
                     effects.push(Effect::Observe {
                         ask,
                         node,
+                        hop: self.guarded_hop(node).filter(|_| question.host().is_none()),
                         host: question.host(),
                         probe: Box::new(probe),
                     });
@@ -323,6 +325,12 @@ impl State {
                 }
             }
         }
+    }
+
+    /// The hop of a server's guard that stands on the way forward.
+    fn guarded_hop(&self, node: NodeIndex) -> Option<u32> {
+        let guard = self.guards.get(&node).filter(|_| self.back.is_none());
+        guard.map(|guard| guard.hop)
     }
 
     fn finish_if_answered(&mut self, round: &mut Round, question: &Question<'_>) -> Option<Verdict> {

@@ -19,8 +19,10 @@ impl World {
         let run = self.run.clone();
         match question {
             Question::Order(order) => self.order_arrives(host, controller, run, order),
-            Question::Observe { ask, probe } => {
-                let observation = self.observe(host, &run, &probe);
+            Question::Observe { ask, hop, probe } => {
+                let seen = self.observe(host, &run, &probe);
+                let guard = hop.and_then(|hop| self.hosts[host].disk.guards.get(&key(&run, hop)));
+                let observation = orders::of_way_forward(guard, seen);
                 self.send_to_controller(host, controller, &Answer::Observed { ask, observation });
             }
             Question::Renew { token, hop } => {

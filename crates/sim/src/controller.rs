@@ -202,9 +202,15 @@ impl World {
                     .push(order.as_ref().clone());
                 self.send_to_host(controller, order.node, &Question::Order(order.clone()));
             }
-            Effect::Observe { ask, node, probe, .. } => {
+            Effect::Observe {
+                ask,
+                node,
+                hop,
+                probe,
+                ..
+            } => {
                 self.controllers[controller].asks.insert((ask, node));
-                self.send_to_host(controller, node, &Question::Observe { ask, probe });
+                self.send_to_host(controller, node, &Question::Observe { ask, hop, probe });
                 self.after(
                     ASK_PATIENCE,
                     Happening::AskTimeout {

@@ -20,6 +20,8 @@ pub enum Question {
     Observe {
         /// The question's number.
         ask: AskId,
+        /// The hop whose way forward the answer is to prove.
+        hop: Option<u32>,
         /// What.
         probe: Box<Probe>,
     },

@@ -71,6 +71,10 @@ macro_rules! frozen {
 }
 
 frozen! {
+    a_guard_that_the_controller_cannot_expect_has_fired: ("1.1.0", "1.1.1"), 3 servers, consent true, times 14965727699138116341, known &[], vec![
+        (When::At(39_914), Fault::ClockJumps(0, 198_016)),
+        (When::At(39_914), Fault::HostRebooted(0, 25_061)),
+    ];
     old_data_again_after_a_rebuild: ("1.1.0", "3.0.0"), 5 servers, consent true, times 12537779457869156971, known &[3], vec![
         (When::Journal(388), Fault::ServerDies(4, None)),
         (When::Journal(0), misbehaves(Some(4), "2.0.0", Behaviour::CrashesAfter(39_303))),

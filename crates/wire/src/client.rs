@@ -241,6 +241,7 @@ impl Agent {
         match self
             .call(Request::Observe {
                 run,
+                hop: None,
                 probe: Box::new(probe),
             })
             .await?

@@ -50,6 +50,9 @@ pub enum Request {
     Observe {
         /// The run that asks, where one does (for [`Probe::Guard`], [`Probe::Saved`], [`Probe::Log`]).
         run: Option<String>,
+        /// The hop whose way forward the answer is to prove: once the host's guard of that hop has fired, there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hop: Option<u32>,
         /// What.
         probe: Box<Probe>,
     },

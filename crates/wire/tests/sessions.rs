@@ -127,6 +127,7 @@ fn session(host: &Arc<FakeHost>, size: u64) -> Session {
 
 fn observe() -> Request {
     Request::Observe {
+        hop: None,
         run: None,
         probe: Box::new(Probe::Host),
     }

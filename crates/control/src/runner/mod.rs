@@ -375,8 +375,9 @@ impl Runner<'_> {
                     ask,
                     node,
                     host,
+                    hop,
                     probe,
-                } => self.performer.observe(ask, node, host.as_deref(), *probe),
+                } => self.performer.observe(ask, node, host.as_deref(), hop, *probe),
                 Effect::Renew { node, token, hop } => self.performer.renew(node, token, hop),
                 Effect::Disarm {
                     node,

@@ -181,13 +181,20 @@ impl Performer {
         }
     }
 
-    pub(crate) fn observe(&mut self, ask: AskId, node: NodeIndex, host: Option<&str>, probe: Probe) {
+    pub(crate) fn observe(
+        &mut self,
+        ask: AskId,
+        node: NodeIndex,
+        host: Option<&str>,
+        hop: Option<u32>,
+        probe: Probe,
+    ) {
         let Some(session) = self.place(node, host) else {
             return;
         };
         let (signals, run) = (self.signals.clone(), self.run.clone());
         self.spawn(async move {
-            let observation = observe(&session, Some(run), probe).await;
+            let observation = observe(&session, Some(run), hop, probe).await;
             signal(
                 &signals,
                 Signal::Event(EventKind::Observed {

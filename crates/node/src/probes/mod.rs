@@ -12,6 +12,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use upshift_host::orders;
 use upshift_model::probe::{Observation, Probe, ProbeFailure};
 
 use crate::error::{NodeError, Result};
@@ -24,6 +25,16 @@ pub(crate) use log::fits;
 /// Observes one thing. `run` is the run that asks, where one does.
 pub fn observe(host: &Host, run: Option<&str>, probe: &Probe) -> Observation {
     look(host, run, probe).map_err(|error| ProbeFailure::Failed(error.to_string()))
+}
+
+/// Observes one thing that is to prove the way forward in a hop of a run.
+pub fn observe_forward(host: &Host, run: &str, hop: u32, probe: &Probe) -> Observation {
+    let seen = observe(host, Some(run), probe);
+    // Only afterwards: what was seen before the guard fired was seen of the way forward.
+    match guard::of(&host.layout, run, hop) {
+        Ok(guard) => orders::of_way_forward(guard.as_ref(), seen),
+        Err(error) => Err(ProbeFailure::Failed(error.to_string())),
+    }
 }
 
 fn look(host: &Host, run: Option<&str>, probe: &Probe) -> Result<Value> {

@@ -224,7 +224,13 @@ impl Agent {
     }
 
     pub fn observed(&mut self, probe: Probe) -> Observation {
+        self.observed_in(None, probe)
+    }
+
+    /// Observes to prove the way forward in a hop.
+    pub fn observed_in(&mut self, hop: Option<u32>, probe: Probe) -> Observation {
         let request = Request::Observe {
+            hop,
             run: Some("run".to_owned()),
             probe: Box::new(probe),
         };

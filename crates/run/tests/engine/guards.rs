@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use upshift_model::action::{Action, GuardStatus, Report, RestorePaths};
+use upshift_model::probe::ProbeFailure;
 use upshift_plan::NodeIndex;
 use upshift_run::OperatorCommand;
 
@@ -188,6 +189,26 @@ fn a_host_that_says_its_guard_fired_takes_no_order_forward() {
     });
     puppet.start().run();
     assert!(rolled_back(&puppet).contains("guard of h1 has fired"));
+}
+
+#[test]
+fn what_a_host_shows_after_its_guard_has_fired_proves_no_step_forward() {
+    let mut puppet = Puppet::new(Builder::rolling().plan);
+    puppet.on_probe = Box::new(|probe, _| {
+        Some(match probe {
+            "recovered@h2" => Err(ProbeFailure::GuardFired),
+            _ => Ok(json!({"ok": true})),
+        })
+    });
+    puppet.start().until(|puppet| puppet.state.rolling_back());
+    // Known from that answer, without waiting for the next renewal.
+    assert!(puppet.now < seconds(5), "{:?}", puppet.now);
+    puppet.run();
+    assert!(rolled_back(&puppet).contains("guard of h2 has fired"));
+    // Asked of those hosts alone whose guard stands, and in no rollback.
+    assert!(puppet.guarded.contains(&("recovered@h1".to_owned(), 0)));
+    assert!(puppet.guarded.iter().all(|(probe, _)| !probe.contains("back@")));
+    assert!(!puppet.guarded.iter().any(|(probe, _)| probe.ends_with("@h3")));
 }
 
 #[test]

@@ -72,6 +72,8 @@ pub struct Puppet {
     pub sent: Vec<Order>,
     /// What was observed, and on which host instead of the server.
     pub asked: Vec<(String, Option<String>)>,
+    /// What was observed to prove the way forward in a hop, behind a guard that stands.
+    pub guarded: Vec<(String, u32)>,
     pub renewed: u32,
     pub disarmed: Vec<String>,
     pub decisions: Vec<Decision>,
@@ -96,6 +98,7 @@ impl Puppet {
             orders: Vec::new(),
             sent: Vec::new(),
             asked: Vec::new(),
+            guarded: Vec::new(),
             renewed: 0,
             disarmed: Vec::new(),
             decisions: Vec::new(),
@@ -180,11 +183,15 @@ impl Puppet {
                 ask,
                 node,
                 host,
+                hop,
                 probe,
             } => {
                 let Probe::File(name) = *probe else {
                     panic!("puppets know files only")
                 };
+                if let Some(hop) = hop {
+                    self.guarded.push((name.clone(), hop));
+                }
                 self.asked.push((name.clone(), host));
                 if let Some(observation) = (self.on_probe)(&name, self.now) {
                     self.queue.push_back(EventKind::Observed {
