@@ -15,6 +15,7 @@ pub mod probe;
 pub mod profile;
 pub mod release;
 pub mod runs;
+pub mod secret;
 pub mod template;
 pub mod version;
 

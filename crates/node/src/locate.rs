@@ -8,6 +8,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 use upshift_model::action::Service;
 use upshift_model::profile::{ConfigKey, Place, PlaceSource};
+use upshift_model::secret::SECRET;
 use upshift_model::template;
 use upshift_wire::protocol::Located;
 
@@ -139,6 +140,7 @@ impl Search {
                     let Some(value) = self.absolute(place, value) else {
                         return !wait;
                     };
+                    let value = if place.secret { SECRET.to_owned() } else { value };
                     self.found.insert(name.to_owned(), Located { value, source });
                     return true;
                 }
@@ -469,6 +471,7 @@ mod tests {
             pattern: None,
             data: None,
             relative_to: None,
+            secret: false,
         };
         let places = BTreeMap::from([
             // Sorted before what it needs.
@@ -510,6 +513,20 @@ mod tests {
                 },
             ),
             (
+                "a_password".to_owned(),
+                Place {
+                    secret: true,
+                    ..place(vec![PlaceSource::Variable("a_password".to_owned())])
+                },
+            ),
+            (
+                "no_password".to_owned(),
+                Place {
+                    secret: true,
+                    ..place(vec![PlaceSource::Variable("no_password".to_owned())])
+                },
+            ),
+            (
                 "from_nowhere".to_owned(),
                 Place {
                     relative_to: Some("{{ places.missing }}".to_owned()),
@@ -525,13 +542,19 @@ mod tests {
             process: None,
             processes: BTreeMap::new(),
         });
-        let context = json!({"node": {"name": "n1", "config": conf}});
+        let context = json!({"node": {"name": "n1", "config": conf, "a_password": "open sesame"}});
         let found = locate(&layout, &places, &service, &context).unwrap();
         let value = |name: &str| {
             found
                 .get(name)
                 .map(|located| (located.value.as_str(), located.source.as_str()))
         };
+        // A secret stays on the host: only that it is set is told.
+        let password = ("(secret)", "variable a_password of the host");
+        assert_eq!(
+            (value("a_password"), value("no_password")),
+            (Some(password), None)
+        );
         let key_source = format!("key data-dir in {}", conf.display());
         assert_eq!(value("data"), Some(("/srv/data", key_source.as_str())));
         assert_eq!(value("a_log"), Some(("/srv/data/log", "default")));

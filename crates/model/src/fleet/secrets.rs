@@ -1,17 +1,9 @@
 //! Keeping secrets out of what is shown.
 
-/// Words that make a key's value a secret.
-const SECRET_WORDS: [&str; 6] = ["pass", "secret", "token", "credential", "private_key", "api_key"];
+use crate::secret::is_secret_key;
 
 /// First characters of a value or file that ansible-vault encrypted.
 pub(super) const VAULT_MARK: &str = "$ANSIBLE_VAULT;";
-
-/// Whether a value under this key must not be shown.
-pub(super) fn is_secret_key(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    // The name of a key's file is none.
-    !key.ends_with("_file") && SECRET_WORDS.iter().any(|word| key.contains(word))
-}
 
 /// Whether a variable of Ansible's own is a password: `ansible_password`, `ansible_become_pass`, …
 pub(super) fn is_ansible_password(key: &str) -> bool {

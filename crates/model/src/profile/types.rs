@@ -202,6 +202,10 @@ pub struct Place {
     /// configuration that count from where they are installed. Without it, what a source yields stays as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relative_to: Option<String>,
+    /// Whether it holds a secret, such as a password. Its value never leaves the host: everything else is told only that it is set, so
+    /// that no plan, journal or record holds it. It can be asked for with `has(…)`, and goes into no command.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secret: bool,
 }
 
 /// One source of a place.

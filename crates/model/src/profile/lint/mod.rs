@@ -4,6 +4,7 @@ mod names;
 mod paths;
 mod product;
 mod reach;
+mod secrets;
 mod verbs;
 
 use std::collections::BTreeSet;
@@ -25,6 +26,7 @@ pub(super) fn lint(profile: &Profile, tree: &Node, text: &str) -> Vec<Mistake> {
     linter.product(root);
     linter.packages(root.key("packages"));
     linter.places(root.key("places"));
+    linter.secrets(root);
     linter.paths(root.key("paths"));
     linter.blocked(root.key("blocked"));
     linter.skew(root.key("skew"));
@@ -213,6 +215,7 @@ impl<'a> Linter<'a> {
         for (map, member) in names::members(text) {
             self.member(&range, &map, &member);
         }
+        self.no_secret_in_expression(&range, text);
         if let Some(map) = names::taken_by_position(text) {
             self.error(
                 self.narrow(&range, &map),
@@ -259,6 +262,9 @@ impl<'a> Linter<'a> {
                 );
             } else if !member.is_empty() {
                 self.member(range, root, member);
+                if root == "places" {
+                    self.no_secret_in_text(range, member);
+                }
             }
         }
     }
