@@ -295,6 +295,7 @@ fn fleet(rig: &Path) -> Fleet {
     Fleet {
         name: FLEET.to_owned(),
         accepted: Vec::new(),
+        package_keys: Vec::new(),
         hosts: NAMES.map(|name| (name.to_owned(), host(name))).into(),
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use upshift_model::Millis;
 use upshift_model::action::{Action, Artifact};
 use upshift_model::fleet::Acceptance;
+use upshift_model::package::verified::Verified;
 use upshift_model::probe::Probe;
 use upshift_model::profile::{At, Otherwise, Retry, Slot, Source, Strategy};
 use upshift_model::version::Scheme;
@@ -29,6 +30,9 @@ pub struct Request {
     /// The packages at hand, for the target and for intermediate versions.
     #[serde(default)]
     pub artifacts: Vec<Artifact>,
+    /// By what packages were verified when the plan was made, by their digest. One that is missing here was not.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub verified: BTreeMap<String, Verified>,
     /// Servers per window of a rolling hop; the profile's `max_unavailable` where absent.
     #[serde(default)]
     pub batch: Option<u32>,

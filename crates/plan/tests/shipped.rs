@@ -83,6 +83,7 @@ fn planned(product: &str, known: &Value, from: &str, versions: &[&str]) -> Resul
         name: "test".to_owned(),
         hosts: hosts.into(),
         accepted: Vec::new(),
+        package_keys: Vec::new(),
     };
     let mut variant = known["target"].clone();
     variant.as_object_mut().unwrap().remove("version");

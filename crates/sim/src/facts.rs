@@ -46,6 +46,7 @@ impl World {
         Fleet {
             name: "simulated".to_owned(),
             accepted: Vec::new(),
+            package_keys: Vec::new(),
             hosts: self
                 .hosts
                 .iter()

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use upshift_model::action::Artifact;
 use upshift_model::package::PackageRules;
+use upshift_model::package::verified::{NotVerified, Verified, judge};
 use upshift_model::profile::Profile;
 use upshift_wire::binary::identify;
 
 use crate::exit::{Failure, Problem};
 use crate::inside;
+
+mod signatures;
 
 /// The package files of a directory that the profile's patterns read.
 #[derive(Clone, Debug, Default)]
@@ -19,13 +22,20 @@ pub struct Packages {
     pub directory: PathBuf,
     /// What is in it, by digest: the artifact and its file.
     pub found: BTreeMap<String, (Artifact, PathBuf)>,
+    /// By what each was verified, by digest; one that is missing here was not.
+    pub verified: BTreeMap<String, Verified>,
     /// Names of files that no pattern reads.
     pub strangers: Vec<String>,
 }
 
 impl Packages {
-    /// Reads a directory. One that does not exist has no packages: the planner says which are missing.
-    pub fn read(directory: &Path, profile: &Profile) -> Result<Self, Failure> {
+    /// Reads a directory. One that does not exist has no packages: the planner says which are missing. `keys` are those that packages must be
+    /// signed with, beside the profile's.
+    ///
+    /// # Errors
+    /// Where a package differs from its checksum, or keys are named and none has signed it.
+    pub fn read(directory: &Path, profile: &Profile, keys: &[String]) -> Result<Self, Failure> {
+        let keys = signatures::keys(profile.package_keys.iter().chain(keys))?;
         let rules = PackageRules::parse(profile.versions.scheme, &profile.packages)
             .context("the profile's package patterns cannot be read")?;
         let mut packages = Packages {
@@ -50,6 +60,13 @@ impl Packages {
                         sha256: identity.sha256.clone(),
                         size: identity.size,
                     };
+                    let beside =
+                        signatures::beside(&path, &keys).map_err(|error| unreadable(&path, &error))?;
+                    let verified = judge(&artifact.file_name, &artifact.sha256, &beside)
+                        .map_err(|error| not_verified(&path, &error))?;
+                    if let Some(verified) = verified {
+                        packages.verified.insert(artifact.sha256.clone(), verified);
+                    }
                     packages.found.insert(identity.sha256, (artifact, path));
                 }
                 None => packages.strangers.push(name),
@@ -83,6 +100,15 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     }
     files.sort();
     Ok(files)
+}
+
+fn not_verified(path: &Path, error: &NotVerified) -> Failure {
+    Failure::Refused(
+        Problem::new("a package is not what it should be")
+            .at(path.display())
+            .because(error)
+            .next("fetch it again, with its checksum and signature, from where its vendor publishes it; or move it out of the directory"),
+    )
 }
 
 fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Failure {

@@ -35,7 +35,7 @@ impl Setting {
         if fleet.servers(fleets::group(&profile)).next().is_none() {
             return Err(no_servers(global, &fleet, &profile));
         }
-        let packages = Packages::read(&global.packages, &profile)?;
+        let packages = Packages::read(&global.packages, &profile, &fleet.package_keys)?;
         let accepted = acceptances::in_force(global, &fleet, &profile)?;
         Ok(Setting {
             accepted,
@@ -52,6 +52,7 @@ impl Setting {
             to: to.to_owned(),
             via: target.via.clone(),
             artifacts: self.packages.artifacts(),
+            verified: self.packages.verified.clone(),
             batch: target.batch,
             canary: target.canary.clone(),
             accepted: self.accepted.clone(),

@@ -64,3 +64,34 @@ fn a_profile_that_cannot_be_read_is_named() {
         2
     );
 }
+
+/// A fleet of the lab server with one package, and what lies beside it. Nothing of it is ever reached.
+fn with_package(scratch: &std::path::Path, keys: &str, beside: &[(&str, &str)]) {
+    let fleet = format!(
+        "name: lab\n{keys}products:\n  lab: {{ hosts: [n1] }}\nhosts:\n  n1: {{ address: 127.0.0.1 }}\n"
+    );
+    std::fs::write(scratch.join("fleet.yaml"), fleet).expect("a fleet");
+    let packages = scratch.join("packages");
+    std::fs::create_dir(&packages).expect("a directory");
+    std::fs::write(packages.join("lab-1.0.1.tar.gz"), "no archive").expect("a package");
+    for (name, text) in beside {
+        std::fs::write(packages.join(name), text).expect("a file");
+    }
+}
+
+#[test]
+fn packages_that_are_not_what_they_should_be_are_refused() {
+    const KEY: &str = "package_keys:\n  - RWQBAgMEBQYHCAOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4\n";
+    let other = format!("{}  lab-1.0.1.tar.gz\n", "a".repeat(64));
+    for (name, keys, beside, status) in [
+        ("package-differs", "", &[("SHA256SUMS", other.as_str())][..], 3),
+        ("package-unsigned", KEY, &[], 3),
+        ("package-key-unreadable", "package_keys: [RWQ]\n", &[], 2),
+    ] {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        with_package(scratch.path(), keys, beside);
+        let ran = upshift(scratch.path(), &["plan", "--to", "1.0.1"]);
+        insta::assert_snapshot!(name, ran.transcript(scratch.path()));
+        assert_eq!(ran.status, status, "{name}");
+    }
+}

@@ -30,7 +30,7 @@ fn embedded(hosts: Vec<Vec<&'static str>>) -> Made {
     }
 }
 
-fn one_host(misbehaves: Misbehaves) -> Result<Alluxio, upshift_e2e::harness::Skip> {
+fn one_host(misbehaves: Misbehaves) -> Result<Alluxio, upshift_e2e::harness::NoVerdict> {
     let cluster = Alluxio::start(embedded(vec![vec!["master", "worker"]]), "2.9.3", misbehaves)?;
     cluster.write("/kept", "kept since 2.3.0\n");
     Ok(cluster)

@@ -366,6 +366,7 @@ pub fn fleet() -> Fleet {
     Fleet {
         name: FLEET.to_owned(),
         accepted: Vec::new(),
+        package_keys: Vec::new(),
         hosts: NAMES
             .iter()
             .map(|name| ((*name).to_owned(), host.clone()))

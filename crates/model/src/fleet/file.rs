@@ -61,6 +61,9 @@ pub struct FleetFile {
     /// Risks that the fleet's operators take upon themselves in every upgrade; see `upshift accept`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accept: Vec<Acceptance>,
+    /// Public keys (minisign, base64) that packages must be signed with, beside those of the product's profile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub package_keys: Vec<String>,
 }
 
 /// What holds for every host that does not say otherwise.

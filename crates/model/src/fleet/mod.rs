@@ -40,6 +40,9 @@ pub struct Fleet {
     /// Risks that the fleet's operators take upon themselves in every upgrade.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accepted: Vec<Acceptance>,
+    /// Public keys (minisign, base64) that packages must be signed with, beside those of the product's profile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub package_keys: Vec<String>,
 }
 
 /// A risk that an operator takes upon themselves, by its name in the profile.

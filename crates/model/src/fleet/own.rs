@@ -238,6 +238,7 @@ impl<'a> Reader<'a, '_> {
             name: self.file.name.clone(),
             hosts,
             accepted: self.file.accept.clone(),
+            package_keys: self.file.package_keys.clone(),
         };
         let places = self
             .hosts

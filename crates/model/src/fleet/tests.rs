@@ -195,7 +195,15 @@ fn the_schema_of_a_fleet_file_names_every_key() {
         .collect();
     assert_eq!(
         properties,
-        ["accept", "defaults", "groups", "hosts", "name", "products"]
+        [
+            "accept",
+            "defaults",
+            "groups",
+            "hosts",
+            "name",
+            "package_keys",
+            "products"
+        ]
     );
     assert_eq!(schema["additionalProperties"], false);
 }

@@ -17,6 +17,7 @@ mod inside;
 mod matching;
 mod pattern;
 mod pick;
+pub mod verified;
 
 #[cfg(test)]
 mod tests;

@@ -34,6 +34,10 @@ pub struct Profile {
     pub versions: Versions,
     /// Patterns of package names, tried in order.
     pub packages: Vec<PackageRule>,
+    /// Public keys (minisign, base64) of the vendor: packages must be signed with one of them, or with one of the fleet's. A package
+    /// `NAME` has its signature beside it, as `NAME.minisig`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub package_keys: Vec<String>,
     /// Whether the product's own verbs fetch releases. A package is then used where one is at hand, and no plan is refused because there is
     /// none; the versions between two hops are those that the operator names.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

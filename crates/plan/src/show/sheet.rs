@@ -1,6 +1,9 @@
 //! What people are shown of a plan, before it becomes a table or Markdown: the same words in both.
 
+use std::collections::BTreeSet;
+
 use upshift_model::Millis;
+use upshift_model::action::Action;
 use upshift_model::profile::Strategy;
 use upshift_model::profile::{At, Slot};
 use upshift_model::template;
@@ -138,8 +141,26 @@ fn summary(plan: &Plan) -> Vec<(&'static str, String)> {
         _ => format!("in {} of {}", crossings, count(plan.hops.len(), "hop")),
     };
     lines.push(("no return", words));
+    let packages = packages(plan);
+    if !packages.is_empty() {
+        lines.push(("packages", packages));
+    }
     lines.push(("plan", plan.fingerprint.chars().take(16).collect()));
     lines
+}
+
+/// The packages that are brought to servers, and by what each was verified.
+fn packages(plan: &Plan) -> String {
+    let used = plan.recipes.iter().filter_map(|recipe| match &recipe.action {
+        Some(Action::Distribute(artifact)) => Some(artifact),
+        _ => None,
+    });
+    let words = used.map(|artifact| match plan.request.verified.get(&artifact.sha256) {
+        Some(verified) => format!("{}: verified by {}", artifact.file_name, verified.words()),
+        None => format!("{}: not verified", artifact.file_name),
+    });
+    let words: BTreeSet<String> = words.collect();
+    words.into_iter().collect::<Vec<_>>().join("; ")
 }
 
 fn hop_sheet(plan: &Plan, detail: Detail, position: usize, hop: &Hop) -> HopSheet {

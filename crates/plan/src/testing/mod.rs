@@ -76,6 +76,7 @@ pub fn fleet(servers: usize) -> Fleet {
         name: "test".to_owned(),
         hosts: hosts.collect(),
         accepted: Vec::new(),
+        package_keys: Vec::new(),
     }
 }
 

@@ -119,8 +119,9 @@ fn setting(arguments: &ReleaseArgs, global: &Global) -> Result<Setting, Failure>
         name: format!("{} on this machine", profile.product),
         hosts: [("localhost".to_owned(), host)].into(),
         accepted: Vec::new(),
+        package_keys: Vec::new(),
     };
-    let packages = Packages::read(&global.packages, &profile)?;
+    let packages = Packages::read(&global.packages, &profile, &fleet.package_keys)?;
     Ok(Setting {
         fleet,
         profile,

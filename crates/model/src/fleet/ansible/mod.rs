@@ -126,6 +126,7 @@ pub(super) fn read(sources: &mut Sources, parts: &[Part<'_>], files: &InventoryF
         name: fleet_name(sources, &inventory, &from_files),
         hosts: BTreeMap::new(),
         accepted: Vec::new(),
+        package_keys: Vec::new(),
     };
     for name in inventory.hosts.keys() {
         let variables = hierarchy.variables(&inventory, &from_files, name);
