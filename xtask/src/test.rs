@@ -7,7 +7,16 @@ use crate::count::{Count, run_and_count};
 use crate::run::{TaskError, cargo};
 
 /// Products with end-to-end tests: the name, which is also the name of the test target in `e2e/tests`.
-pub const PRODUCTS: [&str; 7] = ["alluxio", "emqx", "etcd", "haproxy", "kyligence", "lab", "weka"];
+pub const PRODUCTS: [&str; 8] = [
+    "alluxio",
+    "emqx",
+    "etcd",
+    "haproxy",
+    "inventory",
+    "kyligence",
+    "lab",
+    "weka",
+];
 /// Seeds that the test command simulates.
 const SEEDS: &str = "2000";
 /// Seeds of a range that is another one each time: a promise that is broken there is a warning.
