@@ -20,6 +20,9 @@ pub struct HaproxyOrder {
     pub servers: String,
     /// What becomes of them.
     pub state: HaproxyState,
+    /// Whether HAProxy then ends the sessions that they still have: their clients come back through it to other servers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub end_sessions: bool,
 }
 
 /// What an HAProxy is to do with a server.

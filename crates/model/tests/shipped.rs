@@ -442,6 +442,11 @@ fn emqx_is_rolled_with_packages_of_what_installed_it_and_with_a_rollback() {
         fails(emqx().with("/probes/database", json!({"exists": false}))),
         ["database-found"]
     );
+    // A session lives on its node; the enterprise edition moves it from 4.4.12 on.
+    let away = || emqx().with("/probes/state/value/sessions", json!(4));
+    assert_eq!(fails(away()), ["sessions-of-clients-that-are-away"]);
+    assert!(away().failing("4.4.16", "4.4.19", Strategy::Hot).is_empty());
+    assert!(fails(away().with("/places/package", json!("emqx-ee"))).is_empty());
 }
 
 #[test]

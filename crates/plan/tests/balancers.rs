@@ -97,6 +97,40 @@ fn a_server_is_taken_out_of_every_balancer_and_put_back_as_it_was_found() {
 }
 
 #[test]
+fn where_the_profile_says_so_sessions_that_are_left_end_while_the_server_still_serves() {
+    let mut profile = testing::profile();
+    profile.load_balancers.end_sessions = true;
+    let plan = planned(&profile, &balanced(&["lb1"]), &testing::facts(3, "1.0.0")).expect("a plan");
+    let ends = |groups| -> Vec<(String, bool, String)> {
+        let drains = steps(&plan, groups, Slot::Drain).into_iter();
+        drains
+            .filter_map(|(_, recipe)| match &recipe.action {
+                Some(Action::Haproxy(order)) => Some((
+                    format!("{:?}", order.state),
+                    order.end_sessions,
+                    recipe.proof[0].expect.clone(),
+                )),
+                _ => None,
+            })
+            .collect()
+    };
+    let drained = ("Drain".to_owned(), false, "value.drained".to_owned());
+    let ended = (
+        "Maintenance".to_owned(),
+        true,
+        "value.maintenance && value.sessions == 0".to_owned(),
+    );
+    assert_eq!(ends(&window(&plan).forward), [drained, ended]);
+    // Otherwise they end with the server.
+    let plan = plan_of(&balanced(&["lb1"]));
+    let orders = plan.recipes.iter().filter_map(|recipe| match &recipe.action {
+        Some(Action::Haproxy(order)) => Some(order.end_sessions),
+        _ => None,
+    });
+    assert!(orders.into_iter().all(|ends| !ends));
+}
+
+#[test]
 fn every_step_at_a_balancer_is_proven_by_what_the_balancer_shows() {
     let plan = plan_of(&balanced(&["lb1"]));
     let window = window(&plan);

@@ -8,6 +8,17 @@ use serde::{Deserialize, Serialize};
 use super::{Proof, Source};
 use crate::Millis;
 
+/// How servers are taken out of load balancers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoadBalancers {
+    /// Whether HAProxy ends the sessions that a server still has once the fleet's patience is over, while the server still serves: for
+    /// products whose clients have something on a server (a session, say) that another server can take over only from one that runs.
+    /// Otherwise they end when the server stops.
+    #[serde(default)]
+    pub end_sessions: bool,
+}
+
 /// How many servers may be down at once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

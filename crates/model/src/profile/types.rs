@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BlockedEdge, Capacity, Check, Config, GuardRules, NoReturn, PathEdge, Skew, Slot, Soak, Strategy, Verb,
-    WindowRules,
+    BlockedEdge, Capacity, Check, Config, GuardRules, LoadBalancers, NoReturn, PathEdge, Skew, Slot, Soak,
+    Strategy, Verb, WindowRules,
 };
 use crate::action::Service;
 use crate::probe::Probe;
@@ -61,6 +61,9 @@ pub struct Profile {
     /// How many servers may be down at once.
     #[serde(default)]
     pub capacity: Capacity,
+    /// How servers are taken out of load balancers.
+    #[serde(default)]
+    pub load_balancers: LoadBalancers,
     /// Named observations, used by checks, proofs and facts. `process` is there without being written: the service's process.
     #[serde(default)]
     pub probes: BTreeMap<String, Probe>,

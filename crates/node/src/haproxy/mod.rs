@@ -51,6 +51,9 @@ pub fn order(layout: &Layout, run: &str, order: &HaproxyOrder) -> Result<Value> 
         if wanted != seen.administered {
             socket.administer(name, wanted)?;
         }
+        if order.end_sessions {
+            socket.end_sessions(name)?;
+        }
         done.insert(name, json!({ "was": seen.administered, "is": wanted }));
     }
     if order.state == HaproxyState::AsFound {

@@ -97,7 +97,20 @@ impl Socket<'_> {
     /// # Errors
     /// Where HAProxy does not answer, or says why it does not do it.
     pub fn administer(&self, name: &str, state: Administered) -> Result<()> {
-        let answer = self.ask(&format!("set server {name} state {}", state.word()))?;
+        self.tell(name, &format!("set server {name} state {}", state.word()))
+    }
+
+    /// Has HAProxy close all connections that a server has through it.
+    ///
+    /// # Errors
+    /// Where HAProxy does not answer, or says why it does not do it.
+    pub fn end_sessions(&self, name: &str) -> Result<()> {
+        self.tell(name, &format!("shutdown sessions server {name}"))
+    }
+
+    /// Gives an order about a server. HAProxy says something only where it does not obey.
+    fn tell(&self, name: &str, command: &str) -> Result<()> {
+        let answer = self.ask(command)?;
         match answer.trim() {
             "" => Ok(()),
             reason => Err(NodeError::refused(format!(

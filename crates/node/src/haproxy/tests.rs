@@ -44,6 +44,9 @@ impl Balancer {
     }
 }
 
+/// Of a server whose sessions were ended, beside what HAProxy says of it.
+const ENDED: u32 = 0x1000;
+
 fn answer(states: &mut BTreeMap<String, u32>, command: &str) -> String {
     let words: Vec<&str> = command.split(' ').collect();
     let mut text = match words[..] {
@@ -62,6 +65,13 @@ fn answer(states: &mut BTreeMap<String, u32>, command: &str) -> String {
             };
             return "\n".to_owned();
         }
+        ["shutdown", "sessions", "server", name] => {
+            let Some(bits) = states.get_mut(name) else {
+                return "No such server.\n\n".to_owned();
+            };
+            *bits |= ENDED;
+            return "\n".to_owned();
+        }
         _ => return "Unknown command.\n\n".to_owned(),
     };
     for (name, bits) in states {
@@ -69,12 +79,13 @@ fn answer(states: &mut BTreeMap<String, u32>, command: &str) -> String {
         text += &match words[1] {
             "servers" => format!("{backend} {server} 10.0.0.1 {bits} 1883\n"),
             _ => {
-                let status = match bits {
+                let status = match *bits & !ENDED {
                     0 => "UP",
                     8 => "DRAIN",
                     _ => "MAINT",
                 };
-                format!("{backend},{server},2,{status}\n")
+                let sessions = if *bits & ENDED == 0 { 2 } else { 0 };
+                format!("{backend},{server},{sessions},{status}\n")
             }
         };
     }
@@ -94,6 +105,7 @@ impl Balancer {
             socket: self.socket.clone(),
             servers: servers.to_owned(),
             state,
+            end_sessions: false,
         };
         order(layout, "r1", &told)
     }
@@ -194,6 +206,23 @@ fn without_an_order_before_it_nothing_is_put_back() {
 }
 
 #[test]
+fn sessions_that_are_left_end_where_that_is_ordered_and_nowhere_else() {
+    let (_directory, layout, balancer) = stage(&[("mqtt/n1", 0), ("mqtt/n2", 0)]);
+    let maintenance = |end_sessions| HaproxyOrder {
+        socket: balancer.socket.clone(),
+        servers: "*/n1".to_owned(),
+        state: HaproxyState::Maintenance,
+        end_sessions,
+    };
+    let sessions = |server| balancer.look(&layout, server)["sessions"].clone();
+    order(&layout, "r1", &maintenance(false)).unwrap();
+    assert_eq!(sessions("*/n1"), 2);
+    // As it was in maintenance already, after a crash in between.
+    order(&layout, "r1", &maintenance(true)).unwrap();
+    assert_eq!((sessions("*/n1"), sessions("*/n2")), (json!(0), json!(2)));
+}
+
+#[test]
 fn a_server_that_haproxy_does_not_know_is_refused_by_name() {
     let (_directory, layout, balancer) = stage(&[("mqtt/n1", 0)]);
     let error = balancer
@@ -212,6 +241,7 @@ fn nobody_at_the_socket_may_pass() {
         socket: "/nowhere/admin.sock".to_owned(),
         servers: "a/b".to_owned(),
         state: HaproxyState::Drain,
+        end_sessions: false,
     };
     assert!(matches!(
         order(&layout, "r1", &told),

@@ -161,6 +161,7 @@ fn order(reach: Reach<'_>, state: HaproxyState) -> Option<Action> {
         socket: reach.socket(),
         servers: SERVERS.to_owned(),
         state,
+        end_sessions: false,
     }))
 }
 
@@ -204,12 +205,32 @@ fn left(verbs: &Verbs<'_, '_>, way: Way, reach: Reach<'_>) -> Recipe {
     }
 }
 
+/// Where the profile says so, the sessions that are left end here, while the server still serves.
 fn in_maintenance(verbs: &Verbs<'_, '_>, way: Way, reach: Reach<'_>) -> Recipe {
+    let mut action = order(reach, HaproxyState::Maintenance);
+    let ends = verbs.survey.profile.load_balancers.end_sessions;
+    let (title, proof) = match ends {
+        true => (
+            "put into maintenance, and end the sessions that are left,",
+            seen(
+                reach,
+                "value.maintenance && value.sessions == 0",
+                "is not in maintenance yet, or still has sessions",
+            ),
+        ),
+        false => (
+            "put into maintenance",
+            seen(reach, "value.maintenance", "is not in maintenance yet"),
+        ),
+    };
+    if let Some(Action::Haproxy(told)) = &mut action {
+        told.end_sessions = ends;
+    }
     Recipe {
-        action: order(reach, HaproxyState::Maintenance),
-        proof: vec![seen(reach, "value.maintenance", "is not in maintenance yet")],
+        action,
+        proof: vec![proof],
         balancer: reach.balancer(),
-        ..verbs.blank(way, Slot::Drain, reach.title("put into maintenance"))
+        ..verbs.blank(way, Slot::Drain, reach.title(title))
     }
 }
 
