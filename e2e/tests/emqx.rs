@@ -12,6 +12,8 @@ mod release;
 mod rolling;
 #[path = "emqx/rows.rs"]
 mod rows;
+#[path = "emqx/walk.rs"]
+mod walk;
 
 use std::process::ExitCode;
 
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         release::TRIALS,
         double::TRIALS,
         rows::TRIALS,
+        walk::TRIALS,
     ]
     .into_iter()
     .flatten()

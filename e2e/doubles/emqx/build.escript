@@ -90,7 +90,7 @@ start_type("mnesia", Version) -> {mnesia, Version, load};
 start_type(Name, Version) -> {list_to_atom(Name), Version}.
 
 libraries() ->
-    ["kernel", "stdlib", "sasl", "compiler", "crypto", "asn1", "public_key", "ssl", "mnesia"].
+    ["kernel", "stdlib", "sasl", "crypto", "asn1", "public_key", "ssl", "mnesia"].
 
 erts(Erlang) ->
     [Directory] = filelib:wildcard(filename:join(Erlang, "erts-*")),
@@ -102,9 +102,20 @@ copy_library(Erlang, Home, Name) ->
     Base = filename:basename(From),
     Ebin = filename:join([Home, "lib", Base, "ebin"]),
     copy_all(filename:join([From, "ebin", "*.beam"]), Ebin),
+    [strip(File) || File <- filelib:wildcard(filename:join(Ebin, "*.beam"))],
     copy_all(filename:join([From, "ebin", "*.app*"]), Ebin),
     copy_all(filename:join([From, "priv", "lib", "*.so"]), filename:join([Home, "lib", Base, "priv", "lib"])),
     {Name, string:slice(Base, length(Name) + 1)}.
+
+%% What only debuggers read makes packages three times as large, and unpacking them is much of what a trial costs.
+strip(File) ->
+    {ok, Beam} = file:read_file(File),
+    {ok, {_, Stripped}} = beam_lib:strip(Beam),
+    Plain = case Stripped of
+        <<16#1f, 16#8b, _/binary>> -> zlib:gunzip(Stripped);
+        _ -> Stripped
+    end,
+    ok = file:write_file(File, Plain).
 
 copy_runtime(Erlang, Home) ->
     Erts = "erts-" ++ erts(Erlang),

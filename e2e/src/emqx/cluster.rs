@@ -33,6 +33,8 @@ pub enum Installation {
     Directory,
     /// In the release stores of their hosts.
     Store,
+    /// Not at all: a test installs, starts and joins them itself.
+    Nothing,
 }
 
 impl Cluster {
@@ -72,6 +74,7 @@ impl Cluster {
                     node.root = node.state_directory.join("store/current");
                     node.install_in_store(&running)
                 }
+                Installation::Nothing => fs::create_dir_all(&node.temporary),
             }
             .map_err(io)?;
         }
@@ -89,24 +92,20 @@ impl Cluster {
             _cleanup: cleanup,
             _temporary: temporary,
         };
-        cluster.start_all();
+        if installation != Installation::Nothing {
+            cluster.start_all();
+        }
         Ok(cluster)
     }
 
     fn start_all(&self) {
         std::thread::scope(|scope| {
             for node in &self.nodes {
-                scope.spawn(|| node.emqx(&["start"]).expect(0));
+                scope.spawn(|| node.start());
             }
         });
         let first = self.nodes[0].node_name();
-        for node in &self.nodes[1..] {
-            let answer = node.ctl(&["cluster", "join", &first]).expect(0);
-            assert!(
-                answer.stdout.starts_with("Join the cluster successfully."),
-                "{answer:?}"
-            );
-        }
+        self.nodes[1..].iter().for_each(|node| node.join(&first));
         self.wait_complete(Duration::from_secs(30));
     }
 
@@ -153,7 +152,8 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        processes::end_under(&self.directory, Duration::from_secs(5));
+        // Nothing of them is needed any more.
+        processes::end_under(&self.directory, Duration::ZERO);
     }
 }
 

@@ -284,6 +284,22 @@ impl PackagedHost {
         super::node::answer(&mut command, &self.path("var/tmp"))
     }
 
+    /// Starts the node without the questions that `emqx start` asks, and waits until its broker runs.
+    pub fn start(&self) {
+        let mut command = self.overlay.command("emqx");
+        command
+            .arg("start")
+            .env("LC_ALL", "C")
+            .env("EMQX_DOUBLE_QUICK", "1");
+        super::node::answer(&mut command, &self.path("var/tmp")).expect(0);
+        super::node::wait_for_broker(&self.path("/usr/lib/emqx"), self.address);
+    }
+
+    /// Joins the cluster of another host's node.
+    pub fn join(&self, other: &PackagedHost) {
+        super::node::join(&self.path("/usr/lib/emqx"), self.address, &other.node_name());
+    }
+
     /// Installs the package of a version as an operator does, from a directory of packages: changed configuration files stay.
     pub fn install(&self, packages: &Path, version: &str) {
         let file = fs::read_dir(packages)

@@ -7,6 +7,7 @@ mod cluster;
 mod installed;
 mod node;
 mod packages;
+mod sessions;
 
 pub use balanced::behind;
 pub use clients::{Client, Clients, Load, TlsClient, lost};
@@ -14,3 +15,4 @@ pub use cluster::{Cluster, Installation};
 pub use installed::{Manager, PURGED, PackagedHost};
 pub use node::{Answer, NOBODY, Node};
 pub use packages::{cached, copy_packages, package};
+pub use sessions::Kept;

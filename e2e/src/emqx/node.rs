@@ -245,6 +245,19 @@ impl Node {
         self.ask("io:put_chars(os:getpid())").trim().parse().ok()
     }
 
+    /// Starts the node without the questions that `emqx start` asks, and waits until its broker runs.
+    pub fn start(&self) {
+        let mut command = Command::new(self.root.join("bin/emqx"));
+        command.arg("start").env("EMQX_DOUBLE_QUICK", "1");
+        answer(&mut command, &self.temporary).expect(0);
+        wait_for_broker(&self.root, self.address);
+    }
+
+    /// Joins the cluster of another node.
+    pub fn join(&self, other: &str) {
+        join(&self.root, self.address, other);
+    }
+
     /// Kills the virtual machine, as a crash does, and starts the node again.
     pub fn crash(&self) {
         let pid = self.pid().expect("the node runs");
@@ -252,7 +265,7 @@ impl Node {
         rustix::process::kill_process(process.expect("a process"), rustix::process::Signal::KILL)
             .expect("it is killed");
         assert!(processes::poll(LIMIT, || !processes::runs(pid)));
-        self.emqx(&["start"]).expect(0);
+        self.start();
     }
 
     /// What the evaluation of an expression in the node prints; nothing where the node does not answer. Tests ask so, because a command
@@ -317,6 +330,34 @@ pub(super) fn ask(root: &Path, address: Ipv4Addr, expression: &str) -> String {
         Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).into_owned(),
         _ => String::new(),
     }
+}
+
+/// Waits until the node at an address has started its broker.
+#[track_caller]
+pub(super) fn wait_for_broker(root: &Path, address: Ipv4Addr) {
+    // The last of what the broker starts is there.
+    let started = || {
+        ask(
+            root,
+            address,
+            "io:format(\"~p\", [is_pid(whereis(emqx_autoclean))])",
+        ) == "true"
+    };
+    assert!(
+        processes::poll(LIMIT, started),
+        "the node at {address} does not start"
+    );
+}
+
+/// Has the node at an address join the cluster of another one.
+#[track_caller]
+pub(super) fn join(root: &Path, address: Ipv4Addr, other: &str) {
+    let answer = ask(
+        root,
+        address,
+        &format!("io:format(\"~p\", [emqx_cluster:join('{other}')])"),
+    );
+    assert_eq!(answer, "ok", "{address} does not join {other}");
 }
 
 /// A user who owns nothing, and the group of that name.

@@ -353,7 +353,7 @@ fn left_over() -> Outcome {
 }
 
 fn restarts_meanwhile() -> Outcome {
-    let cluster = Cluster::start(3, "4.4.15", &["4.4.16"])?;
+    let cluster = Cluster::start(2, "4.4.15", &["4.4.16"])?;
     let mut clients = Clients::connect(&cluster.nodes, EACH).expect("clients");
     let mut upgrade = cluster.upshift.start(&to("4.4.16", "2m"));
     let installed = || {

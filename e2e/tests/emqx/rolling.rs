@@ -1,10 +1,11 @@
 //! One node at a time, from 4.3 to 4.4, with clients that come through a real HAProxy.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use upshift_e2e::emqx::{Client, Cluster, Installation, Node, behind, package};
+use upshift_e2e::emqx::{Client, Cluster, Installation, Kept, Node, behind, package};
 use upshift_e2e::harness::{Case, NoVerdict, Outcome, only_when_exhaustive};
 use upshift_e2e::program::{Ran, Upshift};
 use upshift_lab::balancer::{Balancer, Clients, View};
@@ -111,6 +112,8 @@ fn rolls() -> Outcome {
         .so_far()
         .answered
         > 20));
+    let through = SocketAddr::from((Ipv4Addr::LOCALHOST, stage.balancer.port));
+    let sessions = Kept::start(through).expect("clients");
     let view = View::start(stage.balancer.socket());
 
     let ran = stage
@@ -125,6 +128,17 @@ fn rolls() -> Outcome {
         "    {} connections answered, {} came back",
         met.answered, met.returned
     );
+    // The session is taken over by another node while the one that is left still runs, with what is queued in it.
+    let orders = sessions.finish();
+    println!(
+        "    {} messages for a kept session acknowledged, {} arrived; resumed {} times",
+        orders.acknowledged.len(),
+        orders.arrived.len(),
+        orders.resumed
+    );
+    assert!(orders.acknowledged.len() > 100, "{}", orders.acknowledged.len());
+    assert_eq!(orders.lost(), Vec::<&String>::new(), "{}", ran.text());
+    assert!(orders.resumed > 0 && orders.forgotten == 0, "{}", ran.text());
     assert!(met.refused.is_empty(), "{:?}\n{}", met.refused, ran.text());
     assert_eq!(seen.given_while_out, 0, "{seen:?}");
     let mut taken_out = seen.taken_out.clone();

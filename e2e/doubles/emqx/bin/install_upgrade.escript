@@ -1,7 +1,6 @@
 #!/usr/bin/env escript
 %% Drives the node's real release handler as EMQX 4.4.16 does: the same words, the same exit statuses, and the same states left behind
 %% where something goes wrong. 1: not running; 2: no such release, or it is in use; 3: refused; 4: failed; 127: nobody foresaw it.
--mode(compile).
 
 main([Command, Name, Cookie | Words]) ->
     Node = connect(list_to_atom(Name), list_to_atom(Cookie)),

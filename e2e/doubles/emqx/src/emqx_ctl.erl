@@ -67,9 +67,11 @@ usage() ->
 
 -ifdef(ENTERPRISE).
 rebalance(["start", "--evacuation" | Options]) ->
-    ["--conn-evict-rate", Rate | _] = lists:dropwhile(fun(Word) -> Word =/= "--conn-evict-rate" end,
-                                                      Options ++ ["--conn-evict-rate", "500"]),
-    case emqx_rebalance:evacuate(list_to_integer(Rate)) of
+    Option = fun(Name, Default) ->
+        [Name, Value | _] = lists:dropwhile(fun(Word) -> Word =/= Name end, Options ++ [Name, Default]),
+        list_to_integer(Value)
+    end,
+    case emqx_rebalance:evacuate(Option("--conn-evict-rate", "500"), Option("--wait-takeover", "60")) of
         ok -> say("Rebalance(evacuation) started~n", []);
         {error, Reason} -> say("Rebalance(evacuation) failed to start: ~p~n", [Reason])
     end;

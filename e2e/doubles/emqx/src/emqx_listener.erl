@@ -18,6 +18,7 @@ connections() ->
 
 init([]) ->
     process_flag(trap_exit, true),
+    ok = emqx_connection:tables(),
     Options = [binary, {active, false}, {reuseaddr, true}, {backlog, 1024}, {nodelay, true}],
     Tcp = case application:get_env(emqx, tcp) of
         {ok, {Ip, Port}} ->
