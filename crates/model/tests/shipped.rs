@@ -486,6 +486,31 @@ fn emqx_troubles_stand_on_the_strategies_that_they_are_about() {
 }
 
 #[test]
+fn emqx_in_a_container_is_refused_by_name_with_what_to_do_instead() {
+    let named = |emqx: &Product| {
+        let scope = emqx.scope("4.4.16", "4.4.19");
+        let mut absent = emqx.profile.versions.absent.iter();
+        let found = absent.find(|absent| holds(&absent.holds, &scope).unwrap());
+        found.map(|absent| {
+            let names = json!({ "node": { "name": "n1" }, "probes": emqx.facts["probes"] });
+            let message = upshift_model::template::render_text(&absent.message, &names).unwrap();
+            (message, absent.remedy.clone())
+        })
+    };
+    assert_eq!(named(&emqx()), None);
+    let contained = emqx().with("/probes/containers/value", json!(["4711", "4712"]));
+    let (message, remedy) = named(&contained).unwrap();
+    assert_eq!(
+        message,
+        "EMQX on n1 runs in a container (process 4711, 4712), which Upshift does not upgrade"
+    );
+    assert!(
+        remedy.contains("new image") && remedy.contains("volume"),
+        "{remedy}"
+    );
+}
+
+#[test]
 fn emqx_checks_find_what_a_hot_upgrade_trips_over() {
     use Strategy::{Hot, Rolling};
     let fails = |emqx: Product| {

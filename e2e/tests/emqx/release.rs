@@ -9,6 +9,7 @@ pub const TRIALS: &[Case] = &[
 ];
 
 fn life() -> Outcome {
+    only_when_exhaustive("one to two minutes; the trials of hot upgrades call the same tool")?;
     let cluster = Cluster::start(2, "4.4.15", &["4.4.16"])?;
     let mut clients = Clients::connect(&cluster.nodes, 3).expect("clients");
     let ask = |arguments: &[&str], status: i32| -> String {
