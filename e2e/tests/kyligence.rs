@@ -35,6 +35,10 @@ const TRIALS: &[Case] = &[
         never_returns,
     ),
     ("the_real_metadata_tool_backs_up_and_restores", real_tool),
+    (
+        "an_instance_without_its_pid_file_is_found_and_stopped",
+        no_pid_file,
+    ),
 ];
 
 const OLD: &str = "3.4.5";
@@ -562,6 +566,42 @@ fn real_tool() -> Outcome {
     assert!(kylin.root.join("metastore/store/cube/new.json").exists());
     fs::remove_dir_all(&backup).expect("a directory");
     fs::rename(backup.with_extension("hidden"), &backup).expect("a move");
+    kylin.upshift.run(&["rollback", "--yes"]).expect(0);
+    kylin.as_before(&before);
+    Ok(())
+}
+
+/// `kylin.sh stop` goes by its pid file alone: without it, the script says that nothing runs.
+fn no_pid_file() -> Outcome {
+    only_when_exhaustive("half a minute")?;
+    let kylin = kylin(NEW_DEFAULT, &json!({}), None);
+    let before = kylin.contents();
+    let file = kylin.home("k2").join("pid");
+    let pid: u32 = fs::read_to_string(&file)
+        .expect("a file")
+        .trim()
+        .parse()
+        .expect("a number");
+    fs::remove_file(&file).expect("a file");
+    let said = Command::new(kylin.home("k2").join("bin/kylin.sh"))
+        .arg("stop")
+        .output()
+        .expect("kylin.sh");
+    assert_eq!(
+        String::from_utf8_lossy(&said.stdout).trim(),
+        "Kylin is not running"
+    );
+    let ran = kylin.upgrade().expect(0);
+    assert!(
+        ran.text().contains("does not name the instance"),
+        "{}",
+        ran.text()
+    );
+    assert!(!processes::under(&kylin.root).contains(&pid), "it still runs");
+    kylin.serve();
+    assert_eq!(kylin.versions(), [NEW; 3]);
+    // And on the way back.
+    fs::remove_file(kylin.home("k3").join("pid")).expect("a file");
     kylin.upshift.run(&["rollback", "--yes"]).expect(0);
     kylin.as_before(&before);
     Ok(())

@@ -119,7 +119,8 @@ pub struct CommandService {
     /// File that holds the process id of the running product.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid_file: Option<String>,
-    /// How the process is recognised where there is no such file.
+    /// How the process is recognised where there is no such file, or where the file names another process: such a process is asked to
+    /// end by a signal, because the product's own command would not find it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessMatch>,
     /// How the processes are recognised where the product runs several on one host, by name, such as `master` and `worker`. Not every
@@ -128,12 +129,13 @@ pub struct CommandService {
     pub processes: BTreeMap<String, ProcessMatch>,
 }
 
-/// How a process is recognised: by its program and its arguments.
+/// How a process is recognised: by its program, by its arguments, or by both. Without any of them nothing is recognised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessMatch {
-    /// File name of its executable, such as `beam.smp`.
-    pub program: String,
+    /// File name of its executable, such as `beam.smp`; any where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
     /// Arguments that it has, next to each other and in this order, such as `-name emqx@10.0.0.1`.
     #[serde(default)]
     pub arguments: Vec<String>,

@@ -216,6 +216,69 @@ fn a_product_with_commands_of_its_own_is_judged_by_its_process() {
     );
 }
 
+/// A product whose stop script goes by its pid file alone, and which is known by an option on its command line.
+fn known_by_option(world: &World) -> (serde_json::Value, u32) {
+    let option = format!("-Dcatalina.home={}", world.text("tomcat"));
+    let stop = format!(
+        "[ -e {0} ] || {{ echo is not running; exit 1; }}; touch {1}; kill $(cat {0})",
+        world.text("pid"),
+        world.text("asked")
+    );
+    let product = json!({"commands": {
+        "start": {"argv": ["true"]},
+        "stop": {"argv": ["sh", "-c", stop], "exit": {"1": "done"}},
+        "pid_file": world.text("pid"),
+        "process": {"options": [option]},
+    }});
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "while :; do sleep 0.1; done", "server", &option]);
+    // Not a child that waits to be fetched: the agent looks whether it is gone.
+    let mut server = command.env("WORLD", world.text("")).spawn().unwrap();
+    let pid = server.id();
+    std::thread::spawn(move || server.wait());
+    (product, pid)
+}
+
+#[test]
+fn a_server_without_its_pid_file_is_found_by_its_command_line_and_stopped() {
+    let world = World::new();
+    let mut agent = world.agent();
+    let (product, server) = known_by_option(&world);
+    let seen = probe(json!({"process": {"service": product}}));
+    assert_eq!(agent.observe(seen.clone())["pid"], json!(server));
+    let stop = action(json!({"stop": {"service": product, "patience": "5s"}}));
+    let stopped = agent.done(1, stop.clone());
+    assert_eq!(
+        (&stopped["already"], &stopped["pid"]),
+        (&json!(false), &json!(server))
+    );
+    assert!(!lives(server));
+    assert_eq!(agent.observe(seen)["running"], false);
+    assert_eq!(agent.done(2, stop)["already"], true);
+}
+
+#[test]
+fn a_pid_file_that_names_a_stranger_hides_no_server_and_ends_no_stranger() {
+    let world = World::new();
+    let mut agent = world.agent();
+    let (product, server) = known_by_option(&world);
+    let mut stranger = std::process::Command::new("sleep").arg("3600").spawn().unwrap();
+    fs::write(world.path("pid"), format!("{}\n", stranger.id())).unwrap();
+    let seen = probe(json!({"process": {"service": product}}));
+    assert_eq!(agent.observe(seen)["pid"], json!(server));
+    // It has stopped; that the number in the file lives is told, and is no reason to end it.
+    let stop = action(json!({"stop": {"service": product, "patience": "5s"}}));
+    let report = agent.order(&order(1, stop));
+    assert!(
+        matches!(&report, Report::Transient { reason } if reason.contains(&stranger.id().to_string())),
+        "{report:?}"
+    );
+    assert!(!lives(server) && lives(stranger.id()));
+    assert!(!world.path("asked").exists(), "the script was not asked");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+}
+
 #[test]
 fn a_stranger_under_an_old_number_is_not_killed() {
     let world = World::new();

@@ -52,12 +52,16 @@ pub fn end_of_last(layout: &Layout, service: &Service) -> Result<LastEnd> {
 /// The process that the product's own commands have started; of several, the one that started first.
 pub fn of_commands(service: &CommandService) -> Option<ProcessId> {
     let written = service.pid_file.as_deref().and_then(from_pid_file);
-    written
-        .or_else(|| service.process.as_ref().and_then(matching))
-        .or_else(|| {
-            let several = several(service).into_iter().map(|(_, process)| process);
-            several.min_by_key(|process| (process.started, process.pid))
-        })
+    let recognised = service.process.as_ref().and_then(matching);
+    // A number that was given to another program does not hide the one that is recognised.
+    match (&written, &service.process) {
+        (Some(process), Some(wanted)) if is(process, wanted) => written,
+        _ => recognised.or(written),
+    }
+    .or_else(|| {
+        let several = several(service).into_iter().map(|(_, process)| process);
+        several.min_by_key(|process| (process.started, process.pid))
+    })
 }
 
 /// The processes of a service that has several, by name.
@@ -93,31 +97,43 @@ pub fn all(layout: &Layout, service: &Service) -> Result<Vec<(String, ProcessId)
 /// The one process that is recognised; where there are several, the one that started first: what it has started itself, such as a
 /// command that has not replaced its program yet, came later.
 fn matching(wanted: &ProcessMatch) -> Option<ProcessId> {
-    let below = match &wanted.below {
-        // Nothing runs from a directory that is not there.
-        Some(directory) => Some(std::fs::canonicalize(directory).ok()?),
-        None => None,
-    };
-    let is_it = |process: &ProcessId| {
-        let program = process.executable();
-        let inside = |directory: &PathBuf| program.as_ref().is_some_and(|path| path.starts_with(directory));
-        if !below.as_ref().is_none_or(inside) {
-            return false;
-        }
-        let name = program.as_deref().and_then(Path::file_name);
-        let arguments = process.arguments();
-        let has_arguments = wanted.arguments.is_empty()
-            || arguments
-                .windows(wanted.arguments.len())
-                .any(|some| some == wanted.arguments);
-        let has_options = wanted.options.iter().all(|option| arguments.contains(option));
-        name.is_some_and(|name| name == wanted.program.as_str()) && has_arguments && has_options
-    };
     super::all()
         .into_iter()
         .filter_map(ProcessId::of)
-        .filter(is_it)
+        .filter(|process| is(process, wanted))
         .min_by_key(|process| (process.started, process.pid))
+}
+
+/// Whether a process is the one that is wanted.
+fn is(process: &ProcessId, wanted: &ProcessMatch) -> bool {
+    if wanted.program.is_none() && wanted.arguments.is_empty() && wanted.options.is_empty() {
+        return false;
+    }
+    if let Some(directory) = &wanted.below {
+        let inside = |directory| {
+            process
+                .executable()
+                .is_some_and(|path| path.starts_with(directory))
+        };
+        // Nothing runs from a directory that is not there.
+        if !std::fs::canonicalize(directory).is_ok_and(inside) {
+            return false;
+        }
+    }
+    // What another user runs does not show its program, but its arguments.
+    let named = |name: &String| {
+        let program = process.executable();
+        program.is_some_and(|path| path.file_name() == Some(name.as_ref()))
+    };
+    if !wanted.program.as_ref().is_none_or(named) {
+        return false;
+    }
+    let arguments = process.arguments();
+    let has_arguments = wanted.arguments.is_empty()
+        || arguments
+            .windows(wanted.arguments.len())
+            .any(|some| some == wanted.arguments);
+    has_arguments && wanted.options.iter().all(|option| arguments.contains(option))
 }
 
 /// A process that lives under the number in the file. A number that is used again is taken for the service's, because
@@ -290,6 +306,19 @@ fn stop_by_command(
     mark: &str,
 ) -> Result<supervised::Stopped> {
     let begin = Instant::now();
+    let named = service.pid_file.as_deref().map(from_pid_file);
+    if named
+        .as_ref()
+        .is_some_and(|named| named.as_ref() != Some(process))
+    {
+        // The product's own command goes by that file: it would not find this process, and end a stranger whom the file names.
+        if named.flatten().is_none() {
+            // What it does beside that is not lost; that it finds nothing is known.
+            let _ = perform(&service.stop, mark, Keep::Memory);
+        }
+        process.signal(Signal::TERM)?;
+        return supervised::end(process, patience.saturating_sub(begin.elapsed()));
+    }
     let said = perform(&service.stop, mark, Keep::Memory);
     let left = patience.saturating_sub(begin.elapsed());
     if process.wait_for_end(left) {

@@ -4,6 +4,7 @@ use std::iter::empty;
 
 use super::names::{ACTION, FACT_PROBE, Names, PROOF, RUN_PROBE};
 use super::{Linter, Spot};
+use crate::action::Service;
 use crate::package::PackagePattern;
 use crate::profile::PlaceSource;
 use crate::template;
@@ -44,6 +45,7 @@ impl Linter<'_> {
             self.pattern(versions.key("pattern"), pattern, true);
         }
         self.templates(root, "service", &ACTION, empty());
+        self.recognised(root.key("service").key("commands"));
         if let Some(leader) = &profile.leader {
             self.fact(root.key("leader"), leader);
         }
@@ -62,6 +64,26 @@ impl Linter<'_> {
             self.warning(at, "a majority of fewer than three servers bears no loss", fix);
         }
         self.window(root.key("window"));
+    }
+
+    /// What would be recognised by nothing.
+    fn recognised(&mut self, at: Spot<'_>) {
+        let Service::Commands(commands) = &self.profile.service else {
+            return;
+        };
+        let alone = commands.process.iter().map(|wanted| (at.key("process"), wanted));
+        let named = commands.processes.iter();
+        let all = alone.chain(named.map(|(name, wanted)| (at.key("processes").key(name), wanted)));
+        for (spot, wanted) in all {
+            if wanted.program.is_none() && wanted.arguments.is_empty() && wanted.options.is_empty() {
+                let message = "no process is recognised: neither a program nor an argument is named";
+                self.error(
+                    spot.0.range.clone(),
+                    message,
+                    "write `program`, `arguments` or `options`",
+                );
+            }
+        }
     }
 
     fn window(&mut self, at: Spot<'_>) {
