@@ -339,6 +339,13 @@ pub struct MergeConfig {
     pub base: String,
     /// The default of the new release.
     pub new: String,
+    /// The default of the new release as text, where its file is not on the host yet: to see beforehand what a merge would come to. It is
+    /// never written into an order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_text: Option<String>,
+    /// What the operator has decided, as JSON: for each key `yours` or `new`. Nothing where empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub answers: String,
 }
 
 /// A directory in whose place a release is put. It is moved aside whole, by a rename, and moved back by one.

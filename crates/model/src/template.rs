@@ -25,6 +25,7 @@ fn environment() -> Environment<'static> {
     environment.add_filter("default", minijinja::filters::default);
     environment.add_filter("join", minijinja::filters::join);
     environment.add_filter("replace", minijinja::filters::replace);
+    environment.add_filter("tojson", minijinja::filters::tojson);
     environment
 }
 

@@ -92,6 +92,7 @@ pub fn adoption(
         estimate: Estimate::default(),
         warnings: Vec::new(),
         risks: Vec::new(),
+        config_changes: Vec::new(),
     };
     plan.fingerprint = plan.compute_fingerprint();
     Ok(plan)

@@ -12,6 +12,7 @@ pub mod fingerprint;
 pub mod foreign;
 mod judge;
 mod layout;
+mod merges;
 mod needs;
 mod order;
 mod packages;
@@ -35,6 +36,7 @@ use upshift_model::profile::{Profile, Strategy};
 
 pub use adoption::adoption;
 pub use fingerprint::verify_unchanged;
+pub use merges::{MergeAt, Previewed, merges, previewed};
 pub use needs::{needs, remarks, unmet};
 pub use packages::fits_host;
 pub use render::{Names, context, render_action, render_probe, scope};
@@ -114,6 +116,7 @@ pub fn plan(
         estimate,
         warnings,
         risks: refusals.risks(),
+        config_changes: Vec::new(),
     };
     plan.fingerprint = plan.compute_fingerprint();
     Ok(plan)

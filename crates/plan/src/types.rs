@@ -142,6 +142,20 @@ pub struct Plan {
     /// What would have stood in the way, had the operator not taken it upon themselves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub risks: Vec<Risk>,
+    /// What the first hop's merges will change in the operator's configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub config_changes: Vec<ConfigChange>,
+}
+
+/// What a merge will change in a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigChange {
+    /// The servers on which it changes just this.
+    pub hosts: Vec<String>,
+    /// The file.
+    pub file: String,
+    /// A unified diff from the operator's file to the merged one. Values of secrets are starred out.
+    pub diff: String,
 }
 
 /// A risk that was taken: what was found, and who took it for which reason.

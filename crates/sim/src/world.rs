@@ -315,5 +315,6 @@ fn no_plan() -> Plan {
         estimate: upshift_plan::Estimate::default(),
         warnings: Vec::new(),
         risks: Vec::new(),
+        config_changes: Vec::new(),
     }
 }

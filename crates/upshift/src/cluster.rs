@@ -1,5 +1,6 @@
 //! Reaching the hosts of a fleet.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use upshift_control::{
 use upshift_model::facts::Facts;
 use upshift_model::fleet::Fleet;
 use upshift_model::probe::Probe;
-use upshift_plan::{Plan, Refusal};
+use upshift_plan::{Plan, Previewed, Refusal};
 use upshift_store::Store;
 use upshift_wire::binary::AgentBinary;
 use upshift_wire::transport::Sharing;
@@ -99,6 +100,35 @@ pub async fn try_needs(plan: &Plan, hosts: &Hosts) -> (Vec<Refusal>, Vec<String>
         upshift_plan::unmet(plan, &observed),
         upshift_plan::remarks(plan, &observed),
     )
+}
+
+/// What the merges of a plan will change on the servers; nothing is changed for it. The new defaults come out of the packages, since no server
+/// need have them yet.
+pub async fn preview_merges(plan: &Plan, hosts: &Hosts, setting: &Setting) -> Result<Previewed, Failure> {
+    let mut merges = upshift_plan::merges(plan);
+    let mut texts = BTreeMap::new();
+    for ((node, _), order) in &mut merges {
+        let releases = format!("{}/store/releases/", plan.node(*node).state_directory);
+        let Some((version, file)) = order
+            .new
+            .strip_prefix(&releases)
+            .and_then(|rest| rest.split_once('/'))
+        else {
+            continue;
+        };
+        let key = (version.to_owned(), file.to_owned());
+        if !texts.contains_key(&key) {
+            let text = setting.packages.text_of(&setting.profile, version, file)?;
+            texts.insert(key.clone(), text);
+        }
+        order.new_text = texts.get(&key).cloned().flatten();
+    }
+    let questions = merges.iter().map(|(at, order)| {
+        let name = plan.node(at.0).name.clone();
+        (*at, name, Probe::MergedConfig(order.clone()))
+    });
+    let observed = ask_each(hosts, questions.collect::<Vec<_>>()).await;
+    Ok(upshift_plan::previewed(plan, &merges, &observed))
 }
 
 /// The ways to the servers of a setting.

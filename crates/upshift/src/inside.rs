@@ -36,6 +36,45 @@ pub fn parts(
     Ok(parts)
 }
 
+/// The text of the file that has this path once the package is unpacked without so many leading directories.
+pub fn unpacked(path: &Path, strip: u32, file: &str) -> anyhow::Result<Option<String>> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if name.ends_with(".zip") {
+        let mut archive = zip::ZipArchive::new(BufReader::new(File::open(path)?))?;
+        let names: Vec<String> = archive
+            .file_names()
+            .filter_map(|entry| Some(entry.ok()?.into_owned()))
+            .collect();
+        let found = names
+            .into_iter()
+            .find(|entry| stripped(entry, strip) == Some(file));
+        return match found {
+            Some(found) => Ok(Some(text(archive.by_name(&found)?)?)),
+            None => Ok(None),
+        };
+    }
+    let reader: Box<dyn Read> = if name.ends_with(".tar.gz") || name.ends_with(".tgz") {
+        Box::new(GzDecoder::new(BufReader::new(File::open(path)?)))
+    } else if name.ends_with(".tar") {
+        Box::new(BufReader::new(File::open(path)?))
+    } else {
+        return Ok(None);
+    };
+    for entry in tar::Archive::new(reader).entries()? {
+        let entry = entry?;
+        let path = entry.path()?.to_string_lossy().into_owned();
+        if stripped(path.trim_start_matches("./"), strip) == Some(file) {
+            return Ok(Some(text(entry)?));
+        }
+    }
+    Ok(None)
+}
+
+/// A path without its leading directories.
+fn stripped(path: &str, strip: u32) -> Option<&str> {
+    (0..strip).try_fold(path, |rest, _| Some(rest.split_once('/')?.1))
+}
+
 /// The texts of these files of an archive, as far as they are there. Packages of other kinds have none.
 fn read(path: &Path, files: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -152,6 +191,19 @@ mod tests {
             .unwrap();
         tar.into_inner().unwrap().finish().unwrap();
         assert_eq!(parts_of(&path).unwrap()["relup"], "4.4.16");
+    }
+
+    #[test]
+    fn a_file_is_found_by_its_path_in_the_unpacked_release() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("emqx.zip");
+        zip_with(&path, "emqx/etc/emqx.conf");
+        assert_eq!(
+            unpacked(&path, 1, "etc/emqx.conf").unwrap().as_deref(),
+            Some(RELUP)
+        );
+        assert_eq!(unpacked(&path, 0, "etc/emqx.conf").unwrap(), None);
+        assert_eq!(unpacked(&path, 3, "etc/emqx.conf").unwrap(), None);
     }
 
     #[test]

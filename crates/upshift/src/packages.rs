@@ -75,6 +75,26 @@ impl Packages {
         Ok(packages)
     }
 
+    /// The text of a file of a release, by its path in the unpacked release; nothing where no package at hand has it.
+    pub fn text_of(&self, profile: &Profile, version: &str, file: &str) -> Result<Option<String>, Failure> {
+        let rules = PackageRules::parse(profile.versions.scheme, &profile.packages)
+            .context("the profile's package patterns cannot be read")?;
+        for (artifact, path) in self.found.values() {
+            if artifact.version != version {
+                continue;
+            }
+            let strip = rules
+                .read(&artifact.file_name)
+                .map_or(0, |(rule, _)| profile.packages[rule].strip);
+            let text = inside::unpacked(path, strip, file)
+                .map_err(|error| unreadable(path, &format!("{error:#}")))?;
+            if text.is_some() {
+                return Ok(text);
+            }
+        }
+        Ok(None)
+    }
+
     /// The artifacts, for the planner.
     pub fn artifacts(&self) -> Vec<Artifact> {
         self.found

@@ -25,6 +25,7 @@ use report::Sources;
 pub use conflicts::SameHost;
 pub use file::{FleetFile, GroupEntry, HostEntry, Role, SshEntry, TransportEntry};
 pub use files::InventoryFiles;
+pub use secrets::mask as mask_secrets;
 
 /// What is wrong with a fleet file or an inventory, with its place and what to write instead. Values that look like
 /// secrets are masked in the lines that it shows.

@@ -12,7 +12,7 @@ pub(super) fn is_ansible_password(key: &str) -> bool {
 
 /// The text with everything starred out that follows a secret's key on its line, and all encrypted lines; of the same
 /// length in bytes, with line ends in the same places.
-pub(super) fn mask(text: &str) -> String {
+pub fn mask(text: &str) -> String {
     text.split_inclusive('\n').map(mask_line).collect()
 }
 

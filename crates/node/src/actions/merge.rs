@@ -10,7 +10,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use upshift_model::action::MergeConfig;
+use upshift_model::fleet::mask_secrets;
 
+use super::answers::{self, Answers};
 use super::edit_config::replace;
 use crate::durable;
 use crate::error::{Context, NodeError, Result};
@@ -20,7 +22,7 @@ use crate::error::{Context, NodeError, Result};
 pub struct Merged {
     /// The merged text; as the operator's file where there are conflicts.
     pub text: String,
-    /// What changes in the operator's file, as a unified diff.
+    /// What changes in the operator's file, as a unified diff; values of secrets are starred out.
     pub diff: String,
     /// Keys or places that a person has to decide, each in a sentence.
     pub conflicts: Vec<String>,
@@ -50,12 +52,17 @@ pub fn look(order: &MergeConfig) -> Result<Merged> {
         fs::read_to_string(path)
             .context(|| format!("cannot read {path}, which the merge of {} needs", order.file))
     };
-    let format = Format::of(&order.file);
+    let answers = answers::parse(&order.answers).map_err(NodeError::refused)?;
+    let new = match &order.new_text {
+        Some(text) => text.clone(),
+        None => read(&order.new)?,
+    };
     Ok(merged(
         &read(&order.base)?,
         &read(&order.file)?,
-        &read(&order.new)?,
-        format,
+        &new,
+        Format::of(&order.file),
+        &answers,
     ))
 }
 
@@ -70,11 +77,16 @@ pub fn probe(order: &MergeConfig) -> Result<Value> {
     }))
 }
 
-fn merged(base: &str, theirs: &str, new: &str, format: Format) -> Merged {
+fn merged(base: &str, theirs: &str, new: &str, format: Format, answers: &Answers) -> Merged {
     let mut conflicts = Vec::new();
-    let text = match diffy::merge(base, theirs, new) {
+    // Where the operator has decided, both sides say the same.
+    let [base, decided, new] = match format {
+        Format::Lines => answers::apply(base, theirs, new, answers),
+        Format::Yaml | Format::Xml => [base, theirs, new].map(str::to_owned),
+    };
+    let text = match diffy::merge(&base, &decided, &new) {
         Ok(text) => {
-            conflicts.extend(misjudged(base, theirs, new, &text, format));
+            conflicts.extend(misjudged(&base, &decided, &new, &text, format));
             text
         }
         Err(marked) => {
@@ -82,6 +94,7 @@ fn merged(base: &str, theirs: &str, new: &str, format: Format) -> Merged {
             theirs.to_owned()
         }
     };
+    let conflicts: Vec<String> = conflicts.iter().map(|conflict| mask_secrets(conflict)).collect();
     let text = if conflicts.is_empty() {
         text
     } else {
@@ -89,7 +102,7 @@ fn merged(base: &str, theirs: &str, new: &str, format: Format) -> Merged {
     };
     let diff = match text == theirs {
         true => String::new(),
-        false => diffy::create_patch(theirs, &text).to_string(),
+        false => mask_secrets(&diffy::create_patch(theirs, &text).to_string()),
     };
     Merged {
         text,
@@ -130,7 +143,7 @@ fn places(marked: &str) -> Vec<String> {
 
 /// How keys are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+pub(super) enum Format {
     /// `key = value` or `key: value`, with sections in brackets: properties, INI, TOML and the like.
     Lines,
     /// Keys below keys, by indentation.
@@ -241,7 +254,7 @@ fn keys(text: &str, format: Format) -> Keys {
     found
 }
 
-fn split(line: &str, format: Format) -> Option<(&str, &str)> {
+pub(super) fn split(line: &str, format: Format) -> Option<(&str, &str)> {
     let at = match format {
         Format::Yaml if line.starts_with('-') => None,
         Format::Yaml => line

@@ -1,13 +1,13 @@
 use super::*;
 
 fn clean(base: &str, theirs: &str, new: &str, format: Format) -> String {
-    let merged = merged(base, theirs, new, format);
+    let merged = merged(base, theirs, new, format, &Answers::new());
     assert!(merged.conflicts.is_empty(), "{merged:?}");
     merged.text
 }
 
 fn conflicts(base: &str, theirs: &str, new: &str, format: Format) -> String {
-    let merged = merged(base, theirs, new, format);
+    let merged = merged(base, theirs, new, format, &Answers::new());
     assert!(!merged.conflicts.is_empty(), "{}", merged.text);
     assert_eq!(
         merged.text, theirs,
@@ -27,7 +27,7 @@ fn comments_and_order_of_properties_survive() {
         clean(base, theirs, new, Format::Lines),
         "# Kylin, ours\nkylin.a=1\n# the metastore\nkylin.url=kylin@jdbc\nkylin.b=2\nkylin.c=30\nkylin.d=4\nkylin.own=yes\n"
     );
-    let merged = merged(base, theirs, new, Format::Lines);
+    let merged = merged(base, theirs, new, Format::Lines, &Answers::new());
     assert!(merged.diff.contains("-kylin.c=3\n+kylin.c=30"), "{}", merged.diff);
     // Merged again, it is what it was.
     assert_eq!(clean(base, &merged.text, new, Format::Lines), merged.text);
@@ -104,7 +104,13 @@ fn a_key_that_was_moved_keeps_the_operators_value_or_is_a_conflict() {
 #[test]
 fn a_deletion_beside_an_insertion_is_not_merged_wrongly() {
     let base = "a=1\nb=1\nc=1\n";
-    let merged = merged(base, "a=1\nc=1\n", "a=1\nb=1\nx=1\nc=1\n", Format::Lines);
+    let merged = merged(
+        base,
+        "a=1\nc=1\n",
+        "a=1\nb=1\nx=1\nc=1\n",
+        Format::Lines,
+        &Answers::new(),
+    );
     let right = merged.conflicts.is_empty()
         && keys(&merged.text, Format::Lines) == keys("a=1\nx=1\nc=1\n", Format::Lines);
     assert!(right || merged.text == "a=1\nc=1\n", "{merged:?}");
@@ -116,7 +122,7 @@ fn a_change_stays_in_its_section() {
     let base = "[one]\nport=1\nname=x\n[two]\nport=1\nname=x\n";
     let new = "[zero]\nport=1\nname=x\n[one]\nport=1\nname=x\n[two]\nport=1\nname=x\n";
     let theirs = "[one]\nport=1\nname=x\n[two]\nport=2\nname=x\n";
-    let merged = merged(base, theirs, new, Format::Lines);
+    let merged = merged(base, theirs, new, Format::Lines, &Answers::new());
     if merged.conflicts.is_empty() {
         assert_eq!(keys(&merged.text, Format::Lines)["[two] port"], ["2"]);
         assert_eq!(keys(&merged.text, Format::Lines)["[one] port"], ["1"]);
@@ -136,6 +142,8 @@ fn a_file_is_merged_once_and_keeps_its_mode_and_a_missing_default_is_said() {
         file: path("k.properties"),
         base: path("base"),
         new: path("new"),
+        new_text: None,
+        answers: String::new(),
     };
     assert_eq!(probe(&order).unwrap()["clean"], true);
     for _ in 0..2 {
@@ -152,6 +160,19 @@ fn a_file_is_merged_once_and_keeps_its_mode_and_a_missing_default_is_said() {
     fs::write(path("new"), "a=3\nb=1\nc=1\nd=2\n").unwrap();
     assert_eq!(probe(&order).unwrap()["clean"], false);
     assert!(merge(&order).unwrap_err().to_string().contains("a=mine"));
+    // Decided, it is merged; and where the new default is not there yet, its text says what would come of it.
+    let decided = MergeConfig {
+        answers: "{\"a\": \"yours\"}".to_owned(),
+        ..order.clone()
+    };
+    assert_eq!(probe(&decided).unwrap()["clean"], true);
+    fs::write(path("k.properties"), "a=mine\nb=1\nc=1\nd=1\n").unwrap();
+    let ahead = MergeConfig {
+        new: path("nothing"),
+        new_text: Some("a=1\nb=1\nc=1\nd=3\n".to_owned()),
+        ..order.clone()
+    };
+    assert!(probe(&ahead).unwrap()["diff"].as_str().unwrap().contains("+d=3"));
     let missing = MergeConfig {
         base: path("nothing"),
         ..order
@@ -162,4 +183,72 @@ fn a_file_is_merged_once_and_keeps_its_mode_and_a_missing_default_is_said() {
             .to_string()
             .contains("which the merge of")
     );
+}
+
+fn decided(base: &str, theirs: &str, new: &str, answer: &str) -> Merged {
+    let answers = answers::parse(&format!("{{\"b\": \"{answer}\"}}")).unwrap();
+    let first = merged(base, theirs, new, Format::Lines, &answers);
+    if first.conflicts.is_empty() {
+        // Merged once more with the same answer, it stays what it is.
+        let again = merged(base, &first.text, new, Format::Lines, &answers);
+        assert_eq!(
+            (again.text.as_str(), again.diff.as_str()),
+            (first.text.as_str(), "")
+        );
+    }
+    first
+}
+
+#[test]
+fn what_the_operator_has_decided_is_no_conflict() {
+    let base = "a=1\nb=1\nc=1\n";
+    for (theirs, new, answer, text) in [
+        ("a=1\nb=2\nc=1\n", "a=1\nb=3\nc=1\n", "yours", "a=1\nb=2\nc=1\n"),
+        ("a=1\nb=2\nc=1\n", "a=1\nb=3\nc=1\n", "new", "a=1\nb=3\nc=1\n"),
+        // Taken out by one side, changed by the other.
+        ("a=1\nc=1\n", "a=1\nb=3\nc=1\n", "new", "a=1\nb=3\nc=1\n"),
+        ("a=1\nb=2\nc=1\n", "a=1\nc=1\n", "yours", "a=1\nb=2\nc=1\n"),
+        ("a=1\nc=1\n", "a=1\nb=3\nc=1\n", "yours", "a=1\nc=1\n"),
+        ("a=1\nb=2\nc=1\n", "a=1\nc=1\n", "new", "a=1\nc=1\n"),
+    ] {
+        let merged = decided(base, theirs, new, answer);
+        assert!(merged.conflicts.is_empty(), "{merged:?}");
+        assert_eq!(merged.text, text, "{theirs:?} {new:?} {answer}");
+    }
+    // Added by both, at different places.
+    let (base, theirs, new) = ("a=1\nc=1\nd=1\n", "b=2\na=1\nc=1\nd=1\n", "a=1\nc=1\nd=1\nb=3\n");
+    assert_eq!(decided(base, theirs, new, "yours").text, theirs);
+    assert_eq!(decided(base, theirs, new, "new").text, new);
+    // An answer about another key decides nothing.
+    let other = answers::parse("{\"z\": \"yours\"}").unwrap();
+    let open = merged("b=1\n", "b=2\n", "b=3\n", Format::Lines, &other);
+    assert!(!open.conflicts.is_empty());
+}
+
+#[test]
+fn an_answer_that_is_none_is_said() {
+    assert!(answers::parse("").unwrap().is_empty());
+    let error = answers::parse("{\"kylin.env\": \"mine\"}").unwrap_err();
+    assert!(
+        error.contains("`kylin.env`") && error.contains("`yours` or `new`"),
+        "{error}"
+    );
+    assert!(answers::parse("[1]").is_err());
+}
+
+#[test]
+fn no_secret_is_in_what_is_shown() {
+    let base = "a=1\nkylin.ldap.connection-password=old\nb=1\n";
+    let theirs = base.replace("password=old", "password=hunter2");
+    let new = base.replace("b=1", "b=2");
+    let shown = merged(base, &theirs, &new, Format::Lines, &Answers::new());
+    assert!(
+        shown.text.contains("hunter2") && !shown.diff.contains("hunter2"),
+        "{}",
+        shown.diff
+    );
+    let new = base.replace("password=old", "password=fresh");
+    let shown = merged(base, &theirs, &new, Format::Lines, &Answers::new());
+    let said = shown.conflicts.join(" ");
+    assert!(!said.contains("hunter2") && !said.contains("fresh"), "{said}");
 }

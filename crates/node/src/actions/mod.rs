@@ -1,5 +1,6 @@
 //! What a host can be ordered to do. Every action is "make it so": doing it twice ends as doing it once.
 
+mod answers;
 mod copy_package;
 mod edit_config;
 mod merge;

@@ -13,6 +13,7 @@ use upshift_model::profile::{At, ConfigMigration, On, Profile, Slot, Strategy};
 
 use super::balancers;
 use super::verbs::{Verbs, Way};
+use crate::merges::ANSWERS;
 use crate::types::{PlanProof, Recipe};
 
 /// Name of the probe of the product's process, which every profile has without saying so.
@@ -381,6 +382,8 @@ fn merge_order(migration: &ConfigMigration) -> Option<MergeConfig> {
         file: migration.file.clone(),
         base: merge.base.clone(),
         new: merge.new.clone(),
+        new_text: None,
+        answers: format!("{{{{ node.{ANSWERS} | default({{}}) | tojson }}}}"),
     })
 }
 
@@ -404,7 +407,7 @@ fn merge(verbs: &Verbs<'_, '_>, migration: &ConfigMigration) -> Option<Recipe> {
 /// Before anything is disturbed: whether the configuration can be merged at all.
 fn mergeable(verbs: &Verbs<'_, '_>, migration: &ConfigMigration) -> Option<Recipe> {
     let probe = Probe::MergedConfig(merge_order(migration)?);
-    let waiting = "the new default cannot be merged: {{ value.conflicts | join('; ') }}";
+    let waiting = "the new default cannot be merged: {{ value.conflicts | join('; ') }}; decide by `config_answers` in the fleet file";
     Some(Recipe {
         proof: vec![here("merged_config", probe, "value.clean", waiting)],
         within: verbs.within(Millis::seconds(5)),

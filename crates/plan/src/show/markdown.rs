@@ -22,6 +22,19 @@ pub fn markdown(plan: &Plan) -> String {
                 .map(|warning| format!("> - {}", escaped(warning))),
         );
     }
+    if !sheet.config.is_empty() {
+        lines.extend([
+            String::new(),
+            "## Configuration".to_owned(),
+            String::new(),
+            "Your files, merged with what the new defaults bring.".to_owned(),
+        ]);
+        for (heading, diff) in &sheet.config {
+            // Indented, so that nothing in a file can end the block.
+            lines.extend([String::new(), escaped(heading), String::new()]);
+            lines.extend(diff.iter().map(|text| format!("    {text}")));
+        }
+    }
     if !sheet.prepare.is_empty() {
         lines.extend([String::new(), "## Prepare".to_owned(), String::new()]);
         lines.extend(["Nothing that runs is changed.".to_owned(), String::new()]);

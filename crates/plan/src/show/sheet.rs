@@ -10,7 +10,9 @@ use upshift_model::template;
 
 use super::{bytes, count, strategy_word};
 use crate::layout::guard::rename;
-use crate::types::{Group, Hop, NodeIndex, Plan, PlanProof, Recipe, RecipeIndex, Risk, StepKind, Window};
+use crate::types::{
+    ConfigChange, Group, Hop, NodeIndex, Plan, PlanProof, Recipe, RecipeIndex, Risk, StepKind, Window,
+};
 
 /// How much is said of what a step waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub(super) struct Sheet {
     pub title: String,
     pub summary: Vec<(&'static str, String)>,
     pub warnings: Vec<String>,
+    /// Which file on which servers, and the lines of the diff.
+    pub config: Vec<(String, Vec<String>)>,
     pub prepare: Vec<Row>,
     pub hops: Vec<HopSheet>,
     pub finalize: Vec<String>,
@@ -88,6 +92,7 @@ impl Sheet {
                 .cloned()
                 .chain(plan.risks.iter().map(Risk::words))
                 .collect(),
+            config: plan.config_changes.iter().map(config).collect(),
             prepare: rows(plan, detail, None, &plan.prepare),
             hops: plan
                 .hops
@@ -98,6 +103,13 @@ impl Sheet {
             finalize: plan.finalize_notes.clone(),
         }
     }
+}
+
+/// The heading and the lines of a change, without the lines that only name the two sides.
+fn config(change: &ConfigChange) -> (String, Vec<String>) {
+    let lines = change.diff.lines().skip(2).map(str::to_owned);
+    let heading = format!("{} on {}", change.file, change.hosts.join(", "));
+    (heading, lines.collect())
 }
 
 fn summary(plan: &Plan) -> Vec<(&'static str, String)> {

@@ -19,6 +19,19 @@ pub fn table(plan: &Plan, detail: Detail) -> String {
     for warning in &sheet.warnings {
         paragraph(&mut out, "  note       ", warning);
     }
+    if !sheet.config.is_empty() {
+        line(&mut out, "");
+        line(
+            &mut out,
+            "Configuration: your files, merged with what the new defaults bring",
+        );
+        for (heading, lines) in &sheet.config {
+            line(&mut out, &format!("  {heading}"));
+            lines
+                .iter()
+                .for_each(|text| line(&mut out, &format!("    {text}")));
+        }
+    }
     if !sheet.prepare.is_empty() {
         line(&mut out, "");
         line(&mut out, "Prepare: nothing that runs is changed");

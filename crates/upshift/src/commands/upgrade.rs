@@ -139,7 +139,15 @@ pub async fn make(
         request,
     );
     let mut plan = unless_barred(surveyed, made)?;
-    plan.warnings.extend(tried(&plan, hosts).await?);
+    let remarks = tried(&plan, hosts).await?;
+    let merges = cluster::preview_merges(&plan, hosts, setting).await?;
+    if !merges.refusals.is_empty() {
+        return Err(Failure::Refusals(merges.refusals));
+    }
+    plan.warnings.extend(remarks);
+    plan.warnings.extend(merges.warnings);
+    plan.config_changes = merges.changes;
+    plan.fingerprint = plan.compute_fingerprint();
     Ok(plan)
 }
 
