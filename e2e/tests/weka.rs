@@ -9,6 +9,10 @@ use upshift_e2e::harness::{self, Case, Outcome, Trial, only_when_exhaustive};
 mod cluster;
 #[path = "weka/download.rs"]
 mod download;
+#[path = "weka/hops.rs"]
+mod hops;
+#[path = "weka/lost.rs"]
+mod lost;
 
 use cluster::{With, failing};
 
@@ -33,7 +37,33 @@ const TRIALS: &[Case] = &[
     ("what_was_prepared_days_ahead_is_skipped", prepared_ahead),
     ("releases_come_from_a_tar_file_in_a_dark_site", download::by_tar),
     ("curl_reads_the_token_from_a_file", download::by_curl),
-    ("hops_wait_for_the_data_upgrade_and_go_on_from_between", hops),
+    (
+        "hops_wait_for_the_data_upgrade_and_go_on_from_between",
+        hops::between,
+    ),
+    (
+        "a_second_hop_that_fails_ends_between_and_another_run_goes_on",
+        hops::second_fails,
+    ),
+    (
+        "up_to_3_10_the_mode_is_named_and_io_started_by_hand",
+        hops::one_shot_by_name,
+    ),
+    ("from_4_0_to_4_1_the_mode_is_ndu", hops::ndu_by_name),
+    (
+        "the_override_of_a_hop_is_set_for_as_long_as_it_takes",
+        hops::overridden,
+    ),
+    ("cores_and_join_secrets_are_compared", hops::checked),
+    (
+        "a_controller_killed_while_the_command_runs_watches_it_again",
+        lost::still_running,
+    ),
+    (
+        "a_command_that_ended_meanwhile_is_not_started_again",
+        lost::ended_meanwhile,
+    ),
+    ("a_cluster_that_is_mixed_meanwhile_is_held", lost::mixed_meanwhile),
     ("container_by_container_from_4_1_on", by_container),
     (
         "a_phase_that_failed_is_held_and_resume_goes_on_with_it",
@@ -252,50 +282,6 @@ fn prepared_ahead() -> Outcome {
         "{:?}",
         weka.orders()
     );
-    Ok(())
-}
-
-fn hops() -> Outcome {
-    only_when_exhaustive("a minute and a half")?;
-    let from = With {
-        version: "3.13.5.100",
-        release: "3.13.5.100-0123456789abcdef0123456789abcdef",
-        change: json!({"fail": "undone", "last_upgrade": 5}),
-        ..With::default()
-    };
-    let weka = from.begin();
-    let via = ["--via", OLD];
-    let plan = weka.run(&[&["plan", "--to", NEW][..], &via].concat()).expect(0);
-    plan.keep("weka-hops");
-    assert!(
-        plan.text().contains("3.13.5.100") && plan.text().contains(OLD) && plan.text().contains(NEW),
-        "{}",
-        plan.text()
-    );
-    // The conversion of data after the first hop never begins, so the second one must not.
-    let ran = weka.impatient(NEW, &via).expect(5);
-    ran.keep("weka-between-hops");
-    assert!(
-        ran.text()
-            .contains("whether a data upgrade has begun cannot be told"),
-        "{}",
-        ran.text()
-    );
-    weka.all_on(OLD);
-    // It begins after all, and takes a while.
-    let begin = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .expect("a clock")
-        .as_secs_f64();
-    weka.change(json!({"fail": "", "last_upgrade": 6, "task_until": begin + 8.0}));
-    weka.run(&["resume"]).expect(0);
-    weka.all_on(NEW);
-    let upgrades = weka
-        .orders()
-        .iter()
-        .filter(|order| order.starts_with("upgrade"))
-        .count();
-    assert_eq!(upgrades, 2, "{:?}", weka.orders());
     Ok(())
 }
 

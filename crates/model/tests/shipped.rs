@@ -305,9 +305,27 @@ fn weka_checks_find_what_stands_in_the_way() {
         fails(alert(), "4.4.22", "5.1.25"),
         ["no-alerts", "data-integrity"]
     );
-    let no_override = || weka().with("/probes/overrides/value", json!([]));
-    assert_eq!(fails(no_override(), "4.2.11", "4.4.22"), ["rpc-override"]);
-    assert!(fails(no_override(), "4.4.22", "4.4.26").is_empty());
+    let overrides = |value: Value| weka().with("/probes/overrides/value", value);
+    assert!(fails(overrides(json!([])), "4.2.11", "4.4.22").is_empty());
+    let disabled = || overrides(json!([{"key": "rpc.exception.version", "value": 1, "enabled": false}]));
+    assert_eq!(fails(disabled(), "4.2.11", "4.4.22"), ["overrides-listed"]);
+    assert!(fails(disabled(), "4.4.22", "4.4.26").is_empty());
+    let unlisted = weka().with("/probes/overrides/exit", json!(1));
+    assert_eq!(fails(unlisted, "4.2.11", "4.4.22"), ["overrides-listed"]);
+    let cores = |value: Value| weka().with("/probes/containers/value/1/cores_ids", value);
+    assert_eq!(fails(cores(json!([2, 3])), "4.4.22", "4.4.26"), ["core-ids"]);
+    assert_eq!(
+        fails(cores(json!([4_294_967_295_u64])), "4.4.22", "4.4.26"),
+        ["core-ids"]
+    );
+    assert!(fails(cores(json!([3, 4])), "4.4.22", "4.4.26").is_empty());
+    let secret = weka().with("/probes/join_secrets/value/1/digest", json!("ffffffff"));
+    assert_eq!(fails(secret, "4.4.22", "4.4.26"), ["join-secrets"]);
+    let unread = weka().with("/probes/join_secrets/exit", json!(4));
+    assert_eq!(fails(unread, "4.4.22", "4.4.26"), ["join-secrets"]);
+    // A setting that the release does not know is told from one that cannot be read.
+    let unread = weka().with("/probes/accepted_versions/stderr", json!("connection refused"));
+    assert_eq!(fails(unread, "4.4.22", "5.1.31"), ["no-mixed-containers"]);
     let old_check = weka().with("/probes/fsck/value/startTime/__unaligned_value/usecs", json!(5));
     assert_eq!(fails(old_check, "4.4.22", "5.1.25"), ["clean-fsck"]);
     // What is on no list of the vendor's is not known to be harmless.

@@ -524,3 +524,36 @@ fn what_could_not_be_observed_is_not_said_to_be_stopped() {
         "{contained}"
     );
 }
+
+#[test]
+fn a_target_that_is_not_the_newest_of_its_line_is_told_so() {
+    let with = |version: Option<&str>| {
+        profile(|profile| {
+            let lines = version.map(|version| json!({"line": "1.1.x", "version": version}));
+            let newest = json!({
+                "rule": "always take the newest", "lines": lines.iter().collect::<Vec<_>>(), "source": {"title": "the vendor's page"},
+            });
+            profile.newest = Some(serde_json::from_value(newest).unwrap());
+        })
+    };
+    let remarks = |profile: &Profile| {
+        let plan = attempt(profile, &testing::facts(3, "1.0.0")).unwrap();
+        let found = plan.warnings.into_iter();
+        found
+            .filter(|warning| warning.contains("newest"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        remarks(&with(Some("1.1.3"))),
+        [
+            "1.1.0 is not the newest release of its line that is known here, which is 1.1.3; always take the newest"
+        ]
+    );
+    assert!(remarks(&with(Some("1.1.0"))).is_empty());
+    // What is not known is said, and is no yes.
+    assert_eq!(
+        remarks(&with(None)),
+        ["whether 1.1.0 is the newest release of its line is not known here; always take the newest"]
+    );
+    assert!(remarks(&testing::profile()).is_empty());
+}

@@ -106,7 +106,7 @@ impl State {
                 })
             }
             (Some(_), true, Some(Part::Settle)) => {
-                let back = "to roll back: `upshift rollback`".to_owned();
+                let back = self.back_from_between();
                 Some(Decision::Hold {
                     reason,
                     remedies: vec![retry, back],
@@ -116,7 +116,7 @@ impl State {
             (Some(hop), false, _) if hop > 0 => {
                 let version = &self.plan.hops[hop as usize].from;
                 let reason = format!("stopped between two hops, every server on {version}: {reason}");
-                let back = "to roll back: `upshift rollback`".to_owned();
+                let back = self.back_from_between();
                 Some(Decision::Hold {
                     reason,
                     remedies: vec![retry, back],
@@ -127,6 +127,20 @@ impl State {
                 self.abandon_active();
                 None
             }
+        }
+    }
+
+    /// What an operator who wants to roll back from between two hops is told: the command, or that the hop before may have none.
+    fn back_from_between(&self) -> String {
+        let hop = self
+            .hop_to_rollback()
+            .and_then(|hop| self.plan.hops.get(hop as usize));
+        match hop.and_then(|hop| Some((hop, hop.no_return.as_ref()?))) {
+            None => "to roll back: `upshift rollback`".to_owned(),
+            Some((hop, point)) => format!(
+                "a rollback from here is refused once the point of no return of {} → {} has been crossed ({}). {}",
+                hop.from, hop.to, point.description, point.rollback
+            ),
         }
     }
 

@@ -390,7 +390,9 @@ impl State {
             };
             if !verdict.holds {
                 step.waiting = verdict.waiting;
-                if quickly && view.recipe.action.is_some() {
+                // Where it is seen whether the proof is waited for in vain, that is waited for: what was begun may still be under way, and
+                // is not begun a second time before it has ended.
+                if quickly && view.recipe.action.is_some() && view.recipe.fails_on.is_none() {
                     return self.after_interruption(step, view, effects);
                 }
                 self.note_progress(step, view, verdict.progress);

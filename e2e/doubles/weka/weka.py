@@ -11,6 +11,9 @@ hang      it switches a half and never ends
 computes  an upgrade container by container stops before the compute containers, status 1; done again, it goes on there
 undone    it ends well, and the conversion of data never begins
 unhealthy it ends well, and one server does not come up again
+
+With `fail_at` it goes wrong only on the way to that version. `also`, `without`, `each_container` change what is answered; `join_secrets` are those
+of containers by name, `no_resources` has `weka local resources` fail.
 """
 
 import json
@@ -21,7 +24,8 @@ import time
 path, *words = sys.argv[1:]
 with open(path) as file:
     state = json.load(file)
-fail = state.get("fail", "")
+target = words[words.index("--in") + 1] if "--in" in words else ""
+fail = state.get("fail", "") if state.get("fail_at", target) == target else ""
 
 
 def keep():
@@ -115,6 +119,7 @@ def containers():
                "last_failure": "", "failure_text": "", "start_time": "2024-01-01T00:00:00Z"}
         if running() >= (4, 0):
             one["sw_release_string"] = version
+            one["cores_ids"] = [position % 3 * 4 + 1, position % 3 * 4 + 2]
         one.update(state.get("each_container", {}))
         found.append(one)
     return found
@@ -152,6 +157,11 @@ def upgraded(version):
     sys.exit(0)
 
 
+def before_rpc(version):
+    numbers = [int(part) for part in version.split(".")]
+    return numbers < [4, 2, 16] or [4, 3, 0] <= numbers < [4, 4, 6]
+
+
 def upgrade(version, options):
     if version not in state["releases"]:
         refuse(f"version {version} was not found on this host")
@@ -169,6 +179,9 @@ def upgrade(version, options):
         sys.exit(0)
     if fail == "silent":
         sys.exit(0)
+    # Up to 3.10 the mode is named; 4.1 is named where the command is read.
+    if running() <= (3, 10) and options[:2] != ["--mode", "one-shot"]:
+        refuse(f"an upgrade of {versions()[0]} needs --mode one-shot", 2)
     state["log"].append(" ".join(["upgrade", *options]))
     keep()
     if line(version) >= (4, 1):
@@ -208,6 +221,10 @@ def one_shot(version, last):
 
 def by_container(version):
     """Service goes on meanwhile."""
+    before = versions()[0]
+    crosses = ((4, 2) <= line(before) and before_rpc(before)) and not before_rpc(version)
+    if crosses and not any(one["key"] == "rpc.exception.version" and one["enabled"] for one in state.get("overrides", [])):
+        refuse("upgrade failed in phase drives: rpc.exception.version")
     for kind in ("drives", "compute", "frontend"):
         if kind == "compute" and fail == "computes":
             state["phase"] = "COMPUTES"
@@ -246,8 +263,19 @@ match [word for word in words if word not in ignored]:
     case ["alerts"]:
         # Muted alerts are only shown when they are asked for.
         answer(alerts() if "--muted" in words else [alert for alert in alerts() if not alert.get("muted")])
-    case ["fs", "snapshot"] | ["fs", "tier", "s3"] | ["debug", "override", "list"]:
+    case ["fs", "snapshot"] | ["fs", "tier", "s3"]:
         answer([])
+    case ["debug", "override", "list"]:
+        answer(state.get("overrides", []))
+    case ["debug", "override", "add", "--key", key, "--value", value, "--force"]:
+        found = state.setdefault("overrides", [])
+        found.append({"override_id": f"ManualOverrideId<{len(found) + 1}>", "key": key, "value": value, "nodes": "ALL", "enabled": True})
+        state["log"].append("override " + key)
+        keep()
+    case ["debug", "override", "remove", "--id", number]:
+        state["overrides"] = [one for one in state.get("overrides", []) if one["override_id"] != f"ManualOverrideId<{number}>"]
+        state["log"].append("no override " + number)
+        keep()
     case ["s3", "cluster"] | ["smb", "cluster"] | ["debug", "config", "show", "catalogInfo"]:
         answer({})
     case ["debug", "config", "show", "clusterInfo.acceptedVersionsPerType"]:
@@ -256,6 +284,13 @@ match [word for word in words if word not in ignored]:
         print(state.get("client_target", ""))
     case ["org"]:
         answer([{"id": 0, "name": "Root"}])
+    case ["local", "ps", "--no-header", "-o", "name"]:
+        for name in state["hosts"][0]["containers"]:
+            print(name)
+    case ["local", "resources", "-C", name]:
+        if state.get("no_resources"):
+            refuse("permission denied")
+        print(json.dumps({"container_name": name, "join_secret": state.get("join_secrets", {}).get(name, ["s3cret"])}, indent=2))
     case ["local", "ps"]:
         answer([{"name": name, "type": "weka", "isRunning": True, "isDisabled": False, "versionName": version}
                 for name, version in state["hosts"][0]["containers"].items()])

@@ -56,7 +56,8 @@ impl With {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let root = directory.path();
         let names: Vec<String> = (1..=self.backends).map(|number| format!("w{number}")).collect();
-        let by_container = ["4.1.", "4.2.", "4.3.", "4.4."]
+        // 4.0 may run either way; here it is ready for 4.1.
+        let by_container = ["4.0.5.", "4.1.", "4.2.", "4.3.", "4.4."]
             .iter()
             .any(|line| self.version.starts_with(line));
         let kinds: &[&str] = match by_container {
@@ -196,6 +197,15 @@ impl Weka {
 
     /// The same upgrade with less patience, for ends that never come.
     pub fn impatient(&self, to: &str, more: &[&str]) -> Ran {
+        let profile = self.impatient_profile();
+        self.upgrade(
+            to,
+            &[more, &["--profile", &profile, "--guard-lease", "20s"]].concat(),
+        )
+    }
+
+    /// The shipped profile with less patience.
+    pub fn impatient_profile(&self) -> String {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../profiles/weka.yaml");
         let text = fs::read_to_string(shipped).expect("a profile");
         let shorter = ["5m", "10m", "15m", "20m"]
@@ -206,11 +216,13 @@ impl Weka {
         assert_ne!(text, shorter);
         let profile = self.root().join("weka.yaml");
         fs::write(&profile, shorter).expect("a profile");
-        let profile = profile.display().to_string();
-        self.upgrade(
-            to,
-            &[more, &["--profile", &profile, "--guard-lease", "20s"]].concat(),
-        )
+        profile.display().to_string()
+    }
+
+    /// How often the vendor's command was started.
+    pub fn upgrades(&self) -> usize {
+        let orders = self.orders();
+        orders.iter().filter(|order| order.starts_with("upgrade")).count()
     }
 
     /// A package of the vendor's kind, whose installer leaves a release on the host.

@@ -96,6 +96,29 @@ pub struct BlockedEdge {
     pub acceptable: bool,
 }
 
+/// Which release of each line is the newest, as far as the profile knows: a target that is an older one is told so.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Newest {
+    /// The vendor's rule, in a sentence that an operator reads beside it.
+    pub rule: String,
+    /// The newest known release of each line. Of a line that is not here none is known, and that is said, too.
+    #[serde(default)]
+    pub lines: Vec<NewestOfLine>,
+    /// Where the rule and the releases come from.
+    pub source: Source,
+}
+
+/// The newest known release of one line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewestOfLine {
+    /// Range of versions that make up the line.
+    pub line: String,
+    /// Its newest release that is known.
+    pub version: String,
+}
+
 /// Which versions may run side by side.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BlockedEdge, Capacity, Check, Config, GuardRules, LoadBalancers, NoReturn, PathEdge, Skew, Slot, Soak,
-    Strategy, Verb, WindowRules,
+    BlockedEdge, Capacity, Check, Config, GuardRules, LoadBalancers, Newest, NoReturn, PathEdge, Skew, Slot,
+    Soak, Strategy, Verb, WindowRules,
 };
 use crate::action::Service;
 use crate::probe::Probe;
@@ -55,6 +55,9 @@ pub struct Profile {
     /// Versions and ways that are known to be bad, by name.
     #[serde(default)]
     pub blocked: Vec<BlockedEdge>,
+    /// The newest known release of each line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<Newest>,
     /// Which versions may run side by side, and how far clients may lag.
     #[serde(default)]
     pub skew: Skew,

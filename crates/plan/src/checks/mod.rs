@@ -4,6 +4,7 @@ mod capacity;
 mod causes;
 mod clients;
 mod hosts;
+mod newest;
 mod profile;
 
 pub(crate) use hosts::needs;
@@ -31,6 +32,7 @@ pub(crate) fn all<'s, 'a>(
     hosts::disk(survey, packages, refusals);
     capacity::check(survey, legs, judge, refusals);
     clients::check(survey, legs, judge, refusals);
+    newest::check(survey, legs, warnings);
     profile::check(survey, legs, judge, refusals, warnings);
 }
 

@@ -63,6 +63,39 @@ fn between_two_hops_the_cluster_is_left_on_the_version_that_it_reached() {
     assert_eq!(puppet.outcome(), Outcome::Upgraded);
 }
 
+/// Every hop is rolled back on its own: from between two hops the one that was made, and where that cannot be, nothing is changed.
+#[test]
+fn between_two_hops_a_run_is_rolled_back_where_the_hop_that_was_made_can_be() {
+    let mut puppet = without(two_hops(), "protected@h2");
+    puppet.start().run();
+    held(&puppet);
+    let remedies = |puppet: &Puppet| match puppet.outcome() {
+        Outcome::Held { remedies, .. } => remedies.join("\n"),
+        other => panic!("not held: {other:?}"),
+    };
+    assert!(remedies(&puppet).contains("to roll back: `upshift rollback`"));
+    puppet.operator(OperatorCommand::Rollback).run();
+    assert!(matches!(puppet.outcome(), Outcome::RolledBack { to, .. } if to == "1.0.0"));
+    expect_all(&puppet, "1.0.0");
+
+    let mut plan = two_hops().no_return();
+    plan.plan.request.accept_no_return = true;
+    let mut puppet = Puppet::new(plan.plan);
+    puppet.on_probe = Box::new(|probe, _| Some(Ok(json!({"ok": probe != "protected@h2"}))));
+    puppet.start().run();
+    held(&puppet);
+    assert!(
+        remedies(&puppet).contains("a rollback from here is refused once the point of no return"),
+        "{}",
+        remedies(&puppet)
+    );
+    puppet.operator(OperatorCommand::Rollback).run();
+    held(&puppet);
+    assert!(puppet.state.refusal().unwrap().contains("the format rises"));
+    assert!(HOSTS.iter().all(|host| times_back(&puppet, host) == 0));
+    expect_all(&puppet, "2.0.0");
+}
+
 /// One server ran out of time and the run was held; the others, which waited beside it, get their time anew, too.
 #[test]
 fn what_waited_beside_a_failure_is_given_its_time_again() {

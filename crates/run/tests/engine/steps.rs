@@ -374,6 +374,23 @@ fn an_action_whose_process_has_ended_is_tried_again_while_it_has_attempts() {
     assert!(rolled_back(&puppet).contains("its process has ended"));
 }
 
+/// A vendor's command that runs by itself is not begun twice because the agent was killed while it began it.
+#[test]
+fn an_interrupted_action_whose_process_still_runs_is_not_ordered_again() {
+    let mut puppet = with_a_process(seconds(20), 1);
+    puppet.on_order = Box::new(|order, title| {
+        Some(match (title, order.node) {
+            ("switch", upshift_plan::NodeIndex(0)) => Report::Interrupted,
+            _ => Report::Done { output: Value::Null },
+        })
+    });
+    puppet.start().run();
+    let orders = puppet.orders_to("h1");
+    assert_eq!(orders.iter().filter(|title| **title == "switch").count(), 1);
+    assert!(rolled_back(&puppet).contains("its process has ended"));
+    assert!(puppet.now >= seconds(20), "not before it had ended");
+}
+
 #[test]
 fn one_observation_alone_does_not_say_that_a_process_has_ended() {
     let mut puppet = with_a_process(Millis::ZERO, 1);

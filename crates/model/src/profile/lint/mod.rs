@@ -29,6 +29,7 @@ pub(super) fn lint(profile: &Profile, tree: &Node, text: &str) -> Vec<Mistake> {
     linter.secrets(root);
     linter.paths(root.key("paths"));
     linter.blocked(root.key("blocked"));
+    linter.newest(root.key("newest"));
     linter.skew(root.key("skew"));
     linter.checks(root.key("checks"));
     linter.verbs(root.key("verbs"));

@@ -97,6 +97,26 @@ impl Linter<'_> {
         }
     }
 
+    /// The newest releases of lines, each of which is one of its line.
+    pub(super) fn newest(&mut self, at: Spot<'_>) {
+        let Some(newest) = &self.profile.newest else {
+            return;
+        };
+        self.source(at.key("source"), &newest.source);
+        for (index, known) in newest.lines.iter().enumerate() {
+            let spot = at.key("lines").item(index);
+            let line = self.range(spot.key("line"), &known.line);
+            let version = self.version(spot.key("version"), &known.version);
+            if let (Some(line), Some(version)) = (line, version)
+                && !line.contains(&version)
+            {
+                let message = format!("{} is no release of `{}`", known.version, known.line);
+                let place = spot.key("version").0.range.clone();
+                self.error(place, message, "write a release of this line");
+            }
+        }
+    }
+
     /// Which versions may run side by side.
     pub(super) fn skew(&mut self, at: Spot<'_>) {
         if let Some(servers) = &self.profile.skew.servers {
