@@ -631,7 +631,7 @@ fn no_pid_file() -> Outcome {
     assert!(!processes::under(&kylin.root).contains(&pid), "it still runs");
     kylin.serve();
     assert_eq!(kylin.versions(), [NEW; 3]);
-    // And on the way back.
+    // And before the rollback.
     fs::remove_file(kylin.home("k3").join("pid")).expect("a file");
     kylin.upshift.run(&["rollback", "--yes"]).expect(0);
     kylin.as_before(&before);
