@@ -7,6 +7,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 use upshift_model::fleet::{Fleet, Host, InventoryFiles, Transport};
 
+/// Of so many differences the inventory itself is shown.
+const SHOWN: usize = 4;
+
 /// What the comparison of many inventories gave.
 #[derive(Default)]
 pub struct Tally {
@@ -69,8 +72,14 @@ impl Tally {
 
     fn differ(&mut self, inventory: &Path, host: &str, words: String) {
         let name = inventory.iter().rev().nth(1).unwrap_or_default();
-        self.differences
-            .push(format!("{} {host}: {words}", name.display()));
+        let mut told = format!("{} {host}: {words}", name.display());
+        if self.differences.len() < SHOWN {
+            for file in below(inventory.parent().unwrap()) {
+                let text = fs::read_to_string(&file).unwrap_or_default();
+                told.push_str(&format!("\n    --- {}\n{text}", file.display()));
+            }
+        }
+        self.differences.push(told);
     }
 
     fn groups(&mut self, inventory: &Path, name: &str, host: &Host, expected: &Value) {

@@ -65,17 +65,6 @@ pub const PUBLIC: &[Written] = &[
         )],
     ),
     (
-        "listed",
-        &[(
-            "inventory.json",
-            "{\"_meta\": {\"hostvars\": {\"r1\": {\"ansible_host\": \"10.1.0.1\", \"redis_port\": 6379, \"quorum\": true},\n\
-             \"r2\": {\"ansible_host\": \"10.1.0.2\", \"note\": {\"__ansible_unsafe\": \"plain\"}}}},\n\
-             \"all\": {\"children\": [\"ungrouped\", \"redis\", \"sentinel\"]},\n\
-             \"redis\": {\"children\": [\"primary\"], \"hosts\": [\"r2\"]}, \"primary\": {\"hosts\": [\"r1\"]},\n\
-             \"sentinel\": {\"hosts\": [\"r1\", \"r2\"]}}\n",
-        )],
-    ),
-    (
         "directory",
         &[
             ("", ""),

@@ -156,16 +156,16 @@ impl<'s> Settings<'s> {
     }
 
     /// The first of several names that is set, with its value. Where one is set but withheld, going on without it could reach
-    /// another host than the one that is meant.
+    /// another host than the one that is meant; Ansible goes to no host of which one of them cannot be computed, either.
     pub fn value(&mut self, keys: &[&'static str]) -> Option<(&'static str, Value)> {
+        let withheld = keys.iter().find_map(|key| Some((*key, self.withheld.get(*key)?)));
+        if let Some((key, reason)) = withheld {
+            let reason = format!("`{key}` is {reason}, and Upshift needs it");
+            let remedy = "write its value in the open, or set what it stands for in your ssh configuration";
+            self.unusable(key, reason, remedy);
+            return None;
+        }
         for key in keys {
-            if let Some(reason) = self.withheld.get(*key) {
-                let reason = format!("`{key}` is {reason}, and Upshift needs it");
-                let remedy =
-                    "write its value in the open, or set what it stands for in your ssh configuration";
-                self.unusable(key, reason, remedy);
-                return None;
-            }
             match self.values.get(*key) {
                 None | Some(Value::Null) => {}
                 Some(value) => return Some((key, value.clone())),

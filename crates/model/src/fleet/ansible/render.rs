@@ -157,7 +157,19 @@ fn computed_text(text: &str, context: &Value, unknown: &dyn Fn(&str) -> bool) ->
     if used.iter().filter_map(|name| at(context, name)).any(is_foreign) {
         return None;
     }
-    template::render_text(text, context).ok().map(Value::String)
+    let written = template::render_text(text, context).ok()?;
+    // A truth value that an expression yields stays one, in every version of Ansible.
+    match (is_one_expression(text), written.as_str()) {
+        (true, "True") => Some(Value::Bool(true)),
+        (true, "False") => Some(Value::Bool(false)),
+        _ => Some(Value::String(written)),
+    }
+}
+
+/// Whether a text is one expression, with nothing beside it.
+fn is_one_expression(text: &str) -> bool {
+    let inside = text.strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}"));
+    inside.is_some_and(|inside| ["{{", "}}", "{%"].iter().all(|mark| !inside.contains(mark)))
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {

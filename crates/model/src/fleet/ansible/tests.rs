@@ -252,6 +252,24 @@ priority=zzz
 }
 
 #[test]
+fn a_truth_value_that_an_expression_yields_stays_one() {
+    let fleet = ini(concat!(
+        "[g]\nn1\n[g:vars]\n",
+        "yes={{ other | default(true) }}\nno={{ 1 == 2 }}\ntext=is {{ other | default(true) }}\nnumber={{ other | default('7') }}\n",
+    ));
+    assert_eq!(variable(&fleet, "n1", "yes"), true);
+    assert_eq!(variable(&fleet, "n1", "no"), false);
+    assert_eq!(variable(&fleet, "n1", "text"), "is True");
+    assert_eq!(variable(&fleet, "n1", "number"), "7");
+}
+
+#[test]
+fn a_name_that_cannot_be_computed_is_not_passed_over_for_another() {
+    let fleet = ini("[g]\nn1\n[g:vars]\nansible_ssh_port=2201\nansible_port={{ octet }}\n");
+    assert!(matches!(fleet.hosts["n1"].transport, Transport::Unusable(_)));
+}
+
+#[test]
 fn a_deeper_group_overrides_whatever_its_name() {
     let fleet = ini("[z:children]\na\n[a]\nn1\n[z:vars]\nx=z\n[a:vars]\nx=a\n");
     assert_eq!(variable(&fleet, "n1", "x"), "a");
