@@ -390,9 +390,7 @@ impl State {
             };
             if !verdict.holds {
                 step.waiting = verdict.waiting;
-                // Where it is seen whether the proof is waited for in vain, that is waited for: what was begun may still be under way, and
-                // is not begun a second time before it has ended.
-                if quickly && view.recipe.action.is_some() && view.recipe.fails_on.is_none() {
+                if quickly && view.recipe.action.is_some() && !is_begun_once(view.recipe) {
                     return self.after_interruption(step, view, effects);
                 }
                 self.note_progress(step, view, verdict.progress);
@@ -558,6 +556,12 @@ fn silent_before_rolling_back(step: &mut StepState, view: &StepView<'_>, verdict
     }
     step.silent += 1;
     step.silent >= LOOKS
+}
+
+/// Whether an action is begun once only, and it is seen whether its proof is waited for in vain: what was begun may still be under way, so that
+/// is waited for where the agent was killed meanwhile. Any other action is ordered again.
+fn is_begun_once(recipe: &Recipe) -> bool {
+    recipe.fails_on.is_some() && recipe.retry.attempts <= 1
 }
 
 /// Whether it is a wait that the run may go on without.

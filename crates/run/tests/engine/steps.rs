@@ -391,6 +391,29 @@ fn an_interrupted_action_whose_process_still_runs_is_not_ordered_again() {
     assert!(puppet.now >= seconds(20), "not before it had ended");
 }
 
+/// What may be begun again is, also where nothing can say that it is waited for in vain: a server that a command starts, for instance.
+#[test]
+fn an_interrupted_action_that_may_be_begun_again_is_ordered_again() {
+    let mut puppet = with_a_process(seconds(200), 3);
+    let mut interrupted = false;
+    puppet.on_order = Box::new(move |order, title| {
+        let first = title == "switch" && order.node == upshift_plan::NodeIndex(0);
+        Some(match first && !std::mem::replace(&mut interrupted, first) {
+            true => Report::Interrupted,
+            false => Report::Done { output: Value::Null },
+        })
+    });
+    puppet.start().until(|puppet| {
+        puppet
+            .orders_to("h1")
+            .iter()
+            .filter(|title| **title == "switch")
+            .count()
+            == 2
+    });
+    assert!(puppet.now < seconds(20), "{:?}", puppet.now);
+}
+
 #[test]
 fn one_observation_alone_does_not_say_that_a_process_has_ended() {
     let mut puppet = with_a_process(Millis::ZERO, 1);
