@@ -4,7 +4,7 @@
 //! for done, an outcome), some at the end. None of them asks the engine what it believes.
 
 use upshift_host::guard::{Key, Record, State};
-use upshift_model::profile::Slot;
+use upshift_model::profile::{At, Slot};
 use upshift_plan::{StepId, StepKind};
 use upshift_run::{Decision, Direction, EventKind, Order, Outcome};
 
@@ -155,6 +155,10 @@ impl World {
             Slot::Uninstall => was(&|truth| truth.current == want || run_of(truth)),
             Slot::Install | Slot::Rejoin => was(&|truth| run_of(truth)),
             Slot::Recover => was(&|truth| run_of(truth) && truth.serves),
+            // Some ask every server, and some the server alone that was changed: another may have died of something else.
+            Slot::Verify if recipe.proof.iter().all(|proof| proof.at == At::Node) => {
+                was(&|truth| run_of(truth))
+            }
             Slot::Verify => (0..self.hosts.len()).all(|host| self.record.was(host, run_of)),
             Slot::Gate if recipe.kind == StepKind::Do(Slot::Gate) => (0..self.hosts.len())
                 .all(|other| other == host || self.record.was(other, |truth| truth.serves)),

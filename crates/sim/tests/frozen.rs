@@ -71,6 +71,10 @@ macro_rules! frozen {
 }
 
 frozen! {
+    a_server_that_died_by_itself_is_not_what_a_hot_rollback_has_proven: ("1.0.0", "1.0.1"), 4 servers, consent true, times 15057558744850156189, known &[], vec![
+        (When::Journal(0), misbehaves(None, "1.0.1", Behaviour::NeverHealthy)),
+        (When::At(22_944), Fault::ServerDies(3, None)),
+    ];
     a_guard_that_the_controller_cannot_expect_has_fired: ("1.1.0", "1.1.1"), 3 servers, consent true, times 14965727699138116341, known &[], vec![
         (When::At(39_914), Fault::ClockJumps(0, 198_016)),
         (When::At(39_914), Fault::HostRebooted(0, 25_061)),
