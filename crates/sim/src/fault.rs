@@ -83,6 +83,8 @@ pub enum Fault {
     ConversionTakes(u64),
     /// The operator speaks.
     Operator(OperatorCommand),
+    /// What the operator has said while there was no controller is said again.
+    OperatorWaits,
     /// Something that ends: a partition, a full disk, a dead server or guard.
     Ends(Box<Fault>),
 }
@@ -216,7 +218,17 @@ impl World {
             Fault::LeaderStays => self.record.leader_stays = true,
             Fault::ConfigCustomised(host) => edit_by_hand(self, *host),
             Fault::ConversionTakes(time) => self.cluster.conversion = *time,
-            Fault::Operator(command) => self.operator_speaks(command),
+            Fault::Operator(command) => {
+                self.unheard.push(command.clone());
+                if !self.operator_is_heard() && self.unheard.len() == 1 {
+                    self.plan_fault(When::At(self.now + 1_000), Fault::OperatorWaits);
+                }
+            }
+            Fault::OperatorWaits => {
+                if !self.operator_is_heard() && !self.unheard.is_empty() {
+                    self.plan_fault(When::At(self.now + 1_000), Fault::OperatorWaits);
+                }
+            }
             Fault::Ends(fault) => self.end(fault),
         }
     }
@@ -281,20 +293,24 @@ impl World {
         self.session_returns(host);
     }
 
-    fn operator_speaks(&mut self, command: &OperatorCommand) {
+    /// What the operator has said reaches a controller, in the order in which it was said; whether there was one. Where one is still to come,
+    /// the words wait for it; where none is, nobody hears them.
+    fn operator_is_heard(&mut self) -> bool {
         let Some(latest) = self.controllers.iter().rposition(|controller| controller.alive) else {
-            // Where a controller is still to come, the operator says it to that one.
-            if self.takeovers_due > 0 {
-                self.plan_fault(When::At(self.now + 1_000), Fault::Operator(command.clone()));
+            if self.takeovers_due == 0 {
+                self.unheard.clear();
             }
-            return;
+            return false;
         };
-        self.controllers[latest].resting = None;
-        let kind = EventKind::Operator {
-            who: "operator".to_owned(),
-            command: command.clone(),
-        };
-        self.feed(latest, kind);
+        for command in std::mem::take(&mut self.unheard) {
+            self.controllers[latest].resting = None;
+            let kind = EventKind::Operator {
+                who: "operator".to_owned(),
+                command,
+            };
+            self.feed(latest, kind);
+        }
+        true
     }
 }
 
@@ -341,6 +357,7 @@ pub fn fault_words(fault: &Fault) -> String {
             format!("data will be converted in the background for {}", Millis(*time))
         }
         Fault::Operator(command) => format!("the operator says {command:?}"),
+        Fault::OperatorWaits => "the operator waits for a controller".to_owned(),
         Fault::Ends(fault) => format!("over: {}", fault_words(fault)),
     }
 }

@@ -110,6 +110,8 @@ pub struct World {
     pub counter: u64,
     /// The source of chance.
     pub rng: Rng,
+    /// What the operator has said and no controller has heard yet.
+    pub unheard: Vec<upshift_run::OperatorCommand>,
     /// What happened, for people.
     pub trace: Trace,
     /// The hosts.
@@ -168,6 +170,7 @@ impl World {
             next: 0,
             counter: 0,
             rng: Rng::new(seed),
+            unheard: Vec::new(),
             trace: Trace::new(level),
             hosts,
             balancer: Balancer::default(),
