@@ -128,7 +128,11 @@ impl World {
         let recipe = self.plan.recipe(*recipe);
         let want = recipe.want.as_str();
         let disk = &self.hosts[host].disk;
-        let was = |holds: &dyn Fn(&Truth) -> bool| self.record.was(host, holds);
+        // What has just changed is written down at the next moment only.
+        let was_of = |host: usize, holds: &dyn Fn(&Truth) -> bool| {
+            holds(&self.truth(host)) || self.record.was(host, holds)
+        };
+        let was = |holds: &dyn Fn(&Truth) -> bool| was_of(host, holds);
         let run_of = |truth: &Truth| truth.loaded.as_deref() == Some(want);
         let slot = match recipe.kind {
             StepKind::Distribute => {
@@ -159,9 +163,10 @@ impl World {
             Slot::Verify if recipe.proof.iter().all(|proof| proof.at == At::Node) => {
                 was(&|truth| run_of(truth))
             }
-            Slot::Verify => (0..self.hosts.len()).all(|host| self.record.was(host, run_of)),
-            Slot::Gate if recipe.kind == StepKind::Do(Slot::Gate) => (0..self.hosts.len())
-                .all(|other| other == host || self.record.was(other, |truth| truth.serves)),
+            Slot::Verify => (0..self.hosts.len()).all(|host| was_of(host, &run_of)),
+            Slot::Gate if recipe.kind == StepKind::Do(Slot::Gate) => {
+                (0..self.hosts.len()).all(|other| other == host || was_of(other, &|truth| truth.serves))
+            }
             Slot::Save => match recipe.kind {
                 StepKind::Do(_) => disk.saved.values().any(|saved| saved.finished),
                 _ => true,
