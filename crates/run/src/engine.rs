@@ -6,13 +6,14 @@
 use upshift_model::Millis;
 use upshift_model::action::GuardStatus;
 use upshift_model::probe::ProbeFailure;
-use upshift_plan::NodeIndex;
+use upshift_model::profile::Slot;
+use upshift_plan::{NodeIndex, StepId, StepKind};
 
 use crate::decide::HOLD_PATIENCE;
 use crate::event::{Decision, Effect, Event, EventKind, Outcome};
 use crate::guards::Disarming;
 use crate::program::{self, GroupAt, Item, Part};
-use crate::state::{Back, Controller, State, StepState, WindowState};
+use crate::state::{Back, Controller, Stage, State, StepState, WindowState};
 use crate::steps::Progress;
 
 /// When something that is due could not be carried on, it is looked at again after this time.
@@ -302,11 +303,37 @@ impl State {
         if answered.is_empty() || self.back.is_none() {
             return false;
         }
-        self.walk_again(|at| (at.hop, at.window) == (hop, window));
+        let walked = self.walk_again(|at| (at.hop, at.window) == (hop, window));
+        self.leave_service_resumed(&walked);
         for node in answered {
             self.left.remove(&node);
         }
         true
+    }
+
+    /// What pauses service and was left out is not done any more where service was ordered to be resumed since: nothing would resume it
+    /// again.
+    fn leave_service_resumed(&mut self, walked: &[GroupAt]) {
+        let plan = self.plan.clone();
+        let of_slot = |slot: Slot| -> Vec<StepId> {
+            let groups = walked.iter().map(|at| at.of(&plan));
+            groups
+                .flat_map(|group| &group.steps)
+                .filter(|step| plan.recipe(step.recipe).kind == StepKind::Undo(slot))
+                .map(|step| step.id)
+                .collect()
+        };
+        let ordered = |id: &StepId| self.steps.get(id).is_some_and(|step| step.ordered);
+        if !of_slot(Slot::Resume).iter().any(ordered) {
+            return;
+        }
+        for id in of_slot(Slot::Pause) {
+            let now = self.now;
+            self.steps
+                .entry(id)
+                .or_insert_with(|| StepState::new(now, now, Stage::Condition(crate::state::Round::default())))
+                .settle_if_open(now);
+        }
     }
 
     fn back_done(&mut self, hop: u32) -> Turn {

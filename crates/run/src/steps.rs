@@ -30,7 +30,7 @@ pub(crate) enum Progress {
 }
 
 impl StepState {
-    fn new(now: Millis, deadline: Millis, stage: Stage) -> Self {
+    pub(crate) fn new(now: Millis, deadline: Millis, stage: Stage) -> Self {
         StepState {
             stage,
             attempt: 0,
@@ -75,6 +75,13 @@ impl StepState {
     /// The round of the step's `fails_on`.
     pub(crate) fn fails_on_round(&mut self) -> Option<&mut Round> {
         self.fails_on.as_mut().map(|(round, _)| round)
+    }
+
+    /// Leaves it out, unless it was begun.
+    pub(crate) fn settle_if_open(&mut self, now: Millis) {
+        if !self.ordered && !self.settled() {
+            self.settle(Stage::Skipped, now);
+        }
     }
 
     pub(crate) fn settle(&mut self, stage: Stage, now: Millis) {

@@ -71,6 +71,9 @@ macro_rules! frozen {
 }
 
 frozen! {
+    a_server_that_was_left_to_its_guard_answers_after_service_was_resumed: ("1.1.0", "2.0.0"), 3 servers, consent true, times 16545592027639308026, known &[], vec![
+        (When::Journal(0), Fault::Noise(9, 8, 8)),
+    ];
     a_server_that_died_by_itself_is_not_what_a_hot_rollback_has_proven: ("1.0.0", "1.0.1"), 4 servers, consent true, times 15057558744850156189, known &[], vec![
         (When::Journal(0), misbehaves(None, "1.0.1", Behaviour::NeverHealthy)),
         (When::At(22_944), Fault::ServerDies(3, None)),
