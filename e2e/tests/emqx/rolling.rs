@@ -208,9 +208,9 @@ fn guards() -> Outcome {
     );
     running.kill();
 
-    let is_old = || first.running().as_deref() == Some(OLD);
+    // It runs the old version some time before it listens.
     assert!(
-        processes::poll(Duration::from_secs(400), is_old),
+        processes::poll(Duration::from_secs(400), || stage.serves(first, OLD)),
         "{:?}",
         first.running()
     );
