@@ -13,7 +13,7 @@ use crate::decide::HOLD_PATIENCE;
 use crate::event::{Decision, Effect, Event, EventKind, Outcome};
 use crate::guards::Disarming;
 use crate::program::{self, GroupAt, Item, Part};
-use crate::state::{Back, Controller, Stage, State, StepState, WindowState};
+use crate::state::{Back, Controller, State, StepState, WindowState};
 use crate::steps::Progress;
 
 /// When something that is due could not be carried on, it is looked at again after this time.
@@ -327,12 +327,9 @@ impl State {
         if !of_slot(Slot::Resume).iter().any(ordered) {
             return;
         }
+        let now = self.now;
         for id in of_slot(Slot::Pause) {
-            let now = self.now;
-            self.steps
-                .entry(id)
-                .or_insert_with(|| StepState::new(now, now, Stage::Condition(crate::state::Round::default())))
-                .settle_if_open(now);
+            self.steps.entry(id).or_insert_with(|| StepState::skipped(now));
         }
     }
 

@@ -30,7 +30,15 @@ pub(crate) enum Progress {
 }
 
 impl StepState {
-    pub(crate) fn new(now: Millis, deadline: Millis, stage: Stage) -> Self {
+    /// A step that is left out.
+    pub(crate) fn skipped(now: Millis) -> Self {
+        StepState {
+            ended: Some(now),
+            ..StepState::new(now, now, Stage::Skipped)
+        }
+    }
+
+    fn new(now: Millis, deadline: Millis, stage: Stage) -> Self {
         StepState {
             stage,
             attempt: 0,
@@ -75,13 +83,6 @@ impl StepState {
     /// The round of the step's `fails_on`.
     pub(crate) fn fails_on_round(&mut self) -> Option<&mut Round> {
         self.fails_on.as_mut().map(|(round, _)| round)
-    }
-
-    /// Leaves it out, unless it was begun.
-    pub(crate) fn settle_if_open(&mut self, now: Millis) {
-        if !self.ordered && !self.settled() {
-            self.settle(Stage::Skipped, now);
-        }
     }
 
     pub(crate) fn settle(&mut self, stage: Stage, now: Millis) {
