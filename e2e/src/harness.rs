@@ -59,6 +59,12 @@ pub struct Trial {
     pub run: fn() -> Outcome,
 }
 
+/// The tests of several lists, in their order.
+pub fn trials(lists: &[&[Case]]) -> Vec<Trial> {
+    let cases = lists.iter().copied().flatten();
+    cases.map(|(name, run)| Trial { name, run: *run }).collect()
+}
+
 /// What panics of the test under way have said, in order; a thread that a test starts may panic as well.
 type Said = Arc<Mutex<String>>;
 

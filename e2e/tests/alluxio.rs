@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use upshift_e2e::alluxio::Alluxio;
-use upshift_e2e::harness::{self, Trial};
+use upshift_e2e::harness::{self};
 use upshift_e2e::program::Ran;
 
 /// Dozens of commands, each a Java virtual machine of its own, on a machine that may be busy.
@@ -33,10 +33,6 @@ pub fn run(cluster: &Alluxio, arguments: &[&str]) -> Ran {
 }
 
 fn main() -> ExitCode {
-    let trials: Vec<Trial> = [rebuild::TRIALS, switch::TRIALS]
-        .into_iter()
-        .flatten()
-        .map(|(name, run)| Trial { name, run: *run })
-        .collect();
+    let trials = harness::trials(&[rebuild::TRIALS, switch::TRIALS]);
     harness::main(&trials)
 }

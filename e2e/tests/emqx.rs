@@ -17,11 +17,11 @@ mod walk;
 
 use std::process::ExitCode;
 
-use upshift_e2e::harness::{self, Trial};
+use upshift_e2e::harness::{self};
 
 fn main() -> ExitCode {
     // Those that take longest first: two run at a time.
-    let trials: Vec<Trial> = [
+    let trials = harness::trials(&[
         rolling::TRIALS,
         hot::TRIALS,
         packages::TRIALS,
@@ -29,10 +29,6 @@ fn main() -> ExitCode {
         double::TRIALS,
         rows::TRIALS,
         walk::TRIALS,
-    ]
-    .into_iter()
-    .flatten()
-    .map(|(name, run)| Trial { name, run: *run })
-    .collect();
+    ]);
     harness::side_by_side(&trials, 2)
 }

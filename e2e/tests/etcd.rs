@@ -11,13 +11,9 @@ mod tls;
 
 use std::process::ExitCode;
 
-use upshift_e2e::harness::{self, Trial};
+use upshift_e2e::harness::{self};
 
 fn main() -> ExitCode {
-    let trials: Vec<Trial> = [local::TRIALS, tls::TRIALS, faults::TRIALS, hosts::TRIALS]
-        .into_iter()
-        .flatten()
-        .map(|(name, run)| Trial { name, run: *run })
-        .collect();
+    let trials = harness::trials(&[local::TRIALS, tls::TRIALS, faults::TRIALS, hosts::TRIALS]);
     harness::main(&trials)
 }

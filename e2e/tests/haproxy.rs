@@ -11,13 +11,9 @@ mod traffic;
 
 use std::process::ExitCode;
 
-use upshift_e2e::harness::{self, Trial};
+use upshift_e2e::harness::{self};
 
 fn main() -> ExitCode {
-    let trials: Vec<Trial> = [traffic::TRIALS, found::TRIALS, calls::TRIALS]
-        .into_iter()
-        .flatten()
-        .map(|(name, run)| Trial { name, run: *run })
-        .collect();
+    let trials = harness::trials(&[traffic::TRIALS, found::TRIALS, calls::TRIALS]);
     harness::main(&trials)
 }

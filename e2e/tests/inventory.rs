@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use serde_json::Value;
-use upshift_e2e::harness::{self, Case, Outcome, Trial, only_when_exhaustive};
+use upshift_e2e::harness::{self, Case, Outcome, only_when_exhaustive};
 use upshift_lab::fetch::{self, Cache, PythonTool};
 
 const TRIALS: &[Case] = &[
@@ -24,10 +24,7 @@ const TRIALS: &[Case] = &[
 ];
 
 fn main() -> ExitCode {
-    let trials: Vec<Trial> = TRIALS
-        .iter()
-        .map(|(name, run)| Trial { name, run: *run })
-        .collect();
+    let trials = harness::trials(&[TRIALS]);
     harness::main(&trials)
 }
 

@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use serde_json::json;
-use upshift_e2e::harness::{self, Case, NoVerdict, Outcome, Skip, Trial, only_when_exhaustive};
+use upshift_e2e::harness::{self, Case, NoVerdict, Outcome, Skip, only_when_exhaustive};
 use upshift_e2e::program::{Ran, Upshift};
 use upshift_lab::cleanup::Cleanup;
 use upshift_lab::fetch::Cache;
@@ -49,10 +49,7 @@ const NEW_DEFAULT: &str =
     "# Kylin's defaults\nkylin.env=DEV\n\n# queries\nkylin.query.timeout=600\n\n# jobs\nkylin.job.retry=0\n";
 
 fn main() -> ExitCode {
-    let trials: Vec<Trial> = TRIALS
-        .iter()
-        .map(|(name, run)| Trial { name, run: *run })
-        .collect();
+    let trials = harness::trials(&[TRIALS]);
     harness::main(&trials)
 }
 

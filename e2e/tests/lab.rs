@@ -21,10 +21,10 @@ mod switch;
 
 use std::process::ExitCode;
 
-use upshift_e2e::harness::{self, Trial};
+use upshift_e2e::harness::{self};
 
 fn main() -> ExitCode {
-    let trials: Vec<Trial> = [
+    let trials = harness::trials(&[
         basics::TRIALS,
         misbehaviour::TRIALS,
         crashes::TRIALS,
@@ -34,10 +34,6 @@ fn main() -> ExitCode {
         random::TRIALS,
         releases::TRIALS,
         switch::TRIALS,
-    ]
-    .into_iter()
-    .flatten()
-    .map(|(name, run)| Trial { name, run: *run })
-    .collect();
+    ]);
     harness::main(&trials)
 }

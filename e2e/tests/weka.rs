@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use serde_json::json;
-use upshift_e2e::harness::{self, Case, Outcome, Trial, only_when_exhaustive};
+use upshift_e2e::harness::{self, Case, Outcome, only_when_exhaustive};
 
 #[path = "weka/cluster.rs"]
 mod cluster;
@@ -76,10 +76,7 @@ const OLD: &str = "3.14.1.6926";
 const NEW: &str = "4.0.1.118";
 
 fn main() -> ExitCode {
-    let trials: Vec<Trial> = TRIALS
-        .iter()
-        .map(|(name, run)| Trial { name, run: *run })
-        .collect();
+    let trials = harness::trials(&[TRIALS]);
     // They wait more than they compute.
     harness::side_by_side(&trials, 2)
 }
