@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use serde_json::json;
 use upshift_e2e::harness::{self, Case, Outcome, only_when_exhaustive};
 
+#[path = "weka/clients.rs"]
+mod clients;
 #[path = "weka/cluster.rs"]
 mod cluster;
 #[path = "weka/download.rs"]
@@ -69,7 +71,18 @@ const TRIALS: &[Case] = &[
         "a_phase_that_failed_is_held_and_resume_goes_on_with_it",
         failed_phase,
     ),
-    ("clients_two_lines_behind_block_the_next_hop", clients),
+    (
+        "clients_two_lines_behind_block_the_next_hop",
+        clients::two_lines_behind,
+    ),
+    (
+        "clients_follow_in_batches_and_one_that_fails_stops_the_next",
+        clients::in_batches,
+    ),
+    (
+        "clients_of_several_versions_go_straight_to_the_servers_version",
+        clients::of_several_versions,
+    ),
 ];
 
 const OLD: &str = "3.14.1.6926";
@@ -322,39 +335,5 @@ fn failed_phase() -> Outcome {
     }
     weka.run(&["resume"]).expect(0);
     weka.all_on(NEWER);
-    Ok(())
-}
-
-fn clients() -> Outcome {
-    only_when_exhaustive("a minute")?;
-    let with = |version: &str| {
-        With {
-            change: json!({"clients": [{"name": "c1", "version": version}]}),
-            ..With::default()
-        }
-        .begin()
-    };
-    let weka = with("3.13.5");
-    // A muted alert, and shown all the same.
-    let status = weka.run(&["status"]);
-    assert!(
-        status.text().contains("clients run another version"),
-        "{}",
-        status.text()
-    );
-    let ran = weka.upgrade(NEW, &[]).expect(3);
-    assert!(
-        ran.text()
-            .contains("clients of 3.13.5 do not work with servers of"),
-        "{}",
-        ran.text()
-    );
-    weka.all_on(OLD);
-    for name in ["client-versions", "client-lag"] {
-        weka.run(&["accept", name, "--reason", "they are switched off"])
-            .expect(0);
-    }
-    weka.upgrade(NEW, &[]).expect(0);
-    weka.all_on(NEW);
     Ok(())
 }

@@ -16,14 +16,19 @@ pub fn recall(store: &Store, run: &str) -> Result<State, StoreError> {
     Ok(replay(State::new(plan, run.to_owned()), events))
 }
 
-/// Versions that runs on a fleet rolled back from, with the latest run that did. A later run that stayed on a version takes it
+/// Versions of a product that runs on a fleet rolled back from, with the latest run that did. A later run that stayed on a version takes it
 /// off the list.
 ///
 /// # Errors
 /// Where the store cannot be read.
-pub fn rolled_back_versions(store: &Store, fleet: &str) -> Result<BTreeMap<String, String>, StoreError> {
+pub fn rolled_back_versions(
+    store: &Store,
+    fleet: &str,
+    product: &str,
+) -> Result<BTreeMap<String, String>, StoreError> {
     let mut rolled_back = BTreeMap::new();
-    for record in store.runs(Some(fleet))?.into_iter().rev() {
+    let runs = store.runs(Some(fleet))?.into_iter().rev();
+    for record in runs.filter(|record| record.product == product) {
         match &record.outcome {
             Some(Outcome::RolledBack { to, .. }) => {
                 let plan = store.plan(&record.id)?;

@@ -108,8 +108,11 @@ async fn a_server_that_does_not_start_brings_all_back() {
     assert!(reason.contains("it does not like the new version"), "{reason}");
     assert_eq!(scene.running(), all(OLD));
     scene.assert_nothing_left();
-    let rolled_back = rolled_back_versions(&scene.store, FLEET).unwrap();
+    let plan = scene.store.plan(RUN).unwrap();
+    let rolled_back = rolled_back_versions(&scene.store, FLEET, &plan.product).unwrap();
     assert_eq!(rolled_back.get(NEW).map(String::as_str), Some(RUN));
+    let another = rolled_back_versions(&scene.store, FLEET, "another product").unwrap();
+    assert!(another.is_empty(), "{another:?}");
 }
 
 #[tokio::test(start_paused = true)]

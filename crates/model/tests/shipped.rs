@@ -281,7 +281,16 @@ fn weka_clients_lag_one_release_line_at_most() {
         .observed
         .as_ref()
         .unwrap();
-    assert_eq!(value(&observed.expression, &scope), Ok(json!(["4.4.22"])));
+    let hostname = &weka.facts["probes"]["containers"]["value"][2]["hostname"];
+    let listed = json!([{"name": hostname, "version": "4.4.22"}]);
+    assert_eq!(value(&observed.expression, &scope), Ok(listed));
+    // The version that clients follow is that of the backends, as long as they agree.
+    let wanted = &weka.profile.clients.as_ref().unwrap().version.expression;
+    assert_eq!(value(wanted, &scope), Ok(json!("4.4.22")));
+    let mut mixed = weka.facts["probes"]["containers"].clone();
+    mixed["value"][0]["sw_version"] = json!("4.4.21.2");
+    scope.set("value", mixed);
+    assert_eq!(value(wanted, &scope), Ok(json!("")));
 }
 
 #[test]

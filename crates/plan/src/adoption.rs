@@ -93,6 +93,7 @@ pub fn adoption(
         warnings: Vec::new(),
         risks: Vec::new(),
         config_changes: Vec::new(),
+        notices: Vec::new(),
     };
     plan.fingerprint = plan.compute_fingerprint();
     Ok(plan)

@@ -116,6 +116,10 @@ impl Plan {
                 );
                 // What a plan has none of leaves the fingerprint that it has always had.
                 let no_balancers = plan.balancers.is_empty();
+                if !plan.notices.is_empty() {
+                    let rest = (&plan.balancers, &plan.risks, &plan.proof, &plan.config_changes);
+                    return (parts, rest, &plan.notices).serialize(serializer);
+                }
                 if !plan.config_changes.is_empty() {
                     let rest = (&plan.balancers, &plan.risks, &plan.proof, &plan.config_changes);
                     return (parts, rest).serialize(serializer);

@@ -7,6 +7,7 @@
 mod adoption;
 mod changes;
 mod checks;
+mod clients;
 mod estimate;
 pub mod fingerprint;
 pub mod foreign;
@@ -14,6 +15,7 @@ mod judge;
 mod layout;
 mod merges;
 mod needs;
+mod notices;
 mod order;
 mod packages;
 pub mod path;
@@ -35,6 +37,7 @@ use upshift_model::fleet::{Fleet, Host};
 use upshift_model::profile::{Profile, Strategy};
 
 pub use adoption::adoption;
+pub use clients::{Client, ClientRounds, client_rounds, client_target, clients};
 pub use fingerprint::verify_unchanged;
 pub use merges::{MergeAt, Previewed, merges, previewed};
 pub use needs::{needs, remarks, unmet};
@@ -96,6 +99,7 @@ pub fn plan(
     warnings.extend(milder.into_iter().map(|passed| passed.words));
     warnings.extend(warnings_of(&legs, &layout));
     let estimate = estimate::of(&survey, &packages, &layout.hops, &layout.recipes);
+    let notices = notices::of(profile, &legs, &layout.hops);
     let mut plan = Plan {
         format: PLAN_FORMAT,
         product: profile.product.clone(),
@@ -117,6 +121,7 @@ pub fn plan(
         warnings,
         risks: refusals.risks(),
         config_changes: Vec::new(),
+        notices,
     };
     plan.fingerprint = plan.compute_fingerprint();
     Ok(plan)

@@ -145,6 +145,9 @@ pub struct Plan {
     /// What the first hop's merges will change in the operator's configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub config_changes: Vec<ConfigChange>,
+    /// What those who use the servers will notice, when and for how long; to be sent to them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 /// What a merge will change in a configuration file.

@@ -319,5 +319,6 @@ fn no_plan() -> Plan {
         warnings: Vec::new(),
         risks: Vec::new(),
         config_changes: Vec::new(),
+        notices: Vec::new(),
     }
 }

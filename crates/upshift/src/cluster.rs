@@ -70,8 +70,8 @@ pub async fn observe(setting: &Setting, hosts: &Hosts, store: Option<&Store>) ->
         unreachable,
     } = gathered;
     if let Some(store) = store {
-        facts.rolled_back =
-            rolled_back_versions(store, &setting.fleet.name).map_err(|error| runs::failure(error, &[]))?;
+        facts.rolled_back = rolled_back_versions(store, &setting.fleet.name, &setting.profile.product)
+            .map_err(|error| runs::failure(error, &[]))?;
     }
     // Those that cannot be reached are refused by their own name.
     let known = KnownRuns {

@@ -1,7 +1,7 @@
 //! Everything that a command about a cluster needs to know before it reaches the first host.
 
 use upshift_model::fleet::{Acceptance, Fleet};
-use upshift_model::profile::Profile;
+use upshift_model::profile::{CLIENT, Profile};
 use upshift_plan::{Request, Timing};
 use upshift_wire::transport::Sharing;
 
@@ -11,6 +11,7 @@ use crate::cluster;
 use crate::exit::{Failure, Problem};
 use crate::fleets;
 use crate::packages::Packages;
+use crate::profiles;
 
 /// The fleet, the product's profile, and the packages at hand.
 #[derive(Clone, Debug)]
@@ -32,6 +33,50 @@ impl Setting {
     pub fn read(global: &Global) -> Result<Self, Failure> {
         let fleet = fleets::read(&global.fleet)?;
         let profile = fleets::product(global, &fleet)?;
+        Setting::of(global, fleet, profile)
+    }
+
+    /// The clients of this setting's product, by their own profile. Nothing where the profile has no upgrades of clients.
+    pub fn clients(&self, global: &Global) -> Result<Option<Self>, Failure> {
+        let Some(rule) = &self.profile.clients else {
+            return Ok(None);
+        };
+        let profile = profiles::choose(&rule.product, None)?;
+        Setting::of(global, fleets::read(&global.fleet)?, profile).map(Some)
+    }
+
+    /// The servers of the clients that this setting is about, by the shipped profile that names its own. Nothing where none does.
+    pub fn servers(&self, global: &Global) -> Result<Option<Self>, Failure> {
+        let product = &self.profile.product;
+        let names = |profile: &Profile| {
+            profile
+                .clients
+                .as_ref()
+                .is_some_and(|rule| rule.product == *product)
+        };
+        match profiles::shipped()?.into_iter().find(names) {
+            Some(profile) => Setting::of(global, fleets::read(&global.fleet)?, profile).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// This setting of clients, with those left out that an operator has left out for their servers: who that is is said of the product, before
+    /// anybody thinks of upgrading its clients.
+    pub fn leaving_out_as(mut self, servers: &Setting) -> Self {
+        let left_out = servers
+            .accepted
+            .iter()
+            .filter(|accepted| accepted.name.starts_with(CLIENT));
+        self.accepted.extend(left_out.cloned());
+        self
+    }
+
+    fn of(global: &Global, fleet: Fleet, profile: Profile) -> Result<Self, Failure> {
+        // Where a profile is about clients, they are the hosts that are upgraded.
+        let fleet = match &profile.clients_of {
+            Some(group) => fleet.of_clients(group, fleets::group(&profile)),
+            None => fleet,
+        };
         if fleet.servers(fleets::group(&profile)).next().is_none() {
             return Err(no_servers(global, &fleet, &profile));
         }
@@ -71,6 +116,16 @@ impl Setting {
 
 fn no_servers(global: &Global, fleet: &Fleet, profile: &Profile) -> Failure {
     let group = fleets::group(profile);
+    if let Some(servers) = &profile.clients_of {
+        return Failure::Usage(
+            Problem::new(format!("the fleet `{}` has no clients of {servers}", fleet.name))
+                .at(global.fleet.display())
+                .because(format!("no host in the group `{servers}` has the role `client`"))
+                .next(format!(
+                    "list the clients under the product `{servers}`, too, each with `roles: [client]`"
+                )),
+        );
+    }
     Failure::Usage(
         Problem::new(format!(
             "the fleet `{}` has no servers of {}",

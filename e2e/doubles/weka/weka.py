@@ -12,6 +12,9 @@ computes  an upgrade container by container stops before the compute containers,
 undone    it ends well, and the conversion of data never begins
 unhealthy it ends well, and one server does not come up again
 
+`weka local upgrade` on a client, which is told by the variable WEKA_DOUBLE_CLIENT, brings it to the version of the backends; `client_fail` names a
+client on which it fails, `client_hang` one on which it never ends.
+
 With `fail_at` it goes wrong only on the way to that version. `also`, `without`, `each_container` change what is answered; `join_secrets` are those
 of containers by name, `no_resources` has `weka local resources` fail.
 """
@@ -240,6 +243,25 @@ def by_container(version):
     upgraded(version)
 
 
+def client_upgrade(prepares):
+    """On a client: what the flag is good for is not documented, only from which version on it is given."""
+    name = os.environ.get("WEKA_DOUBLE_CLIENT", "")
+    client = next((one for one in state.get("clients", []) if one["name"] == name), None)
+    if client is None:
+        refuse("no client container on this host")
+    if prepares != ([int(part) for part in client["version"].split(".")[:3]] >= [4, 0, 1]):
+        refuse("--prepare-driver does not fit " + client["version"], 2)
+    state["log"].append(" ".join(["client", name, *(["--prepare-driver"] if prepares else [])]))
+    keep()
+    if state.get("client_fail") == name:
+        refuse(f"{name}: failed to build the wekafs driver")
+    if state.get("client_hang") == name:
+        time.sleep(600)
+    pause()
+    client["version"] = versions()[0]
+    keep()
+
+
 ignored = ("-J", "--muted", "-b", "--no-progress-bar")
 match [word for word in words if word not in ignored]:
     case ["status"]:
@@ -317,6 +339,10 @@ match [word for word in words if word not in ignored]:
             refuse(f"version {version} was not found on this host")
         state["log"].append("prepare " + version)
         keep()
+    case ["local", "upgrade"]:
+        client_upgrade(False)
+    case ["local", "upgrade", "--prepare-driver"]:
+        client_upgrade(True)
     case ["cluster", "start-io"]:
         state["io"] = "STARTED"
         state["log"].append("start-io")

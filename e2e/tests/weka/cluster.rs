@@ -25,6 +25,8 @@ pub struct With {
     pub change: Value,
     /// Variables of every server.
     pub variables: Vec<(&'static str, String)>,
+    /// Names of clients that stand in the fleet.
+    pub clients: &'static [&'static str],
 }
 
 impl Default for With {
@@ -38,6 +40,7 @@ impl Default for With {
                 ("weka_members", "host".to_owned()),
                 ("stop_io_timeout", "91s".to_owned()),
             ],
+            clients: &[],
         }
     }
 }
@@ -116,12 +119,29 @@ impl With {
     fn fleet(&self, root: &Path, names: &[String]) -> String {
         let mut text = format!(
             "name: weka\nproducts:\n  weka:\n    hosts: [{}]\nhosts:\n",
-            names.join(", ")
+            [
+                names,
+                &self
+                    .clients
+                    .iter()
+                    .map(|name| (*name).to_owned())
+                    .collect::<Vec<_>>()
+            ]
+            .concat()
+            .join(", ")
         );
-        for name in names {
-            let agent = root.join(name);
+        let clients = self.clients.iter().map(|name| (*name).to_owned());
+        for name in names.iter().cloned().chain(clients) {
+            let agent = root.join(&name);
+            let way = match self.clients.contains(&name.as_str()) {
+                // Its commands are told on which client they are.
+                true => {
+                    format!("{{ command: [env, \"WEKA_DOUBLE_CLIENT={name}\", sh] }}\n    roles: [client]")
+                }
+                false => "local".to_owned(),
+            };
             text.push_str(&format!(
-                "  {name}:\n    transport: local\n    state_directory: {}\n    vars:\n      weka_directory: {}\n",
+                "  {name}:\n    transport: {way}\n    state_directory: {}\n    vars:\n      weka_directory: {}\n",
                 agent.display(),
                 root.join("opt").display()
             ));

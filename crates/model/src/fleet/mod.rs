@@ -231,6 +231,31 @@ impl Fleet {
             .filter(move |(_, host)| host.groups.contains(group) && host.roles.contains("load_balancer"))
     }
 
+    /// The clients of a product: hosts in its group with the role `client` that are not servers as well.
+    pub fn clients<'a>(&'a self, group: &'a str) -> impl Iterator<Item = (&'a String, &'a Host)> {
+        self.hosts
+            .iter()
+            .filter(move |(_, host)| host.groups.contains(group))
+            .filter(|(_, host)| host.roles.contains("client") && !host.roles.contains("server"))
+    }
+
+    /// The clients of a product as a fleet of their own, in which they are what is upgraded: all of them are in the group `own`, and no
+    /// other host is there.
+    pub fn of_clients(&self, group: &str, own: &str) -> Fleet {
+        let hosts = self.clients(group).map(|(name, host)| {
+            let host = Host {
+                groups: [own.to_owned()].into(),
+                roles: BTreeSet::new(),
+                ..host.clone()
+            };
+            (name.clone(), host)
+        });
+        Fleet {
+            hosts: hosts.collect(),
+            ..self.clone()
+        }
+    }
+
     /// The servers of a product: hosts in its group whose roles are empty or hold `server`. Hosts outside are never touched.
     pub fn servers<'a>(&'a self, group: &'a str) -> impl Iterator<Item = (&'a String, &'a Host)> {
         self.hosts

@@ -3,6 +3,7 @@
 //! The types hold the shape of a profile file; [`parse`] reads one and reports every mistake of its shape at once with its
 //! place in the text; [`lint`] finds what is well-formed and still wrong. docs/profiles.md tells how to write one.
 
+mod clients;
 mod lint;
 mod paths;
 mod rules;
@@ -10,6 +11,7 @@ mod shipped;
 mod types;
 mod verbs;
 
+pub use clients::*;
 pub use paths::*;
 pub use rules::*;
 pub use shipped::shipped;
@@ -45,7 +47,17 @@ pub const OUTAGE: &str = "capacity";
 /// The risk of clients that are too old for the new servers, which operators of any profile with a rule for clients may take.
 pub const LAG: &str = "client-lag";
 
+/// Begins the names of the risks of single clients: `client:NAME` leaves one client out, whatever version it runs or does not say.
+pub const CLIENT: &str = "client:";
+
 impl Profile {
+    /// Whether an operator may take something upon themselves: one of [`Profile::risks`], or one client by its name.
+    pub fn calls_acceptable(&self, name: &str) -> bool {
+        let has_clients = self.skew.clients.is_some() || self.clients.is_some() || self.clients_of.is_some();
+        let client = name.strip_prefix(CLIENT).is_some_and(|client| !client.is_empty());
+        self.risks().contains(name) || (client && has_clients)
+    }
+
     /// Names of what an operator may take upon themselves: checks, blocked ways and conditions that are called acceptable,
     /// [`OUTAGE`], and [`LAG`] where there is a rule for clients.
     pub fn risks(&self) -> BTreeSet<&str> {

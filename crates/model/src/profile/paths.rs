@@ -137,8 +137,8 @@ pub struct Skew {
 pub struct ClientLag {
     /// Expression over `client` and `server` (versions): does this client work with this server?
     pub expect: String,
-    /// How the versions of the connected clients are read: an expression over the value of a probe that yields a list of
-    /// versions, evaluated on one reachable server. Where absent, only clients that stand in the fleet are known.
+    /// How the connected clients are read: an expression over the value of a probe that yields a list of versions, or of maps with `name` and
+    /// `version`, evaluated on one reachable server. Where absent, only clients that stand in the fleet are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<FactExpression>,
     /// What to do about clients for which it does not hold.

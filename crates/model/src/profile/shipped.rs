@@ -11,6 +11,10 @@ pub fn shipped() -> &'static [(&'static str, &'static str)] {
             include_str!("../../../../profiles/kyligence.yaml"),
         ),
         ("lab.yaml", include_str!("../../../../profiles/lab.yaml")),
+        (
+            "weka-client.yaml",
+            include_str!("../../../../profiles/weka-client.yaml"),
+        ),
         ("weka.yaml", include_str!("../../../../profiles/weka.yaml")),
     ]
 }

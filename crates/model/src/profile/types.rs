@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BlockedEdge, Capacity, Check, Config, GuardRules, LoadBalancers, Newest, NoReturn, PathEdge, Skew, Slot,
-    Soak, Strategy, Verb, WindowRules,
+    BlockedEdge, Capacity, Check, ClientUpgrades, Config, GuardRules, LoadBalancers, Newest, NoReturn,
+    Notice, PathEdge, Skew, Slot, Soak, Strategy, Verb, WindowRules,
 };
 use crate::action::Service;
 use crate::probe::Probe;
@@ -61,6 +61,16 @@ pub struct Profile {
     /// Which versions may run side by side, and how far clients may lag.
     #[serde(default)]
     pub skew: Skew,
+    /// Another profile, by which the clients of this product are upgraded (`upshift upgrade --clients`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<ClientUpgrades>,
+    /// Where this profile is about clients: the group of the fleet, most often named like the product, whose hosts with the role `client` it
+    /// upgrades.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients_of: Option<String>,
+    /// What those who use the servers will notice of a hop: sentences that stand in the plan, to be sent to them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<Notice>,
     /// How many servers may be down at once.
     #[serde(default)]
     pub capacity: Capacity,

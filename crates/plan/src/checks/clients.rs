@@ -1,14 +1,15 @@
-//! Clients that would lag too far behind.
+//! Clients that would lag too far behind, or of which that is not known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value, json};
-use upshift_model::profile::{ClientLag, LAG};
+use serde_json::{Map, Value};
+use upshift_model::profile::{CLIENT, LAG};
 
-use crate::judge::{self, Judge};
+use crate::clients::known;
+use crate::judge::Judge;
 use crate::layout::Leg;
 use crate::refusal::{Refusals, how_to_accept};
-use crate::survey::{Survey, group_of};
+use crate::survey::Survey;
 
 pub(super) fn check(
     survey: &Survey<'_>,
@@ -19,57 +20,100 @@ pub(super) fn check(
     let Some(rule) = &survey.profile.skew.clients else {
         return;
     };
-    for (version, hosts) in clients(survey, rule, judge, refusals) {
-        // Once clients lag too far behind at one hop, they do at all later ones.
-        let trouble = legs.iter().enumerate().find_map(|(position, leg)| {
-            let (known, reason) = match judge.judge(&rule.expect, names(&version, leg.to.as_str())) {
-                Ok(true) => return None,
-                Ok(false) => (
-                    true,
-                    format!("clients of {version} do not work with servers of {}", leg.to),
-                ),
-                Err(error) => (
-                    false,
-                    format!(
-                        "whether clients of {version} work with servers of {} cannot be told: {error}",
-                        leg.to
-                    ),
-                ),
-            };
-            Some((position, known, reason))
-        });
-        let Some((position, known, message)) = trouble else {
+    let (clients, trouble) = known(survey, judge);
+    if let Some(reason) = trouble {
+        cannot_tell(survey, &reason, refusals);
+    }
+    let mut by_version: BTreeMap<String, BTreeSet<Option<String>>> = BTreeMap::new();
+    for client in clients {
+        match client.version {
+            Some(version) => {
+                by_version.entry(version).or_default().insert(client.name);
+            }
+            None => unknown(client.name.as_deref(), refusals),
+        }
+    }
+    for (version, names) in by_version {
+        let Some(trouble) = trouble_with(&version, &rule.expect, legs, judge) else {
             continue;
         };
-        let remedy = match position.checked_sub(1).map(|before| &legs[before].to) {
+        let mut remedy = match trouble.position.checked_sub(1).map(|before| &legs[before].to) {
             None => rule.remedy.clone(),
             Some(before) => format!(
                 "{}; or upgrade to {before} first, then the clients, and go on from there",
                 rule.remedy
             ),
         };
-        let hosts: Vec<Option<&str>> = match hosts.is_empty() {
-            true => vec![None],
-            false => hosts.iter().map(|host| Some(host.as_str())).collect(),
-        };
         // What is known may be taken upon oneself; what is not cannot.
-        let remedy = match known {
-            true => format!("{remedy}; {}", how_to_accept(LAG)),
-            false => remedy,
-        };
-        for host in hosts {
-            if known && refusals.accepts(LAG, host, &message) {
+        if trouble.known {
+            remedy = format!("{remedy}; {}", how_to_accept(LAG));
+        }
+        if names.iter().any(Option::is_some) {
+            remedy = format!("{remedy}; to leave one client out: {}", leave_out("NAME"));
+        }
+        for name in names {
+            let name = name.as_deref();
+            if is_left_out(name, &trouble.message, refusals)
+                || (trouble.known && refusals.accepts(LAG, name, &trouble.message))
+            {
                 continue;
             }
-            refusals.note(
-                LAG,
-                host,
-                message.clone(),
-                remedy.clone(),
-                rule.source.link.clone(),
-            );
+            let (message, remedy) = (trouble.message.clone(), remedy.clone());
+            refusals.note(LAG, name, message, remedy, rule.source.link.clone());
         }
     }
+}
+
+/// What is wrong with the clients of one version, at the first hop at which it is: once clients lag too far behind, they do at all later ones.
+struct Trouble {
+    position: usize,
+    /// Whether that they do not work is known, or it cannot be told.
+    known: bool,
+    message: String,
+}
+
+fn trouble_with(version: &str, rule: &str, legs: &[Leg<'_>], judge: &mut Judge<'_, '_>) -> Option<Trouble> {
+    legs.iter().enumerate().find_map(|(position, leg)| {
+        let server = &leg.to;
+        let (known, message) = match judge.judge(rule, names(version, server.as_str())) {
+            Ok(true) => return None,
+            Ok(false) => (
+                true,
+                format!("clients of {version} do not work with servers of {server}"),
+            ),
+            Err(error) => (
+                false,
+                format!("whether clients of {version} work with servers of {server} cannot be told: {error}"),
+            ),
+        };
+        Some(Trouble {
+            position,
+            known,
+            message,
+        })
+    })
+}
+
+/// A client of which no version is known may be any version.
+fn unknown(name: Option<&str>, refusals: &mut Refusals) {
+    let message = "which version this client runs is not known, nor whether it works with the new servers";
+    if is_left_out(name, message, refusals) {
+        return;
+    }
+    let remedy = format!(
+        "find out which version it runs; to leave it out: {}",
+        leave_out(name.unwrap_or("NAME"))
+    );
+    refusals.note_unknown(LAG, name, message.to_owned(), remedy, None);
+}
+
+/// Whether an operator has left this one client out.
+fn is_left_out(name: Option<&str>, found: &str, refusals: &mut Refusals) -> bool {
+    name.is_some_and(|name| refusals.accepts(&format!("{CLIENT}{name}"), Some(name), found))
+}
+
+fn leave_out(name: &str) -> String {
+    format!("`upshift accept {CLIENT}{name} --reason \"…\"`")
 }
 
 fn names(client: &str, server: &str) -> Map<String, Value> {
@@ -78,75 +122,6 @@ fn names(client: &str, server: &str) -> Map<String, Value> {
         .map(|(name, version)| (name.to_owned(), version.into()))
         .into_iter()
         .collect()
-}
-
-/// The versions of the clients that are known, with the hosts of the fleet that run them.
-fn clients(
-    survey: &Survey<'_>,
-    rule: &ClientLag,
-    judge: &mut Judge<'_, '_>,
-    refusals: &mut Refusals,
-) -> BTreeMap<String, Vec<String>> {
-    let mut clients: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let group = group_of(survey.profile);
-    for (name, host) in &survey.fleet.hosts {
-        if host.groups.contains(group) && host.roles.contains("client") && !host.roles.contains("server") {
-            let version = survey
-                .facts
-                .nodes
-                .get(name)
-                .and_then(|facts| facts.version.clone());
-            if let Some(version) = version {
-                clients.entry(version).or_default().push(name.clone());
-            }
-        }
-    }
-    for version in observed(survey, rule, judge, refusals) {
-        clients.entry(version).or_default();
-    }
-    clients
-}
-
-/// What one server says of the clients that are connected.
-fn observed(
-    survey: &Survey<'_>,
-    rule: &ClientLag,
-    judge: &mut Judge<'_, '_>,
-    refusals: &mut Refusals,
-) -> Vec<String> {
-    let Some(observed) = &rule.observed else {
-        return Vec::new();
-    };
-    let seen = survey
-        .servers
-        .iter()
-        .find_map(|server| Some((server, server.facts.probes.get(&observed.probe)?)));
-    let Some((server, value)) = seen else {
-        return Vec::new();
-    };
-    let mut names = Map::new();
-    names.insert("value".to_owned(), value.clone());
-    names.insert("node".to_owned(), judge::node(server));
-    names.insert("places".to_owned(), json!(server.facts.places));
-    match judge.value(&observed.expression, names) {
-        Ok(Value::Array(versions)) => versions
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
-        Ok(other) => {
-            cannot_tell(
-                survey,
-                &format!("it yields {other}, which is not a list"),
-                refusals,
-            );
-            Vec::new()
-        }
-        Err(error) => {
-            cannot_tell(survey, &error, refusals);
-            Vec::new()
-        }
-    }
 }
 
 fn cannot_tell(survey: &Survey<'_>, reason: &str, refusals: &mut Refusals) {

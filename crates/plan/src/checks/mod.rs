@@ -104,7 +104,7 @@ fn request(survey: &Survey<'_>, legs: &[Leg<'_>], refusals: &mut Refusals) {
 fn accepted(survey: &Survey<'_>, warnings: &mut Vec<String>) {
     let profile = survey.profile;
     for acceptance in &survey.request.accepted {
-        if !profile.risks().contains(acceptance.name.as_str()) {
+        if !profile.calls_acceptable(&acceptance.name) {
             warnings.push(format!(
                 "`{}` is accepted, and the profile of {} calls no such thing acceptable",
                 acceptance.name, profile.title

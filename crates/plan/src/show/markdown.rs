@@ -22,6 +22,17 @@ pub fn markdown(plan: &Plan) -> String {
                 .map(|warning| format!("> - {}", escaped(warning))),
         );
     }
+    if !sheet.notices.is_empty() {
+        lines.extend([
+            String::new(),
+            "## For those who use it".to_owned(),
+            String::new(),
+            "To be sent to them:".to_owned(),
+        ]);
+        for notice in &sheet.notices {
+            lines.extend([String::new(), escaped(notice)]);
+        }
+    }
     if !sheet.config.is_empty() {
         lines.extend([
             String::new(),

@@ -14,6 +14,8 @@ pub use markdown::markdown;
 pub use picture::{picture, svg};
 pub use refusals::refusals;
 pub use sheet::Detail;
+pub use sheet::rounded as length;
+pub(crate) use sheet::rounded;
 pub use table::table;
 
 use crate::types::Plan;

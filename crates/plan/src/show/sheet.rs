@@ -43,6 +43,8 @@ pub(super) struct Sheet {
     pub title: String,
     pub summary: Vec<(&'static str, String)>,
     pub warnings: Vec<String>,
+    /// What those who use the servers will notice.
+    pub notices: Vec<String>,
     /// Which file on which servers, and the lines of the diff.
     pub config: Vec<(String, Vec<String>)>,
     pub prepare: Vec<Row>,
@@ -92,6 +94,7 @@ impl Sheet {
                 .cloned()
                 .chain(plan.risks.iter().map(Risk::words))
                 .collect(),
+            notices: plan.notices.clone(),
             config: plan.config_changes.iter().map(config).collect(),
             prepare: rows(plan, detail, None, &plan.prepare),
             hops: plan
@@ -481,7 +484,7 @@ fn capital(text: &str) -> String {
 }
 
 /// A length of time as people say it: `45 s`, `12 min`, `3.5 h`.
-pub(super) fn rounded(time: Millis) -> String {
+pub fn rounded(time: Millis) -> String {
     let seconds = time.0.div_ceil(1000);
     match seconds {
         0..120 => format!("{seconds} s"),

@@ -19,6 +19,13 @@ pub fn table(plan: &Plan, detail: Detail) -> String {
     for warning in &sheet.warnings {
         paragraph(&mut out, "  note       ", warning);
     }
+    if !sheet.notices.is_empty() {
+        line(&mut out, "");
+        line(&mut out, "For those who use it, to be sent to them");
+        for notice in &sheet.notices {
+            paragraph(&mut out, "    ", notice);
+        }
+    }
     if !sheet.config.is_empty() {
         line(&mut out, "");
         line(

@@ -196,6 +196,7 @@ Examples:
   upshift upgrade --to 3.5.30
   upshift upgrade --plan upgrade.plan
   upshift upgrade --to 3.5.30 --yes --accept-no-return --output json      for machines
+  upshift upgrade --clients                      after the servers, for products whose profile has upgrades of clients
 
 Ctrl-C once: the run pauses at its next safe point.
 Ctrl-C twice: this command ends at once and the run waits for `upshift resume`;
@@ -205,10 +206,13 @@ pub struct UpgradeArgs {
     #[arg(
         long,
         value_name = "VERSION",
-        required_unless_present = "plan",
+        required_unless_present_any = ["plan", "clients"],
         conflicts_with = "plan"
     )]
     pub to: Option<String>,
+    /// Upgrade the clients in the fleet, in batches, to the version that the servers run. They are the hosts with the role `client`.
+    #[arg(long, conflicts_with = "plan")]
+    pub clients: bool,
     /// A plan written by `upshift plan -o`; refused where the cluster has changed since.
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,

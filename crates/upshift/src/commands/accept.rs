@@ -59,7 +59,7 @@ pub fn run(arguments: &AcceptArgs, global: &Global, printer: Printer) -> Result<
 /// What was typed, if it makes sense.
 fn acceptance(name: &str, arguments: &AcceptArgs, setting: &Setting) -> Result<Acceptance, Failure> {
     let risks = setting.profile.risks();
-    if !risks.contains(name) {
+    if !setting.profile.calls_acceptable(name) {
         let known: Vec<&str> = risks.iter().copied().collect();
         let what = format!(
             "the profile of {} calls nothing acceptable that is named `{name}`",

@@ -2,6 +2,7 @@
 
 mod accept;
 mod check;
+mod clients;
 mod from_hosts;
 mod generate;
 mod history;

@@ -337,7 +337,10 @@ fn fleet_now(kept: &Kept, global: &Global) -> Result<Fleet, Failure> {
     if Path::new(&global.fleet).exists() {
         let fleet = fleets::read(&global.fleet)?;
         if fleet.name == kept.fleet.name {
-            return Ok(fleet);
+            return Ok(match &kept.clients_of {
+                Some(group) => fleet.of_clients(group, &kept.group),
+                None => fleet,
+            });
         }
     }
     Ok(kept.fleet.clone())

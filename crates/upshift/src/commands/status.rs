@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use upshift_control::Hosts;
-use upshift_plan::standing;
+use upshift_plan::{Client, client_target, clients, standing};
 use upshift_run::{Outcome, View};
 use upshift_store::{RunRecord, Store};
 
@@ -18,6 +18,7 @@ use crate::output::Printer;
 use crate::report::seconds;
 use crate::runs;
 use crate::setting::Setting;
+use crate::table::Table;
 
 /// One look.
 #[derive(Serialize)]
@@ -27,6 +28,12 @@ struct Status {
     hosts: Vec<Observed>,
     /// Whether servers of several versions run.
     mixed: bool,
+    /// The clients that are known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    clients: Vec<Client>,
+    /// The version that clients must run to match the servers, where that can be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clients_want: Option<String>,
     /// What is wrong, by the checks of the profile.
     troubles: Vec<String>,
     run: Option<RunStatus>,
@@ -78,6 +85,16 @@ async fn look(setting: &Setting, hosts: &Hosts, store: Option<&Store>) -> Result
     let versions: std::collections::BTreeSet<&String> =
         observed.iter().filter_map(|host| host.version.as_ref()).collect();
     let standing = standing(&setting.profile, &setting.fleet, &facts);
+    let (profile, fleet) = (&setting.profile, &setting.fleet);
+    let (clients, unknown) = match clients(profile, fleet, &facts) {
+        Ok(clients) => (clients, None),
+        Err(reason) => (
+            Vec::new(),
+            Some(format!("which clients are connected cannot be told: {reason}")),
+        ),
+    };
+    // That servers cannot be asked, or are mixed, is told of them.
+    let clients_want = client_target(profile, fleet, &facts).ok().flatten();
     let run = match store {
         Some(store) => {
             let newest = store
@@ -94,6 +111,8 @@ async fn look(setting: &Setting, hosts: &Hosts, store: Option<&Store>) -> Result
         fleet: setting.fleet.name.clone(),
         product: setting.profile.product.clone(),
         mixed: versions.len() > 1,
+        clients,
+        clients_want,
         hosts: observed,
         troubles: surveyed
             .barred
@@ -102,6 +121,7 @@ async fn look(setting: &Setting, hosts: &Hosts, store: Option<&Store>) -> Result
             .filter(|barred| barred.code != "run-open")
             .map(|barred| format!("{}: {}", barred.hosts.join(", "), barred.message))
             .chain(standing.troubles.into_iter().map(|trouble| trouble.message))
+            .chain(unknown)
             .collect(),
         run,
     })
@@ -127,7 +147,44 @@ impl Status {
     fn is_well(&self) -> bool {
         let reached = self.hosts.iter().all(|host| host.unreachable.is_none());
         let waits = self.run.as_ref().is_some_and(RunStatus::waits);
-        self.troubles.is_empty() && reached && !waits
+        self.troubles.is_empty()
+            && reached
+            && !waits
+            && self.clients.iter().all(|client| self.matches(client))
+    }
+
+    /// Whether a client runs the version of the servers, as far as that is asked for.
+    fn matches(&self, client: &Client) -> bool {
+        self.clients_want.is_none() || client.version == self.clients_want
+    }
+
+    /// The clients, those that do not match marked.
+    fn clients_text(&self) -> String {
+        if self.clients.is_empty() {
+            return String::new();
+        }
+        let mut table = Table::new(["CLIENT", "VERSION", ""]);
+        for client in &self.clients {
+            let mark = match (&self.clients_want, self.matches(client)) {
+                (Some(want), false) => format!("not the servers' {want}"),
+                _ => String::new(),
+            };
+            let or = |text: &Option<String>, absent: &str| text.clone().unwrap_or_else(|| absent.to_owned());
+            table.row([
+                or(&client.name, "not named"),
+                or(&client.version, "not known"),
+                mark,
+            ]);
+        }
+        let behind = self.clients.iter().filter(|client| !self.matches(client)).count();
+        let mut text = format!("\n{table}");
+        if behind > 0 {
+            text.push_str(&format!(
+                "\nnot well: {behind} of {} clients do not run the version of the servers; `upshift upgrade --clients` upgrades those in the fleet\n",
+                self.clients.len()
+            ));
+        }
+        text
     }
 
     fn text(&self) -> String {
@@ -140,6 +197,7 @@ impl Status {
         if self.mixed {
             text.push_str("\nservers of several versions run side by side\n");
         }
+        text.push_str(&self.clients_text());
         match self.troubles.as_slice() {
             [] => text.push_str("\nhealthy: every check of the profile holds\n"),
             troubles => {

@@ -15,6 +15,7 @@ use upshift_store::Store;
 use crate::args::{Global, Output, PlanArgs, PrepareArgs, Target, UpgradeArgs};
 use crate::ask::{Question, confirm};
 use crate::cluster::{self, Surveyed};
+use crate::commands::clients;
 use crate::drive::{self, Asked};
 use crate::exit::{Exit, Failure, Problem};
 use crate::files;
@@ -32,6 +33,9 @@ pub struct Kept {
     pub fleet: Fleet,
     /// The group of the fleet whose hosts are the servers.
     pub group: String,
+    /// Where the hosts are clients: the group of the fleet whose clients they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients_of: Option<String>,
     /// Where the packages lie, by digest.
     pub packages: BTreeMap<String, PathBuf>,
 }
@@ -46,6 +50,7 @@ impl Kept {
         Kept {
             fleet,
             group: fleets::group(&setting.profile).to_owned(),
+            clients_of: setting.profile.clients_of.clone(),
             packages,
         }
     }
@@ -212,6 +217,9 @@ pub fn adopt(global: &Global, printer: Printer) -> Result<Exit, Failure> {
 /// `upshift upgrade`.
 pub fn upgrade(arguments: &UpgradeArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
     printer.only(&[Output::Table, Output::Json])?;
+    if arguments.clients {
+        return clients::upgrade(arguments, global, printer);
+    }
     let setting = Setting::read(global)?;
     let kept = arguments
         .plan
@@ -239,13 +247,9 @@ pub fn upgrade(arguments: &UpgradeArgs, global: &Global, printer: Printer) -> Re
                 ));
             }
         };
-        if printer.json() {
-            printer.line(&serde_json::json!({"type": "plan", "plan": plan}).to_string())?;
-        } else {
-            printer.text(&show::table(&plan, detail(global)))?;
-        }
-        let consent = ask(&plan, arguments, printer)?;
-        begun.execute(plan, &setting, consent, printer).await
+        begun
+            .show_ask_execute(plan, &setting, arguments, global, printer)
+            .await
     })
 }
 
@@ -406,6 +410,24 @@ impl<'s> Begun<'s> {
                 .map_err(|error| runs::failure(error, &[]))?;
         }
         Ok((runner, run))
+    }
+
+    /// Shows the plan, asks, and does it.
+    pub async fn show_ask_execute(
+        self,
+        plan: Plan,
+        setting: &Setting,
+        arguments: &UpgradeArgs,
+        global: &Global,
+        printer: Printer,
+    ) -> Result<Exit, Failure> {
+        if printer.json() {
+            printer.line(&serde_json::json!({"type": "plan", "plan": plan}).to_string())?;
+        } else {
+            printer.text(&show::table(&plan, detail(global)))?;
+        }
+        let consent = ask(&plan, arguments, printer)?;
+        self.execute(plan, setting, consent, printer).await
     }
 
     async fn execute(

@@ -31,6 +31,7 @@ pub(super) fn lint(profile: &Profile, tree: &Node, text: &str) -> Vec<Mistake> {
     linter.blocked(root.key("blocked"));
     linter.newest(root.key("newest"));
     linter.skew(root.key("skew"));
+    linter.clients(root);
     linter.checks(root.key("checks"));
     linter.verbs(root.key("verbs"));
     linter.slots(root);

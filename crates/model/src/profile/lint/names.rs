@@ -204,6 +204,12 @@ pub(super) const SERVER_SKEW: Names = Names {
     roots: &["a", "b"],
 };
 
+/// What those who use the servers are told.
+pub(super) const NOTICE: Names = Names {
+    place: "a notice",
+    roots: &["from", "to", "expected", "at_most", "windows"],
+};
+
 /// Which clients work with which servers.
 pub(super) const CLIENT_SKEW: Names = Names {
     place: "the rule for clients",

@@ -2,7 +2,7 @@
 
 use std::iter::empty;
 
-use super::names::{CLIENT_SKEW, CLUSTER, FACTS, SERVER_SKEW};
+use super::names::{CLIENT_SKEW, CLUSTER, FACTS, NOTICE, SERVER_SKEW};
 use super::reach::leads_upward;
 use super::{Linter, Spot};
 use crate::profile::{BlockedEdge, Check, PathEdge, Source};
@@ -129,6 +129,27 @@ impl Linter<'_> {
             if let Some(observed) = &clients.observed {
                 self.fact(spot.key("observed"), observed);
             }
+        }
+    }
+
+    /// By which profile clients are upgraded, and what they are told.
+    pub(super) fn clients(&mut self, at: Spot<'_>) {
+        if let Some(clients) = &self.profile.clients {
+            self.fact(at.key("clients").key("version"), &clients.version);
+        }
+        if self.profile.clients.is_some() && self.profile.clients_of.is_some() {
+            self.error(
+                at.name("clients_of"),
+                "a profile is about servers that have clients, or about clients, and this one says both",
+                "leave out `clients` in the profile of the clients, and `clients_of` in that of the servers",
+            );
+        }
+        for (index, notice) in self.profile.notices.iter().enumerate() {
+            let spot = at.key("notices").item(index);
+            self.templates(spot, "text", &NOTICE, empty());
+            let from = self.optional_range(spot, "from", notice.from.as_deref());
+            let to = self.optional_range(spot, "to", notice.to.as_deref());
+            self.upward(spot, from.as_ref(), to.as_ref());
         }
     }
 
