@@ -363,6 +363,10 @@ pub struct Hop {
     pub soak: SoakPlan,
     /// Before the next hop: background work has ended.
     pub settle: Vec<Group>,
+    /// The last act before a run says that this hop was rolled back: every server is observed, also those that it never touched. Each
+    /// must run what it ran before the hop. Empty in plans that were made before there was one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rolled_back: Vec<Group>,
     /// Added to the lease of each server's guard, so that guards that nobody renews fire one window after the other, the last
     /// upgraded first. Servers that are not named have no guard in this hop, or one without an offset.
     /// [`crate::render_action`] puts it into the order.
@@ -419,7 +423,7 @@ impl Window {
 impl Hop {
     /// All its groups: those around the windows, and the windows' own.
     pub fn groups(&self) -> impl Iterator<Item = &Group> {
-        let around = [&self.protect, &self.stay, &self.settle];
+        let around = [&self.protect, &self.stay, &self.settle, &self.rolled_back];
         let windows = self.windows.iter().flat_map(Window::groups);
         around.into_iter().flatten().chain(windows)
     }

@@ -214,6 +214,7 @@ fn a_plan_that_does_not_hold_together_says_what_is_wrong() {
             second.protect.clear();
             second.windows.clear();
             second.settle.clear();
+            second.rolled_back.clear();
             plan.hops.push(second);
         }),
     ];

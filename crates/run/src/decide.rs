@@ -67,10 +67,14 @@ impl State {
                         .to_owned(),
                 );
             }
-            return Some(Decision::Hold {
-                reason: format!("the rollback is stuck: {reason}"),
-                remedies,
-            });
+            let proving = matches!(self.item(), Some(Item::Group(at)) if at.part == Part::ProveBack);
+            let reason = match proving {
+                true => {
+                    format!("rolled back, but not every server is proven to run what it ran before: {reason}")
+                }
+                false => format!("the rollback is stuck: {reason}"),
+            };
+            return Some(Decision::Hold { reason, remedies });
         }
         if self.finalizing {
             return Some(Decision::Hold {
@@ -267,13 +271,13 @@ impl State {
             guard.disarm_sent = None;
         }
         let at_once = std::mem::take(&mut self.at_once);
-        let items = program::back(self, hop, at_once);
+        let through = self.rolling_back_all;
+        let items = program::back(self, hop, through, at_once);
         for item in &items {
             if let Item::Group(at) = item {
                 self.repeat(*at, |_| true);
             }
         }
-        let through = self.rolling_back_all;
         self.back = Some(Back {
             hop,
             reason,

@@ -342,7 +342,7 @@ impl State {
             let earlier = hop - 1;
             // The servers serve again.
             let at_once = false;
-            let items = program::back(self, earlier, at_once);
+            let items = program::back(self, earlier, back.through, at_once);
             self.back = Some(Back {
                 hop: earlier,
                 items,

@@ -59,13 +59,15 @@ pub(crate) enum Part {
     Settle,
     /// The last act of a run that says that every server runs the new version: every server is observed.
     Prove,
+    /// The last act of a run that says that it was rolled back.
+    ProveBack,
     Finalize,
 }
 
 impl Part {
     /// Whether orders of this part lead back.
     pub(crate) fn leads_back(self) -> bool {
-        matches!(self, Part::RollbackGate | Part::Rollback)
+        matches!(self, Part::RollbackGate | Part::Rollback | Part::ProveBack)
     }
 
     /// Whether the part belongs to a window, whose servers it is about.
@@ -87,6 +89,7 @@ fn groups_of(plan: &Plan, part: Part, hop: u32, window: u32) -> &[Group] {
         Part::Protect => &the_hop().protect,
         Part::Stay => &the_hop().stay,
         Part::Settle => &the_hop().settle,
+        Part::ProveBack => &the_hop().rolled_back,
         Part::Gate => &the_window().gate,
         Part::Forward => &the_window().forward,
         Part::RollbackGate => &the_window().rollback_gate,
@@ -193,6 +196,7 @@ pub(crate) fn index(plan: &Plan) -> Index {
         }
         push(&mut items, plan, Part::Stay, hop, 0);
         push(&mut items, plan, Part::Settle, hop, 0);
+        push(&mut items, plan, Part::ProveBack, hop, 0);
     }
     push(&mut items, plan, Part::Prove, last_hop(plan), 0);
     items.extend(finalize(plan));
@@ -242,7 +246,9 @@ pub(crate) fn rearm(state: &State, hop: u32) -> Vec<Item> {
 
 /// The rollback for a hop: the window that failed first, since its servers are down anyway; then the completed ones,
 /// newest first, each once the cluster can bear it, or all of them at once.
-pub(crate) fn back(state: &State, hop: u32, at_once: bool) -> Vec<Item> {
+///
+/// Where the hop before is rolled back next, its end is the one at which every server is observed.
+pub(crate) fn back(state: &State, hop: u32, through: bool, at_once: bool) -> Vec<Item> {
     let mut items = vec![Item::Crossed { hop }];
     items.extend(rearm(state, hop));
     let opened: Vec<(u32, bool)> = state
@@ -278,6 +284,9 @@ pub(crate) fn back(state: &State, hop: u32, at_once: bool) -> Vec<Item> {
             push_rollback(&mut items, plan, hop, window, all, closed);
             items.push(Item::CloseBack { hop, window });
         }
+    }
+    if !through || hop == 0 {
+        push(&mut items, plan, Part::ProveBack, hop, 0);
     }
     items.push(Item::BackDone { hop });
     items

@@ -255,6 +255,7 @@ impl State {
                 Part::Stay => "making it permanent".to_owned(),
                 Part::Settle => "settling".to_owned(),
                 Part::Prove => "seeing that every server runs the new version".to_owned(),
+                Part::ProveBack => "seeing that every server runs what it ran before".to_owned(),
                 Part::Finalize => "finalizing".to_owned(),
             },
             Item::Consent { .. } => "waiting for consent".to_owned(),

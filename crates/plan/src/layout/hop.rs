@@ -10,7 +10,9 @@ use super::{Builder, Leg, hot, rebuild, rolling, switch, without_empty};
 use crate::order;
 use crate::refusal::Refusals;
 use crate::survey::Survey;
-use crate::types::{Crossed, Group, Hop, NoReturnPlan, NodeIndex, RecipeIndex, SoakPlan, StepId, Window};
+use crate::types::{
+    Crossed, Group, Hop, NoReturnPlan, NodeIndex, Recipe, RecipeIndex, SoakPlan, StepId, Window,
+};
 
 /// The windows of a hop, and by how much each guard fires later.
 #[derive(Debug, Default)]
@@ -58,6 +60,7 @@ pub(super) fn lay_out(
     };
     let everybody: Vec<NodeIndex> = survey.servers.iter().map(|server| server.index).collect();
     let settle = groups(&mut verbs, Slot::Settle, &everybody, &order);
+    let rolled_back = vec![runs_old(&mut verbs)];
     Hop {
         from: leg.from.to_string(),
         to: leg.to.to_string(),
@@ -68,6 +71,7 @@ pub(super) fn lay_out(
         stay,
         soak: soak(&mut verbs),
         settle,
+        rolled_back,
         guard_offsets: windows.offsets,
         no_return,
     }
@@ -108,17 +112,50 @@ fn make_permanent(verbs: &mut Verbs<'_, '_>, order: &[NodeIndex]) -> Vec<Group> 
     all
 }
 
-/// A look at what a server runs.
+/// An observation of what a server runs.
 pub(super) fn runs_new(verbs: &mut Verbs<'_, '_>, slot: Slot, title: String) -> RecipeIndex {
+    let blank = verbs.blank(Way::Forward, slot, title);
+    runs_wanted(verbs, blank)
+}
+
+/// The last observation of a rollback, of every server: one that was further than the hop's old version already was left out of it, and
+/// runs what it ran.
+fn runs_old(verbs: &mut Verbs<'_, '_>) -> Group {
+    let mut recipes: BTreeMap<String, RecipeIndex> = BTreeMap::new();
+    let mut steps = Vec::new();
+    for server in &verbs.survey.servers {
+        let version = match verbs.leg.servers.contains(&server.index) {
+            true => verbs.leg.from.to_string(),
+            false => server.version.to_string(),
+        };
+        let recipe = match recipes.get(&version) {
+            Some(recipe) => *recipe,
+            None => {
+                let title = format!("see that it runs {version}");
+                let blank = Recipe {
+                    want: version.clone(),
+                    ..verbs.blank(Way::Back, Slot::Verify, title)
+                };
+                let recipe = runs_wanted(verbs, blank);
+                recipes.insert(version, recipe);
+                recipe
+            }
+        };
+        steps.push(verbs.builder.step(server.index, recipe, Vec::new()));
+    }
+    Group { steps }
+}
+
+fn runs_wanted(verbs: &mut Verbs<'_, '_>, blank: Recipe) -> RecipeIndex {
     let running = &verbs.survey.profile.versions.running;
     let probe = verbs.probe(&running.probe);
     let expect = format!("({}) == want", running.expression);
     let proof = super::defaults::here(&running.probe, probe, expect, "it does not run {{ want }}");
-    let look = crate::types::Recipe {
+    let recipe = Recipe {
         proof: vec![proof],
-        ..verbs.blank(Way::Forward, slot, title)
+        ..blank
     };
-    verbs.builder.recipe(look)
+    verbs.builder.recipe(recipe)
 }
 
 /// Before anything is disturbed: the whole cluster is healthy, then snapshots are taken and proven.

@@ -208,6 +208,7 @@ fn hop_sheet(plan: &Plan, detail: Detail, position: usize, hop: &Hop) -> HopShee
         ]);
     }
     sections.extend([
+        section("Once rolled back", None, &hop.rolled_back),
         section("Once the new version stays", None, &hop.stay),
         section("Before the next hop", None, &hop.settle),
     ]);

@@ -61,6 +61,7 @@ pub fn groups(plan: &Plan) -> Vec<&Group> {
         }
         all.extend(&hop.stay);
         all.extend(&hop.settle);
+        all.extend(&hop.rolled_back);
     }
     all.extend(&plan.proof);
     all.extend(&plan.finalize);

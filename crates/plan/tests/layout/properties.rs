@@ -9,7 +9,7 @@ use upshift_model::fleet::Fleet;
 use upshift_model::profile::{Profile, Strategy as Way};
 use upshift_plan::{Plan, Request, plan, testing};
 
-use crate::common::{groups, plan_of};
+use crate::common::{groups, plan_of, recipe};
 
 /// Everything that a plan is made from.
 #[derive(Clone, Debug)]
@@ -106,6 +106,17 @@ fn holds_for_every_plan(input: &Input, plan: &Plan) {
         .map(|node| (node.name.as_str(), node.version.as_str()))
         .collect();
     for hop in &plan.hops {
+        // A rollback ends with an observation of every server, of what it ran before the hop.
+        let observing = hop.rolled_back.iter().flat_map(|group| &group.steps);
+        let observed: BTreeMap<&str, &str> = observing
+            .map(|step| {
+                (
+                    plan.node(step.node).name.as_str(),
+                    recipe(plan, step).want.as_str(),
+                )
+            })
+            .collect();
+        assert_eq!(observed, at);
         let most = input
             .request
             .batch

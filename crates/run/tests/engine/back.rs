@@ -1,5 +1,8 @@
 //! What is taken back, in which order, and when.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use serde_json::{Value, json};
 use upshift_model::action::Report;
 use upshift_model::probe::ProbeFailure;
@@ -7,7 +10,7 @@ use upshift_model::profile::{At, Slot};
 use upshift_plan::StepKind;
 use upshift_run::{OperatorCommand, Outcome};
 
-use crate::puppet::{BACK, Builder, FORWARD, Puppet, held, proof, rolled_back, seconds, without};
+use crate::puppet::{BACK, Builder, FORWARD, Puppet, held, proof, recipe, rolled_back, seconds, without};
 
 #[test]
 fn a_bad_second_host_is_rolled_back_first_then_the_first_one_and_the_third_is_never_touched() {
@@ -344,4 +347,62 @@ fn in_a_rollback_the_gate_is_asked_again_of_completed_windows_before_they_stop()
     puppet.on_probe = Box::new(|probe, _| Some(Ok(json!({"ok": !probe.starts_with("crossed@")}))));
     puppet.operator(OperatorCommand::Resume).run();
     rolled_back(&puppet);
+}
+
+/// A plan whose rollback ends with an observation of every server.
+fn observed_after_a_rollback() -> Builder {
+    let mut plan = Builder::rolling();
+    let observe = plan.add(recipe(
+        StepKind::Undo(Slot::Verify),
+        "runs the old one",
+        None,
+        "old",
+    ));
+    plan.plan.hops[0].rolled_back = vec![plan.group_all(observe)];
+    plan
+}
+
+#[test]
+fn rolled_back_is_said_only_after_every_server_was_observed() {
+    let mut puppet = without(observed_after_a_rollback(), "recovered@h2");
+    puppet.start().run();
+    rolled_back(&puppet);
+    let last: Vec<&str> = puppet
+        .asked
+        .iter()
+        .rev()
+        .take(3)
+        .map(|(probe, _)| probe.as_str())
+        .collect();
+    assert_eq!(last, ["old@h3", "old@h2", "old@h1"]);
+    assert_eq!(puppet.orders_to("h3"), ["unpack"]);
+}
+
+#[test]
+fn a_server_that_was_never_touched_and_is_down_is_told_and_observed_again_on_resume() {
+    let mut puppet = Puppet::new(observed_after_a_rollback().plan);
+    let down = Rc::new(Cell::new(true));
+    let seen = down.clone();
+    puppet.on_probe = Box::new(move |probe, _| {
+        let ok = match probe {
+            "recovered@h2" => false,
+            "old@h3" => !seen.get(),
+            _ => !probe.starts_with("crossed@"),
+        };
+        Some(Ok(json!({"ok": ok})))
+    });
+    puppet.start().run();
+    let reason = held(&puppet);
+    assert!(
+        reason.contains("rolled back, but not every server is proven") && reason.contains("h3"),
+        "{reason}"
+    );
+    // No guard is left, and what was rolled back is not done once more.
+    let orders = puppet.orders.len();
+    puppet.operator(OperatorCommand::Resume).run();
+    assert!(held(&puppet).contains("h3"));
+    down.set(false);
+    puppet.operator(OperatorCommand::Resume).run();
+    rolled_back(&puppet);
+    assert_eq!(puppet.orders.len(), orders);
 }

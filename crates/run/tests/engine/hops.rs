@@ -1,10 +1,11 @@
 //! Plans of more than one hop.
 
 use serde_json::json;
-use upshift_plan::Plan;
+use upshift_model::profile::Slot;
+use upshift_plan::{Plan, StepKind};
 use upshift_run::{Decision, OperatorCommand, Outcome};
 
-use crate::puppet::{BACK, Builder, FORWARD, Puppet, held, without};
+use crate::puppet::{BACK, Builder, FORWARD, Puppet, held, recipe, without};
 
 const HOSTS: [&str; 3] = ["h1", "h2", "h3"];
 
@@ -150,4 +151,24 @@ fn an_upgrade_over_two_hops_is_rolled_back_hop_by_hop() {
     assert!(matches!(puppet.outcome(), Outcome::RolledBack { to, .. } if to == "1.0.0"));
     assert_eq!(HOSTS.map(|host| times_back(&puppet, host)), [2, 2, 2]);
     expect_all(&puppet, "1.0.0");
+}
+
+#[test]
+fn of_a_rollback_over_two_hops_the_last_one_ends_with_the_observation() {
+    let mut plan = two_hops();
+    for (hop, probe) in [(0, "first"), (1, "second")] {
+        let observe = plan.add(recipe(StepKind::Undo(Slot::Verify), "observe", None, probe));
+        plan.plan.hops[hop].rolled_back = vec![plan.group_all(observe)];
+    }
+    let mut puppet = upgraded(plan.plan);
+    puppet.operator(OperatorCommand::Rollback).run();
+    assert!(matches!(puppet.outcome(), Outcome::RolledBack { to, .. } if to == "1.0.0"));
+    let asked = |name: &str| {
+        puppet
+            .asked
+            .iter()
+            .filter(|(probe, _)| probe.starts_with(name))
+            .count()
+    };
+    assert_eq!((asked("first@"), asked("second@")), (3, 0));
 }

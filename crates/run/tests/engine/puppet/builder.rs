@@ -146,6 +146,7 @@ impl Builder {
                 watch: vec![proof("watched", At::All, 1)],
             },
             settle: vec![],
+            rolled_back: vec![],
             guard_offsets: BTreeMap::new(),
             no_return: None,
         }];
