@@ -150,6 +150,7 @@ impl World {
             place: place(order.token, order.sequence),
             forward: order.direction == Direction::Forward,
             arms: matches!(order.action, Action::ArmGuard(_)),
+            again: matches!(&order.action, Action::ArmGuard(guard) if guard.again),
         };
         if planted.ignore_fencing {
             asked.place = place(u64::MAX, u64::MAX);

@@ -142,6 +142,11 @@ impl World {
         }
     }
 
+    /// Whether a leader has gone a moment ago, and the others may elect one yet.
+    pub fn elects(&self) -> bool {
+        self.cluster.leader.is_none() && self.now < self.cluster.leaderless_since + 2 * ELECTION
+    }
+
     fn elect(&mut self) {
         if let Some(leader) = self.cluster.leader {
             if self.is_up(leader) && self.group(leader).len() >= self.majority() {

@@ -465,14 +465,10 @@ impl World {
                     .was(host, |truth| truth.loaded.as_deref() == Some(version))
                     || self.hosts[host].disk.current != version
             })?;
-            let host = &self.hosts[other];
-            let excused = !host.up || self.cluster.died.contains_key(&other);
-            (!excused).then(|| {
-                format!(
-                    "success is reported for {version}, and {} never ran it lately",
-                    host.name
-                )
-            })
+            Some(format!(
+                "success is reported for {version}, and {} never ran it lately",
+                self.hosts[other].name
+            ))
         };
         match outcome {
             Outcome::Upgraded => everywhere(self.plan.hops.last()?.to.as_str()),

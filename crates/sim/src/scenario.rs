@@ -231,7 +231,7 @@ impl World {
                 .values()
                 .all(|guard| !guard.stands() || !host.up || self.waits_in_vain(host, &guard.key))
         });
-        controllers && !pending && hosts && !self.controllers.is_empty()
+        controllers && !pending && hosts && !self.elects() && !self.controllers.is_empty()
     }
 
     /// Whether a guard waits for its turn, and another server does not run: that does not change by itself, and nothing was changed.
