@@ -34,7 +34,7 @@ pub struct Record {
     pub deadline: Deadline,
     /// How far it is.
     pub state: State,
-    /// Whether it has ever fired in this hop: orders forward are refused from then on.
+    /// Whether it has fired in this hop: orders forward are refused from then on, until an operator lets the hop go forward again.
     pub fired: bool,
     /// The newest order that was begun before it began to roll the host back: what is on record of that order and of older ones does not
     /// say any more how the host is.
@@ -167,7 +167,8 @@ pub enum Refusal {
 ///
 /// Only what is on record counts: a renewal is taken for as long as the guard has not begun to fire, also where its deadline has passed.
 /// Whoever changes the record first has decided, and the controller is told the state that came of it. A guard that has fired can
-/// be armed again for the rollback that brings the rest of its host back; orders forward stay refused.
+/// be armed again for the rollback that brings the rest of its host back; orders forward stay refused, until an order arms it that an
+/// operator's word stands behind ([`GuardRecipe::again`]).
 ///
 /// # Errors
 /// Where an order to arm is refused.
@@ -262,7 +263,7 @@ fn arm(
         disarmed: before.and_then(|before| before.disarmed),
         deadline: Deadline::after(recipe.lease.plus(recipe.stagger), now),
         state: State::Armed,
-        fired: before.is_some_and(|before| before.fired),
+        fired: before.is_some_and(|before| before.fired) && !recipe.again,
         overtook: before.and_then(|before| before.overtook),
     })
 }

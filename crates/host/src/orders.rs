@@ -74,6 +74,8 @@ pub struct Asked {
     pub forward: bool,
     /// Whether it arms the guard.
     pub arms: bool,
+    /// Whether it arms the guard for a hop that an operator lets go forward again; see [`upshift_model::action::GuardRecipe::again`].
+    pub again: bool,
 }
 
 /// What becomes of an order.
@@ -128,7 +130,7 @@ pub fn admit<'a, R>(
             token: ledger.newest.token,
         });
     }
-    if asked.forward && fired {
+    if asked.forward && fired && !(asked.arms && asked.again) {
         return Admission::Answer(Report::GuardFired);
     }
     let disarmed = guard.and_then(|guard| guard.disarmed_since(asked.place));

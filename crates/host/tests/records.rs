@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use upshift_host::guard::{Decided, Effect, Event, Key, Record, Refusal, State, decide};
-use upshift_host::orders::{Admission, Asked, Ledger, admit};
+use upshift_host::orders::{Admission, Asked, Ledger, admit, of_way_forward};
 use upshift_host::{Clocks, Place};
 use upshift_model::action::{GuardRecipe, GuardStatus, Report};
 
@@ -130,6 +130,7 @@ fn asked(attempt: (u32, u32), token: u64, sequence: u64, forward: bool) -> Asked
         place: place(token, sequence),
         forward,
         arms: false,
+        again: false,
     }
 }
 
@@ -181,6 +182,41 @@ fn after_the_guard_has_fired_older_records_are_void() {
     };
     assert_eq!(arms(false), Admission::Perform, "a rollback arms it again");
     assert_eq!(arms(true), Admission::Answer(Report::GuardFired));
+}
+
+#[test]
+fn an_order_to_arm_that_an_operator_stands_behind_lets_the_hop_go_forward_again() {
+    let (ledger, before) = (ledger(), fired());
+    let arms = |again: bool| Asked {
+        arms: true,
+        again,
+        ..asked((4, 1), 2, 1, true)
+    };
+    let refused = Admission::Answer(Report::GuardFired);
+    assert_eq!(admit(&ledger, 2, Some(&before), &arms(false)), refused);
+    assert_eq!(admit(&ledger, 2, Some(&before), &arms(true)), Admission::Perform);
+    // It is the order to arm that counts, no other that claims the same.
+    let other = Asked {
+        again: true,
+        ..asked((4, 1), 2, 1, true)
+    };
+    assert_eq!(admit(&ledger, 2, Some(&before), &other), refused);
+
+    let recipe = GuardRecipe {
+        again: true,
+        ..recipe()
+    };
+    let after = after(Some(&before), &arming(&recipe, place(2, 1)), 100_000).unwrap();
+    assert_eq!((&after.state, after.fired), (&State::Armed, false));
+    let forward = asked((5, 1), 2, 2, true);
+    assert_eq!(admit(&ledger, 2, Some(&after), &forward), Admission::Perform);
+    let old = asked((1, 1), 2, 3, true);
+    assert_eq!(
+        admit(&ledger, 2, Some(&after), &old),
+        Admission::Answer(Report::Interrupted),
+        "what the guard has overtaken stays void"
+    );
+    assert_eq!(of_way_forward(Some(&after), Ok(json!(1))), Ok(json!(1)));
 }
 
 #[test]

@@ -422,6 +422,13 @@ pub struct GuardRecipe {
     /// Proof that the old version serves again.
     #[serde(default)]
     pub proof: Vec<ProbeCheck>,
+    /// An operator lets the hop go forward again after a rollback: that this host's guard has fired in it counts no more.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub again: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// What the guard of a host says of itself; the value of [`crate::probe::Probe::Guard`].

@@ -62,6 +62,7 @@ fn execute_locked(host: &Host, order: &ExecuteOrder, attempt: &Attempt) -> Resul
         place,
         forward: order.forward,
         arms: matches!(order.action, Action::ArmGuard(_)),
+        again: matches!(&order.action, Action::ArmGuard(guard) if guard.again),
     };
     match orders::admit(&log.ledger(), fence, guard.as_ref(), &asked) {
         Admission::Perform => {}

@@ -55,12 +55,13 @@ impl State {
     fn verdict_on(&mut self, reason: String) -> Option<Decision> {
         let retry = "when the cause is mended: `upshift resume`".to_owned();
         if self.back.is_some() {
-            let mut remedies = vec![
-                retry,
+            let mut remedies = vec![retry];
+            remedies.extend(self.forward_remedy());
+            remedies.extend([
                 "to see what was observed: `upshift why`".to_owned(),
                 "to leave every server as it is, and mend them by hand: `upshift end --as-is --reason …`; nothing is stopped or started"
                     .to_owned(),
-            ];
+            ]);
             if self.servers_need_each_other() {
                 remedies.push(
                     "where no server serves any more, so that nothing can be disturbed: `upshift rollback --all-at-once`"
@@ -265,6 +266,7 @@ impl State {
         self.soak = None;
         self.crossing = None;
         self.confirming = None;
+        self.half = None;
         self.detour.clear();
         self.abandon_active();
         for guard in self.guards.values_mut() {
@@ -308,7 +310,8 @@ impl State {
         self.guards.retain(|_, guard| !guard.fired);
         let disarming = self.disarm(|_, _| true, effects);
         let patient = self.now < hold.since.plus(HOLD_PATIENCE);
-        if matches!(disarming, Disarming::Pending) && patient {
+        // Also one that has not answered for long may do so now: it may have fired, and then nothing stands any more.
+        if matches!(disarming, Disarming::Pending | Disarming::Lost(_)) && patient {
             return Turn::Wait;
         }
         let mut reason = hold.reason;

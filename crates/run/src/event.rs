@@ -88,6 +88,8 @@ pub enum OperatorCommand {
     Pause,
     /// Go on.
     Resume,
+    /// Go forward again from a rollback that is held.
+    ResumeForward,
     /// Roll back: undo what this hop has changed, and end.
     Abort,
     /// Roll back after the run had ended well, before `finalize`.

@@ -145,6 +145,9 @@ impl State {
                 guard.asking = None;
             }
         }
+        if let Some(guard) = self.guards.get(&node).filter(|guard| guard.fired) {
+            self.fired.insert((hop, node), guard.served);
+        }
         if stood && self.guards.get(&node).is_some_and(|guard| guard.fired) {
             self.begin_again(node, hop);
         }
@@ -349,10 +352,12 @@ impl State {
                     sequence,
                 });
             }
+            // The others are asked all the same.
             if now >= guard.until.plus(PATIENCE) {
-                return Disarming::Lost(name.clone());
+                result = Disarming::Lost(name.clone());
+            } else if matches!(result, Disarming::Done) {
+                result = Disarming::Pending;
             }
-            result = Disarming::Pending;
         }
         result
     }

@@ -8,6 +8,7 @@ mod context;
 mod decide;
 mod engine;
 mod event;
+mod forward_again;
 mod guards;
 mod operator;
 mod program;

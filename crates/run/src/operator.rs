@@ -27,6 +27,7 @@ impl State {
                 self.leaving = None;
                 self.go_on();
             }
+            OperatorCommand::ResumeForward => self.go_forward(),
             OperatorCommand::Abort => {
                 self.give_up(format!("{who} asked to roll back"), false);
             }

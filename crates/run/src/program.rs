@@ -118,8 +118,45 @@ fn groups(part: Part, hop: u32, window: u32, indices: Range<u32>) -> impl Iterat
 }
 
 fn push(items: &mut Vec<Item>, plan: &Plan, part: Part, hop: u32, window: u32) {
+    items.extend(groups_at(plan, part, hop, window).map(Item::Group));
+}
+
+/// All groups of a part.
+pub(crate) fn groups_at(
+    plan: &Plan,
+    part: Part,
+    hop: u32,
+    window: u32,
+) -> impl Iterator<Item = GroupAt> + use<> {
     let count = groups_of(plan, part, hop, window).len() as u32;
-    items.extend(groups(part, hop, window, 0..count));
+    (0..count).map(move |index| GroupAt {
+        part,
+        hop,
+        window,
+        index,
+    })
+}
+
+/// Where the program comes to a window: its gate, or where it has none, its opening.
+pub(crate) fn beginning_of(program: &[Item], hop: u32, window: u32) -> Option<usize> {
+    let is_of = |item: &Item| match item {
+        Item::Group(at) => at.part == Part::Gate && (at.hop, at.window) == (hop, window),
+        Item::Open {
+            hop: of,
+            window: which,
+        } => (*of, *which) == (hop, window),
+        _ => false,
+    };
+    program.iter().position(is_of)
+}
+
+/// What is asked before a window's servers are taken down for a rollback, of those that serve all the same.
+pub(crate) fn gate_where_it_serves(plan: &Plan, hop: u32, window: u32) -> Vec<Item> {
+    let gates = groups_at(plan, Part::RollbackGate, hop, window);
+    gates
+        .filter(|at| conditional(plan, at.of(plan)))
+        .map(Item::Group)
+        .collect()
 }
 
 fn push_window(items: &mut Vec<Item>, plan: &Plan, hop: u32, window: u32) {

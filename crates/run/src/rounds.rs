@@ -186,7 +186,12 @@ impl Question<'_> {
             }
             Err(error) => verdict.fail(|| {
                 let waiting = self.waiting(&scope.as_value());
-                format!("{waiting} ({}: {error})", server.name)
+                // What was shown is the cause: the expression only asks for what is not in it.
+                format!(
+                    "{waiting} ({} shows {}, so that {error})",
+                    server.name,
+                    shorten(value)
+                )
             }),
         }
         if let Some(progress) = &self.proof.progress

@@ -32,6 +32,12 @@ pub struct State {
     /// Steps that are neither done nor failed.
     pub(crate) active: BTreeSet<StepId>,
     pub(crate) guards: BTreeMap<NodeIndex, Guard>,
+    /// Hosts whose guard has fired in a hop, and whether it has said that the old version serves.
+    pub(crate) fired: BTreeMap<(u32, NodeIndex), bool>,
+    /// Hops that an operator lets go forward again after a rollback: guards that have fired in them are armed again all the same.
+    pub(crate) again: BTreeSet<u32>,
+    /// The window, as hop and window, that was half rolled back when the run went forward again.
+    pub(crate) half: Option<(u32, u32)>,
     /// Guards that were ordered and not seen to stand yet: they may.
     pub(crate) arming: BTreeMap<NodeIndex, Guard>,
     pub(crate) windows: BTreeMap<(u32, u32), WindowState>,
@@ -272,6 +278,9 @@ impl State {
             steps: BTreeMap::new(),
             active: BTreeSet::new(),
             guards: BTreeMap::new(),
+            fired: BTreeMap::new(),
+            again: BTreeSet::new(),
+            half: None,
             arming: BTreeMap::new(),
             windows: BTreeMap::new(),
             stayed: BTreeSet::new(),

@@ -248,6 +248,10 @@ impl State {
     }
 
     fn look_at_condition(&mut self, step: &mut StepState, view: &StepView<'_>, effects: &mut Vec<Effect>) {
+        // One that is done again may have nothing to undo any more.
+        if !self.applies(view.step) || self.has_left_service(view.at, view.recipe) {
+            return step.settle(Stage::Skipped, self.now);
+        }
         let Some(proof) = &view.recipe.only_if else {
             return self.act(step, view, effects);
         };
@@ -330,9 +334,10 @@ impl State {
 
     fn send(&mut self, step: &mut StepState, view: &StepView<'_>, effects: &mut Vec<Effect>) {
         match self.rendered(view, &step.bindings) {
-            Ok(action) => {
+            Ok(mut action) => {
                 self.sequence += 1;
-                if let Action::ArmGuard(guard) = &action {
+                if let Action::ArmGuard(guard) = &mut action {
+                    guard.again = self.back.is_none() && self.again.contains(&view.at.hop);
                     let guard = Guard::armed(view.at.hop, guard.lease, self.now, false);
                     self.arming.insert(view.step.node, guard);
                 }

@@ -161,3 +161,30 @@ fn old_version_no_longer_starts() {
     assert!(story.contains("held:"));
     insta::assert_snapshot!(story);
 }
+
+#[test]
+fn a_stuck_rollback_goes_forward_again() {
+    let scenario = Scenario::of(Strategy::Rolling)
+        .with(START, bad(Some(1), "1.1.1", Behaviour::NeverHealthy))
+        .with(START, bad(Some(1), "1.1.0", Behaviour::DoesNotStart))
+        .with(When::At(100_000), bad(Some(1), "1.1.1", Behaviour::Good))
+        .with(When::At(110_000), Fault::Operator(OperatorCommand::ResumeForward));
+    let story = story(&scenario);
+    assert!(story.contains("Every host points at 1.1.1."));
+    insta::assert_snapshot!(story);
+}
+
+#[test]
+fn what_a_guard_could_not_bring_back_goes_forward_again() {
+    // The controller is gone until the guard of the server has fired, and failed.
+    let scenario = Scenario::of(Strategy::Rolling)
+        .with(START, bad(Some(1), "1.1.1", Behaviour::NeverHealthy))
+        .with(START, bad(Some(1), "1.1.0", Behaviour::DoesNotStart))
+        .with(When::At(30_000), Fault::ControllersCutOff(300_000))
+        .with(When::At(340_000), Fault::Operator(OperatorCommand::Resume))
+        .with(When::At(350_000), bad(Some(1), "1.1.1", Behaviour::Good))
+        .with(When::At(352_000), Fault::Operator(OperatorCommand::ResumeForward));
+    let story = story(&scenario);
+    assert!(story.contains("guard") && story.contains("Every host points at 1.1.1."));
+    insta::assert_snapshot!(story);
+}

@@ -91,8 +91,8 @@ fn finish(
                 printer.note(&paused_note(run));
                 return Ok(Exit::Held);
             }
-            if let (Asked::Back, Some(refusal)) = (asked, state.refusal()) {
-                return Err(refused(run, refusal));
+            if let Some(refusal) = state.refusal() {
+                return Err(refused(run, asked, refusal));
             }
             if matches!(outcome, Outcome::Held { .. }) && !printer.json() {
                 printer.note(&why::text(&state));
@@ -132,7 +132,7 @@ pub fn follow(store: &Store, record: &RunRecord, asked: Asked, printer: Printer)
             return finish(store, &record.id, &Ended::Rested(outcome), false, asked, printer);
         }
         if let Some(refusal) = state.refusal().filter(|_| asked == Asked::Back) {
-            return Err(refused(&record.id, refusal));
+            return Err(refused(&record.id, asked, refusal));
         }
         if lease::carrier(store, &record.fleet, &record.id)?.is_none() {
             return finish(store, &record.id, &Ended::Left, false, asked, printer);
@@ -141,12 +141,13 @@ pub fn follow(store: &Store, record: &RunRecord, asked: Asked, printer: Printer)
     }
 }
 
-fn refused(run: &str, refusal: &str) -> Failure {
+fn refused(run: &str, asked: Asked, refusal: &str) -> Failure {
+    let what = match asked {
+        Asked::Forward => "stays as it is",
+        Asked::Back => "is not rolled back",
+    };
     Failure::Refused(
-        Problem::new(format!(
-            "the run {run} is not rolled back, and nothing was changed for it"
-        ))
-        .because(refusal),
+        Problem::new(format!("the run {run} {what}, and nothing was changed for it")).because(refusal),
     )
 }
 

@@ -1,5 +1,11 @@
 //! Releases that are no good: found out, and rolled back.
 
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
 use upshift_e2e::fixture::Fixture;
 use upshift_e2e::harness::{Case, Outcome};
 use upshift_lab::load::Load;
@@ -13,6 +19,10 @@ pub const TRIALS: &[Case] = &[
     (
         "all_members_that_crash_while_they_are_watched_are_taken_back_at_once",
         all_crash,
+    ),
+    (
+        "a_rollback_that_is_stuck_goes_forward_again_once_the_cause_is_mended",
+        goes_forward_again,
     ),
     ("a_release_that_refuses_to_start_is_rolled_back", refuses),
     ("a_release_that_loses_data_is_rolled_back", loses_data),
@@ -88,6 +98,62 @@ fn all_crash() -> Outcome {
     let report = load.finish().expect("the cluster is read");
     assert_eq!(report.lost, 0, "{report:?}");
     assert_eq!(fixture.cluster.configurations().expect("configurations"), before);
+    fixture.expect_nothing_left();
+    Ok(())
+}
+
+/// A stranger takes a member's port as soon as it is free: neither version starts there, until the port is given back.
+struct Stranger {
+    leave: Arc<AtomicBool>,
+    took: JoinHandle<bool>,
+}
+
+impl Stranger {
+    fn waits_for(address: String) -> Stranger {
+        let leave = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&leave);
+        let took = std::thread::spawn(move || {
+            let mut held = None;
+            while !asked.load(Ordering::Relaxed) {
+                held = held.or_else(|| TcpListener::bind(&address).ok());
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            held.is_some()
+        });
+        Stranger { leave, took }
+    }
+
+    /// Gives the port back, and says whether it was ever taken.
+    fn leaves(self) -> bool {
+        self.leave.store(true, Ordering::Relaxed);
+        self.took.join().expect("the stranger")
+    }
+}
+
+fn goes_forward_again() -> Outcome {
+    let fixture = Fixture::lab();
+    fixture.add_release("1.0.1", |_| {});
+    let load = Load::start(&fixture.cluster.client(), "load", 50);
+    let stranger = Stranger::waits_for(fixture.cluster.members()[1].endpoint());
+    let held = fixture.upshift.run(&to("1.0.1")).expect(5);
+    held.keep("lab-stuck");
+    assert!(held.text().contains("the rollback is stuck"), "{}", held.text());
+    let why = fixture.upshift.run(&["why"]).expect(0);
+    assert!(
+        why.text()
+            .contains("`upshift resume --forward`; n2, one after the other"),
+        "{}",
+        why.text()
+    );
+    assert!(stranger.leaves(), "the port was never free");
+
+    fixture.upshift.run(&["resume", "--forward"]).expect(0);
+
+    fixture.expect_all("1.0.1");
+    let report = load.finish().expect("the cluster is read");
+    assert_eq!(report.lost, 0, "{report:?}");
+    let refused = fixture.upshift.run(&["resume", "--forward"]).expect(3);
+    assert!(refused.text().contains("has ended"), "{}", refused.text());
     fixture.expect_nothing_left();
     Ok(())
 }

@@ -313,6 +313,7 @@ mod tests {
             place: place(9, 9),
             forward: false,
             arms: false,
+            again: false,
         };
         match admit(&log.ledger(), 0, None, &asked) {
             Admission::Repeat(text) => Admission::Answer(log.report(text).unwrap()),

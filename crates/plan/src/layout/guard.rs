@@ -30,6 +30,7 @@ pub(super) fn arming(
     let mut recipe = |rollback: Vec<Action>| {
         let (serving_if, wait_until) = waits.clone().unzip();
         let guard = GuardRecipe {
+            again: false,
             scheme: verbs.survey.scheme(),
             scope: serde_json::Map::new(),
             lease: verbs

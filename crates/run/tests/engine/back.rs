@@ -55,7 +55,7 @@ fn only_what_was_begun_is_undone() {
 }
 
 /// The gate of the rollback asks for the other servers, where the server itself serves.
-fn asks_the_others_where_it_serves() -> Builder {
+pub fn asks_the_others_where_it_serves() -> Builder {
     let mut plan = Builder::rolling();
     let mut gate = plan.recipe_mut("gate").clone();
     gate.only_if = Some(proof("serves", At::Node, 1));

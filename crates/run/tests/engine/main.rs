@@ -4,6 +4,7 @@ mod back;
 mod balancers;
 mod controllers;
 mod forward;
+mod forward_again;
 mod guards;
 mod hops;
 mod no_return;

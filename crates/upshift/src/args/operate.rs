@@ -22,6 +22,7 @@ Examples:
   upshift resume
   upshift resume --take-over            the other controller is known to be dead
   upshift resume --accept-no-return     the run asked for consent
+  upshift resume --forward              the rollback is stuck, and what made the new version fail is mended
   upshift resume --from-hosts           the machine with the run's journal is lost")]
 pub struct ResumeArgs {
     /// The run [default: the newest of the fleet; with --from-hosts, the one that hosts know of].
@@ -39,6 +40,10 @@ pub struct ResumeArgs {
     /// The explicit yes to crossing the point of no return that the run is waiting at.
     #[arg(long)]
     pub accept_no_return: bool,
+    /// Go forward again from a rollback that is held, with the servers that were rolled back (rolling upgrades only). What made the
+    /// new version fail should be mended first; where it fails again, the run is rolled back again.
+    #[arg(long, conflicts_with = "from_hosts")]
+    pub forward: bool,
 }
 
 /// `upshift abort`.

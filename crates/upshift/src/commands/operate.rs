@@ -61,10 +61,27 @@ pub fn resume(arguments: &ResumeArgs, global: &Global, printer: Printer) -> Resu
     let record = runs::pick(&store, arguments.run.as_deref(), global)?;
     refuse_ended(&record, "resumed")?;
     runs::refuse_older(&store, &record)?;
+    let held = matches!(record.outcome, Some(Outcome::Held { .. }));
+    if arguments.forward && !(held && runs::state(&store, &record.id)?.rolling_back()) {
+        return Err(Failure::Refused(
+            Problem::new(format!("the run {} is not held in a rollback", record.id))
+                .because(
+                    "with --forward a rollback that is stuck is given up, and its servers are upgraded again",
+                )
+                .next(format!(
+                    "`upshift resume {0}` goes on; `upshift why {0}` says where it is",
+                    record.id
+                )),
+        ));
+    }
     let consent = arguments.accept_no_return.then_some(OperatorCommand::Consent);
+    let command = match arguments.forward {
+        true => OperatorCommand::ResumeForward,
+        false => OperatorCommand::Resume,
+    };
     let said = Said {
         run: Some(&record.id),
-        commands: consent.into_iter().chain([OperatorCommand::Resume]).collect(),
+        commands: consent.into_iter().chain([command]).collect(),
         asked: Asked::Forward,
         take_over: arguments.take_over,
     };

@@ -96,6 +96,7 @@ impl Builder {
         let fetch = builder.add(recipe(StepKind::Unpack, "unpack", switch("unpack"), "unpacked"));
         let arm = builder.add(Recipe {
             action: Some(Action::ArmGuard(Box::new(GuardRecipe {
+                again: false,
                 lease: seconds(90),
                 stagger: Millis::ZERO,
                 stand_down_if: None,
