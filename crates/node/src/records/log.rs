@@ -387,6 +387,8 @@ mod tests {
             log.begin(&attempt(2, 1), place(1, 2), &begun()).unwrap();
             let line = log.text.len() - whole;
             let begin = whole + cut % line;
+            // Garbage that happens to be what was cut off makes the line whole.
+            prop_assume!(!garbage.starts_with(&log.text.as_bytes()[begin..]));
             let file = OpenOptions::new().write(true).open(&log.path).unwrap();
             file.write_all_at(&vec![0; line], begin as u64).unwrap();
             file.write_all_at(&garbage, begin as u64).unwrap();
