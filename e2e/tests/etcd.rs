@@ -6,6 +6,8 @@ mod faults;
 mod hosts;
 #[path = "etcd/local.rs"]
 mod local;
+#[path = "etcd/snapshots.rs"]
+mod snapshots;
 #[path = "etcd/tls.rs"]
 mod tls;
 
@@ -14,6 +16,12 @@ use std::process::ExitCode;
 use upshift_e2e::harness::{self};
 
 fn main() -> ExitCode {
-    let trials = harness::trials(&[local::TRIALS, tls::TRIALS, faults::TRIALS, hosts::TRIALS]);
+    let trials = harness::trials(&[
+        local::TRIALS,
+        tls::TRIALS,
+        faults::TRIALS,
+        hosts::TRIALS,
+        snapshots::TRIALS,
+    ]);
     harness::main(&trials)
 }

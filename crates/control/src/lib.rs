@@ -10,6 +10,7 @@ mod known;
 mod recall;
 mod releases;
 mod runner;
+mod snapshots;
 pub mod takeover;
 
 pub mod progress;
@@ -21,3 +22,4 @@ pub use progress::Progress;
 pub use recall::{recall, rolled_back_versions};
 pub use releases::{ReleaseError, ReleaseHost};
 pub use runner::{Artifacts, ControlError, Ended, Handle, Runner, Setup};
+pub use snapshots::SnapshotHost;

@@ -7,6 +7,7 @@ pub mod deadline;
 pub mod fire;
 pub mod guard;
 pub mod orders;
+pub mod snapshot;
 
 pub use deadline::{Clocks, Deadline};
 pub use orders::Place;

@@ -17,6 +17,7 @@ use crate::Millis;
 use crate::balancer::{HaproxyOrder, HttpOrder};
 use crate::installation::InstallRelease;
 use crate::probe::ProbeCheck;
+use crate::snapshot::TakeSnapshot;
 use crate::version::Scheme;
 
 /// One release of a product as a file.
@@ -245,6 +246,9 @@ pub enum Action {
     RemoveRelease(String),
     /// Remove what `save` copied aside.
     RemoveSaved(String),
+    /// Take a snapshot into the repository, and prove that it restores. One that does not count is a failure. The planner makes it of
+    /// [`crate::profile::Profile::snapshots`].
+    Snapshot(Box<TakeSnapshot>),
     /// Arm the host's own dead-man's switch.
     ArmGuard(Box<GuardRecipe>),
     /// Disarm it.
@@ -480,6 +484,7 @@ impl Action {
             Action::Http(_) => "http",
             Action::RemoveRelease(_) => "remove release",
             Action::RemoveSaved(_) => "remove saved files",
+            Action::Snapshot(_) => "take a snapshot",
             Action::ArmGuard(_) => "arm guard",
             Action::DisarmGuard => "disarm guard",
         }

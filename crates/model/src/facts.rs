@@ -85,6 +85,9 @@ pub struct HostFacts {
     /// Version of the agent.
     #[serde(default)]
     pub agent: String,
+    /// Where restic is, which keeps snapshots; empty where it is not on the host.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub restic: String,
 }
 
 /// What a release in the store is.

@@ -16,6 +16,7 @@ pub mod profile;
 pub mod release;
 pub mod runs;
 pub mod secret;
+pub mod snapshot;
 pub mod template;
 pub mod version;
 

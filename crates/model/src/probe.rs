@@ -50,6 +50,9 @@ pub enum Probe {
     Installed(InstalledProbe),
     /// What `save` copied aside: `{exists, identical, sha256, files}`; `identical` compares it with what is in place now.
     Saved(String),
+    /// The run's snapshot of this name: `{exists, proven, id, version, files, bytes, reason}`. `proven` says that it was restored into a
+    /// directory of its own, compared with what was taken and read by the product's own reader; `reason` why it does not count.
+    Snapshot(String),
     /// What a merge of configuration would come to: `{clean, changed, diff, conflicts}`. Nothing is written.
     MergedConfig(MergeConfig),
     /// The guard: see [`crate::action::GuardStatus`].

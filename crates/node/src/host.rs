@@ -8,7 +8,7 @@ use upshift_model::facts::HostFacts;
 use crate::error::Result;
 use crate::layout::Layout;
 use crate::process::systemd;
-use crate::{filesystem, packages, store};
+use crate::{filesystem, packages, snapshots, store};
 
 /// Version of the agent.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -41,6 +41,9 @@ pub fn facts(host: &Host) -> Result<HostFacts> {
         releases: store::statuses(layout)?,
         cached: packages::list(layout)?,
         agent: VERSION.to_owned(),
+        restic: snapshots::find_restic(layout)
+            .map(|path| path.to_string_lossy().into_owned())
+            .unwrap_or_default(),
     })
 }
 

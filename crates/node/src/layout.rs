@@ -10,6 +10,7 @@
 //! store/permanent                link to releases/<version>: what every other start runs; absent: the same as `current`
 //! store/installing               an installation in progress, or one whose agent has died
 //! saved/<run>/<name>/            copied aside
+//! backups/                       the repository of snapshots, its password, what is known of each, and what is being tried
 //! services/<name>.json           processes that the agent started
 //! logs/<name>.log                what they print
 //! records/last-run               the run that has begun the last attempt
@@ -141,6 +142,10 @@ impl Layout {
 
     pub(crate) fn saved(&self, run: &str, name: &str) -> Result<PathBuf> {
         Ok(self.saved_root().join(component(run)?).join(component(name)?))
+    }
+
+    pub(crate) fn snapshots(&self) -> PathBuf {
+        self.root.join("backups")
     }
 
     pub(crate) fn services(&self) -> PathBuf {

@@ -33,4 +33,5 @@ mod records;
 mod releases;
 mod saved;
 mod serve;
+mod snapshots;
 mod store;

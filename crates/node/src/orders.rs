@@ -96,6 +96,8 @@ fn begin(action: &Action) -> Begun {
 fn allowed(action: &Action) -> u64 {
     match action {
         Action::Command(command) => command.timeout.0,
+        // The backup command, the snapshot itself, its restore.
+        Action::Snapshot(order) => 3 * order.within.0,
         // A package is removed, and another one installed.
         Action::Install(_) => 2 * crate::installation::PATIENCE.0,
         Action::Start(Service::Commands(service)) => service.start.timeout.0,

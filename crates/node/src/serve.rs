@@ -22,7 +22,7 @@ use crate::error::{Context, NodeError, Result, say};
 use crate::host::{self, Host};
 use crate::packages::{Incoming, Received};
 use crate::records::{self, known as known_runs};
-use crate::{clock, guard, locate, orders, probes, releases};
+use crate::{clock, guard, locate, orders, probes, releases, snapshots};
 
 /// The most observations at a time; further ones wait.
 const OBSERVERS: usize = 32;
@@ -189,6 +189,11 @@ impl Session {
             Request::Release(order) => {
                 self.aside(id, move |host| {
                     releases::call(host, &order).map(Response::Release)
+                });
+            }
+            Request::Snapshot(order) => {
+                self.aside(id, move |host| {
+                    snapshots::call(host, &order).map(Response::Snapshot)
                 });
             }
             Request::Renew(call) => self.aside(id, move |host| {

@@ -22,6 +22,7 @@ pub mod path;
 mod refusal;
 pub mod render;
 pub mod show;
+pub mod snapshots;
 mod standing;
 mod survey;
 pub mod takeover;
@@ -98,6 +99,7 @@ pub fn plan(
     }
     warnings.extend(milder.into_iter().map(|passed| passed.words));
     warnings.extend(warnings_of(&legs, &layout));
+    warnings.extend(snapshots::remarks(&survey, &legs));
     let estimate = estimate::of(&survey, &packages, &layout.hops, &layout.recipes);
     let notices = notices::of(profile, &legs, &layout.hops);
     let mut plan = Plan {

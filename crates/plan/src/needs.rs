@@ -98,6 +98,13 @@ impl Collected {
                 self.readable.extend(save.paths.iter().cloned());
                 self.writable.extend(save.paths.iter().cloned());
             }
+            Action::Snapshot(order) => {
+                self.readable
+                    .extend(order.paths.iter().filter(|path| !path.is_empty()).cloned());
+                if let Some(command) = &order.command {
+                    self.program(node, command);
+                }
+            }
             Action::EditConfig(edit) => {
                 self.writable.insert(edit.file.clone());
             }

@@ -119,6 +119,11 @@ pub fn render_action(
     names.insert("let".to_owned(), json!(bindings));
     let mut names = Value::Object(names);
     let mut action = template::render(action, &names)?;
+    if let Action::Snapshot(order) = &mut action
+        && let Value::Object(names) = &names
+    {
+        order.scope.clone_from(names);
+    }
     if let Action::ArmGuard(guard) = &mut action {
         let offsets = plan.hops.get(hop as usize).map(|hop| &hop.guard_offsets);
         guard.stagger = offsets

@@ -33,6 +33,9 @@ pub struct Request {
     /// By what packages were verified when the plan was made, by their digest. One that is missing here was not.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub verified: BTreeMap<String, Verified>,
+    /// The restic program that hosts get which have none, to keep snapshots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_tool: Option<Artifact>,
     /// Servers per window of a rolling hop; the profile's `max_unavailable` where absent.
     #[serde(default)]
     pub batch: Option<u32>,

@@ -32,6 +32,7 @@ impl World {
             releases: machine.disk.releases.clone(),
             cached: machine.disk.packages.keys().cloned().collect(),
             agent: "simulated".to_owned(),
+            restic: String::new(),
         }
     }
 

@@ -43,6 +43,7 @@ impl World {
                 Ok(json!({"current": disk.current, "permanent": disk.current, "releases": releases}))
             }
             Probe::Saved(name) => Ok(self.saved_facts(host, run, name)),
+            Probe::Snapshot(_) => Ok(json!({"exists": false, "proven": false, "reason": null})),
             Probe::MergedConfig(_) => {
                 Ok(json!({"clean": true, "changed": false, "diff": "", "conflicts": []}))
             }

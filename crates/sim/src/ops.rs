@@ -81,13 +81,14 @@ pub fn ops_of(action: &Action) -> VecDeque<Op> {
         Action::Restore(restore) => [Op::PutBack(restore.name.clone())].into(),
         Action::EditConfig(edit) => [Op::Edit(edit.clone())].into(),
         Action::Relink(relink) => [Op::Link(relink.clone())].into(),
-        // No product of the simulator has a tool that looks for packages, a package manager or a load balancer.
+        // No product of the simulator has a tool that looks for packages, a package manager, a load balancer or a repository.
         Action::CopyPackage(_)
         | Action::Install(_)
         | Action::MergeConfig(_)
         | Action::Replace(_)
         | Action::Haproxy(_)
-        | Action::Http(_) => [].into(),
+        | Action::Http(_)
+        | Action::Snapshot(_) => [].into(),
         Action::Command(command) => [Op::Run(command.clone())].into(),
         Action::RemoveRelease(version) => [Op::RemoveRelease(version.clone())].into(),
         Action::RemoveSaved(name) => [Op::RemoveSaved(name.clone())].into(),

@@ -19,6 +19,7 @@ mod output;
 mod packages;
 mod profiles;
 mod report;
+mod restic;
 mod runs;
 mod seal;
 mod setting;

@@ -1,5 +1,8 @@
 //! Everything that a command about a cluster needs to know before it reaches the first host.
 
+use std::path::PathBuf;
+
+use upshift_model::action::Artifact;
 use upshift_model::fleet::{Acceptance, Fleet};
 use upshift_model::profile::{CLIENT, Profile};
 use upshift_plan::{Request, Timing};
@@ -12,6 +15,7 @@ use crate::exit::{Failure, Problem};
 use crate::fleets;
 use crate::packages::Packages;
 use crate::profiles;
+use crate::restic;
 
 /// The fleet, the product's profile, and the packages at hand.
 #[derive(Clone, Debug)]
@@ -24,6 +28,8 @@ pub struct Setting {
     pub packages: Packages,
     /// The risks that are taken upon oneself on this day.
     pub accepted: Vec<Acceptance>,
+    /// The restic program at hand, for hosts that have none.
+    pub tool: Option<(Artifact, PathBuf)>,
     /// How logins are shared with other commands.
     pub sharing: Option<Sharing>,
 }
@@ -82,8 +88,10 @@ impl Setting {
         }
         let packages = Packages::read(&global.packages, &profile, &fleet.package_keys)?;
         let accepted = acceptances::in_force(global, &fleet, &profile)?;
+        let tool = (!profile.snapshots.is_empty()).then(restic::find).flatten();
         Ok(Setting {
             accepted,
+            tool,
             fleet,
             profile,
             packages,
@@ -101,6 +109,7 @@ impl Setting {
             batch: target.batch,
             canary: target.canary.clone(),
             accepted: self.accepted.clone(),
+            snapshot_tool: self.tool.as_ref().map(|(artifact, _)| artifact.clone()),
             again: target.again,
             timing: Timing {
                 soak: target.soak,

@@ -13,6 +13,7 @@ use upshift_model::probe::{Observation, Probe};
 use upshift_model::profile::Place;
 use upshift_model::release::{ReleaseAnswer, ReleaseCall, ReleaseHandler};
 use upshift_model::runs::{HostRuns, RunNote};
+use upshift_model::snapshot::{Repository, SnapshotAnswer, SnapshotCall};
 
 /// Version of this protocol; an agent of another version is replaced.
 pub const PROTOCOL: u32 = 3;
@@ -67,6 +68,8 @@ pub enum Request {
     },
     /// Do something about releases outside of a run; answered by [`Response::Release`].
     Release(Box<ReleaseOrder>),
+    /// Do something about snapshots outside of a run; answered by [`Response::Snapshot`].
+    Snapshot(Box<SnapshotOrder>),
     /// Renew the guard of a run; answered by [`Response::Guard`] or [`Response::Fenced`].
     Renew(GuardCall),
     /// Disarm it; answered by [`Response::Guard`].
@@ -148,6 +151,21 @@ pub struct ReleaseOrder {
     pub token: Option<u64>,
 }
 
+/// A call about snapshots.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SnapshotOrder {
+    /// What is asked.
+    pub call: SnapshotCall,
+    /// The repository, templates filled in.
+    pub repository: Repository,
+    /// Name of the host in the fleet.
+    pub host: String,
+    /// Name of the fleet, the scope of tokens.
+    pub fleet: String,
+    /// Fencing token; absent for what only looks. An older one than the host has seen is answered by an error.
+    pub token: Option<u64>,
+}
+
 /// Which guard is meant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuardCall {
@@ -180,6 +198,8 @@ pub enum Response {
     Observation(Observation),
     /// To [`Request::Release`].
     Release(ReleaseAnswer),
+    /// To [`Request::Snapshot`].
+    Snapshot(SnapshotAnswer),
     /// To [`Request::Locate`].
     Places(BTreeMap<String, Located>),
     /// To [`Request::Renew`] and [`Request::Disarm`].

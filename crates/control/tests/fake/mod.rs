@@ -131,6 +131,7 @@ impl FakeHost {
             Request::RollBack(_) => Ok(Response::Guard(GuardStatus::Absent)),
             Request::Hello { .. } => Err("not twice".to_owned()),
             Request::Release(_) => Err("this agent keeps no releases".to_owned()),
+            Request::Snapshot(_) => Err("this agent keeps no snapshots".to_owned()),
         }
     }
 

@@ -11,6 +11,7 @@ mod erlang;
 mod etcd;
 mod haproxy;
 mod python;
+mod restic;
 mod rpm;
 mod tools;
 
@@ -22,6 +23,7 @@ pub use erlang::{OTP, erlang, erlang_programs};
 pub use etcd::{Etcd, EtcdSource, etcd, etcd_blocked, etcd_offers};
 pub use haproxy::{Haproxy, haproxy};
 pub use python::{PythonTool, python_tool};
+pub use restic::restic;
 pub use rpm::rpm;
 pub use tools::{HostTool, host_tool};
 

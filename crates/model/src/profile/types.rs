@@ -12,6 +12,7 @@ use super::{
 use crate::action::Service;
 use crate::probe::Probe;
 use crate::release::ReleaseHandler;
+use crate::snapshot::SnapshotRule;
 use crate::version::Scheme;
 
 /// Name of the probe that every profile has without saying so: the process of [`Profile::service`], asked for its version
@@ -83,6 +84,9 @@ pub struct Profile {
     /// Expression over one host's facts that holds for the server to be upgraded last (a leader).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<FactExpression>,
+    /// Snapshots: what each holds, how it is taken, and what proves that it restores.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<SnapshotRule>,
     /// Conditions that must hold before anything is changed.
     #[serde(default)]
     pub checks: Vec<Check>,

@@ -125,6 +125,9 @@ pub struct Verb {
     /// Only for hops of these strategies; all where empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub strategies: Vec<Strategy>,
+    /// Only where no repository keeps the profile's snapshots, because restic is not at hand: what stands in for them then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_repository: bool,
 }
 
 fn default_within() -> Millis {

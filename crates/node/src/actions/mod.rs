@@ -25,7 +25,7 @@ use crate::installation;
 use crate::process::command::{Keep, perform as perform_command};
 use crate::process::service;
 use crate::records::Place;
-use crate::{packages, saved, store};
+use crate::{packages, saved, snapshots, store};
 
 /// For whom an action is done.
 #[derive(Clone, Debug)]
@@ -70,6 +70,7 @@ pub fn perform(request: &Request<'_>, action: &Action) -> Result<Value> {
         Action::Http(order) => http::order(order),
         Action::RemoveRelease(version) => store::remove(layout, version),
         Action::RemoveSaved(name) => saved::remove(layout, request.run, name),
+        Action::Snapshot(order) => snapshots::take(request.host, order, request.mark),
         Action::ArmGuard(recipe) => guard::arm(request, recipe),
         Action::DisarmGuard => guard::disarm_on_order(request).map(|status| json!(status)),
     };

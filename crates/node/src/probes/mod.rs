@@ -18,7 +18,7 @@ use upshift_model::probe::{Observation, Probe, ProbeFailure};
 use crate::error::{NodeError, Result};
 use crate::host::{self, Host};
 use crate::process::command;
-use crate::{filesystem, guard, haproxy, http, installation, saved, store};
+use crate::{filesystem, guard, haproxy, http, installation, saved, snapshots, store};
 
 pub(crate) use log::fits;
 
@@ -55,6 +55,7 @@ fn look(host: &Host, run: Option<&str>, probe: &Probe) -> Result<Value> {
         })),
         Probe::Installed(probe) => installation::look(layout, probe),
         Probe::Saved(name) => saved::probe(layout, asking()?, name),
+        Probe::Snapshot(name) => snapshots::probe(host, asking()?, name),
         Probe::MergedConfig(order) => crate::actions::merged_config(order),
         Probe::Guard => value(&guard::status(layout, asking()?)?),
         Probe::Records(path) => records::look(path),

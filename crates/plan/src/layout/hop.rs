@@ -171,6 +171,7 @@ fn protect(verbs: &mut Verbs<'_, '_>, order: &[NodeIndex]) -> Vec<Group> {
         }));
     }
     all.extend(groups(verbs, Slot::Protect, &everybody, order));
+    all.extend(super::snapshots::groups(verbs, order));
     all
 }
 

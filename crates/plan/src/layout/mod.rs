@@ -13,6 +13,7 @@ mod hot;
 pub(crate) mod prepare;
 mod rebuild;
 mod rolling;
+mod snapshots;
 mod switch;
 mod together;
 mod verbs;

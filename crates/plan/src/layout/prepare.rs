@@ -26,6 +26,9 @@ pub(super) fn lay_out(
     refusals: &mut Refusals,
 ) -> Vec<Group> {
     let mut groups = Vec::new();
+    if !survey.request.prepare_only {
+        groups.push(super::snapshots::send(survey, builder));
+    }
     for assignment in packages {
         groups.push(of_each(survey, assignment, builder, distribute));
         groups.push(of_each(survey, assignment, builder, unpack));
@@ -97,7 +100,7 @@ fn time_for(survey: &Survey<'_>, size: u64) -> Millis {
         .map_or(within, |most| within.min(most))
 }
 
-fn distribute(survey: &Survey<'_>, artifact: &Artifact) -> Recipe {
+pub(super) fn distribute(survey: &Survey<'_>, artifact: &Artifact) -> Recipe {
     let expect = format!("'{}' in value.cached", artifact.sha256);
     let waiting = format!(
         "{} is not on the host yet, or its digest is wrong",

@@ -120,8 +120,10 @@ impl<'a, 'b> Verbs<'a, 'b> {
             .verbs
             .get(&slot)
             .map_or(&[][..], Vec::as_slice);
+        let kept = crate::snapshots::kept(self.survey);
         verbs
             .iter()
+            .filter(|verb| !(verb.without_repository && kept))
             .filter(|verb| takes(verb, slot, self.leg.edge.strategy))
             .filter(|verb| self.applies(&verb.from, &verb.to))
             .collect()

@@ -4,6 +4,7 @@ mod inspect;
 mod operate;
 mod profiles;
 mod release;
+mod snapshots;
 mod upgrade;
 
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ pub use inspect::{HistoryArgs, ReportArgs, ShowArgs, StatusArgs, WhyArgs};
 pub use operate::{AbortArgs, EndArgs, FinalizeArgs, PauseArgs, ResumeArgs, RollbackArgs};
 pub use profiles::{ProfileArgs, ProfileCommand};
 pub use release::{ReleaseArgs, ReleaseCommand, ReleaseInstall};
+pub use snapshots::{BackupArgs, RestoreArgs, SnapshotsArgs, SnapshotsCommand};
 pub use upgrade::{
     AcceptArgs, AdoptArgs, CheckArgs, DemoArgs, InitArgs, PlanArgs, PrepareArgs, Target, UpgradeArgs,
 };
@@ -184,6 +186,12 @@ pub enum Command {
     Show(ShowArgs),
     /// What a run did, per host, with times, for the record
     Report(ReportArgs),
+    /// Take snapshots of what the profile names, and prove that they restore
+    Backup(BackupArgs),
+    /// Put a proven snapshot back
+    Restore(RestoreArgs),
+    /// Snapshots: list, show, verify, prune
+    Snapshots(SnapshotsArgs),
     /// The life of releases on servers: list, get, unpack, install, downgrade, uninstall
     Release(ReleaseArgs),
     /// Product profiles: list, show, check, schema

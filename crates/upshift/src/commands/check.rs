@@ -24,6 +24,12 @@ pub fn run(arguments: &CheckArgs, global: &Global, printer: Printer) -> Result<E
         Ok((surveyed, found))
     })?;
     let facts = &surveyed.facts;
+    let mut found = found;
+    found.warnings.extend(upshift_plan::snapshots::standing(
+        &setting.profile,
+        &setting.fleet,
+        facts,
+    ));
     let observed = hosts::observed(facts);
     let value = json!({
         "fleet": setting.fleet.name,

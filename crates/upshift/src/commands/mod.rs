@@ -10,6 +10,7 @@ mod init;
 mod operate;
 mod profile;
 mod release;
+mod snapshots;
 mod status;
 pub mod upgrade;
 pub mod why;
@@ -42,6 +43,9 @@ pub fn run(cli: &Cli, printer: Printer) -> Result<Exit, Failure> {
         Command::Show(arguments) => history::show(arguments, global, printer),
         Command::Report(arguments) => history::report(arguments, global, printer),
         Command::Init(arguments) => init::run(arguments, global, printer),
+        Command::Backup(arguments) => snapshots::backup(arguments, global, printer),
+        Command::Restore(arguments) => snapshots::restore(arguments, global, printer),
+        Command::Snapshots(arguments) => snapshots::run(arguments, global, printer),
         Command::Release(arguments) => release::run(arguments, global, printer),
         Command::Profile(arguments) => profile::run(&arguments.command, printer),
         Command::Completions { shell } => generate::completions(*shell),

@@ -127,6 +127,7 @@ fn setting(arguments: &ReleaseArgs, global: &Global) -> Result<Setting, Failure>
         profile,
         packages,
         accepted: Vec::new(),
+        tool: None,
         sharing: None,
     })
 }

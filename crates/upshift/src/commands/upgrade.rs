@@ -471,7 +471,11 @@ fn at_hand(plan: &Plan, setting: &Setting) -> Result<(Artifacts, BTreeMap<String
     });
     let (mut artifacts, mut paths, mut missing) = (Artifacts::new(), BTreeMap::new(), Vec::new());
     for artifact in needed {
-        match setting.packages.found.get(&artifact.sha256) {
+        let own = setting
+            .tool
+            .as_ref()
+            .filter(|(tool, _)| tool.sha256 == artifact.sha256);
+        match setting.packages.found.get(&artifact.sha256).or(own) {
             Some((_, path)) => {
                 let path = std::path::absolute(path)?;
                 artifacts.add(artifact, &path);

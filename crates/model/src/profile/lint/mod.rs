@@ -5,6 +5,7 @@ mod paths;
 mod product;
 mod reach;
 mod secrets;
+mod snapshots;
 mod verbs;
 
 use std::collections::BTreeSet;
@@ -32,6 +33,7 @@ pub(super) fn lint(profile: &Profile, tree: &Node, text: &str) -> Vec<Mistake> {
     linter.newest(root.key("newest"));
     linter.skew(root.key("skew"));
     linter.clients(root);
+    linter.snapshots(root.key("snapshots"));
     linter.checks(root.key("checks"));
     linter.verbs(root.key("verbs"));
     linter.slots(root);

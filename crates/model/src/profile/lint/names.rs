@@ -192,6 +192,18 @@ pub(super) const RUN_PROBE: Names = Names {
     ],
 };
 
+/// Texts of a snapshot: in a run and outside of one.
+pub(super) const SNAPSHOT: Names = Names {
+    place: "a snapshot",
+    roots: &["node", "places", "state_directory", "version", "snapshot"],
+};
+
+/// What a snapshot must show.
+pub(super) const SNAPSHOT_PROOF: Names = Names {
+    place: "what a snapshot must show",
+    roots: &["value", "version", "node", "places"],
+};
+
 /// Texts of probes that are observed before there is a plan, and of places.
 pub(super) const FACT_PROBE: Names = Names {
     place: "what is observed before there is a plan",
@@ -232,7 +244,7 @@ pub(super) const BUILT_IN: [&str; 11] = [
 ];
 
 /// What `host` holds: the fields of [`crate::facts::HostFacts`].
-pub(super) const HOST_FIELDS: [&str; 12] = [
+pub(super) const HOST_FIELDS: [&str; 13] = [
     "os",
     "arch",
     "state_directory",
@@ -245,6 +257,7 @@ pub(super) const HOST_FIELDS: [&str; 12] = [
     "releases",
     "cached",
     "agent",
+    "restic",
 ];
 
 static BINDING: LazyLock<Option<Regex>> =
