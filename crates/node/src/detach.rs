@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -17,6 +18,7 @@ use crate::durable;
 use crate::error::{Context, NodeError, Result};
 use crate::process::ProcessId;
 use crate::process::command::open_log;
+use crate::process::identity::Identity;
 use crate::process::supervised::ServiceRecord;
 
 /// Word of the command line for the first of the two.
@@ -37,6 +39,8 @@ pub struct Detached {
     pub log: PathBuf,
     /// Where it is written down, with the release that is current, if it is a service.
     pub record: Option<(PathBuf, Option<String>)>,
+    /// As whom it runs, where that is not the agent's own user.
+    pub identity: Option<Identity>,
     /// Whether failpoints reach it: only the agent's own processes.
     pub own: bool,
 }
@@ -93,6 +97,14 @@ fn options(what: &Detached) -> Vec<OsString> {
         "--log".into(),
         what.log.clone().into(),
     ];
+    if let Some(identity) = what
+        .identity
+        .as_ref()
+        .filter(|identity| identity.is_to_be_taken_on())
+        && let Ok(text) = serde_json::to_string(identity)
+    {
+        options.extend(["--identity".into(), text.into()]);
+    }
     if let Some((record, release)) = &what.record {
         options.extend(["--record".into(), record.clone().into()]);
         if let Some(release) = release {
@@ -145,6 +157,7 @@ fn become_program(arguments: Vec<OsString>) -> Result<std::convert::Infallible> 
             Some("--directory") => parsed.directory = value()?.into(),
             Some("--log") => parsed.log = value()?.into(),
             Some("--record") => parsed.record = Some(value()?.into()),
+            Some("--identity") => parsed.identity = Some(identity(&value()?)?),
             Some("--release") => parsed.release = value()?.into_string().ok(),
             Some("--") => break,
             _ => return Err(NodeError::refused(format!("unknown option {}", option.display()))),
@@ -156,6 +169,9 @@ fn become_program(arguments: Vec<OsString>) -> Result<std::convert::Infallible> 
         .ok_or_else(|| NodeError::refused("a service without a program cannot be started"))?;
     rustix::process::setsid().context(|| "cannot make a session")?;
     let log = open_log(&parsed.log)?;
+    if let Some(identity) = &parsed.identity {
+        give(&log, identity)?;
+    }
     let second_log = log.try_clone().context(|| "cannot duplicate a descriptor")?;
     if let Some(record) = &parsed.record {
         match write_down(record, &argv, parsed.release) {
@@ -164,13 +180,18 @@ fn become_program(arguments: Vec<OsString>) -> Result<std::convert::Infallible> 
             written => written?,
         }
     }
-    let error = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(&argv[1..])
         .current_dir(&parsed.directory)
         .stdin(Stdio::null())
         .stdout(log)
-        .stderr(second_log)
-        .exec();
+        .stderr(second_log);
+    if let Some(identity) = &parsed.identity {
+        command.envs(&identity.environment);
+        identity.take_on()?;
+    }
+    let error = command.exec();
     Err(error).context(|| {
         format!(
             "cannot run {} in {}",
@@ -186,6 +207,22 @@ struct Parsed {
     log: PathBuf,
     record: Option<PathBuf>,
     release: Option<String>,
+    identity: Option<Identity>,
+}
+
+fn identity(text: &OsString) -> Result<Identity> {
+    serde_json::from_slice(text.as_encoded_bytes())
+        .map_err(|error| NodeError::refused(format!("the identity of a service cannot be read: {error}")))
+}
+
+/// A log that is begun belongs to whoever writes it.
+fn give(log: &File, identity: &Identity) -> Result<()> {
+    let what = || "cannot give the log to the service's user";
+    let metadata = log.metadata().context(what)?;
+    if metadata.len() > 0 || metadata.uid() == identity.user {
+        return Ok(());
+    }
+    std::os::unix::fs::fchown(log, Some(identity.user), Some(identity.group)).context(what)
 }
 
 fn write_down(record: &Path, argv: &[OsString], release: Option<String>) -> Result<()> {

@@ -3,6 +3,9 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use serde_json::json;
 use support::{
@@ -357,4 +360,56 @@ fn a_service_killed_by_somebody_is_started_again() {
     let second = agent.done(11, start(&world));
     assert_eq!(second["already"], false);
     assert_ne!(second["pid"], first);
+}
+
+/// Numbers of the user and the primary group that a process runs as, and its home.
+fn ran_by(pid: u64) -> (String, String, bool) {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let of = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_ascii_whitespace().nth(1).unwrap().to_owned()
+    };
+    let environment = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+    (
+        of("Uid:"),
+        of("Gid:"),
+        environment.split('\0').any(|entry| entry == "HOME=/var/nobody"),
+    )
+}
+
+#[test]
+fn what_is_started_again_runs_as_the_user_that_ran_it() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only the superuser starts servers of other users");
+        return;
+    }
+    let world = World::new();
+    fs::set_permissions(world.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut agent = two_releases(&world);
+    let argv: Vec<String> = serde_json::from_value(service(&world)["supervised"]["argv"].clone()).unwrap();
+    let mut theirs = Command::new(&argv[0])
+        .args(&argv[1..])
+        .env("HOME", "/var/nobody")
+        .uid(65_534)
+        .gid(65_534)
+        .spawn()
+        .unwrap();
+    eventually("it is seen", || agent.observe(process(&world))["running"] == true);
+    let found = agent.observe(process(&world));
+    assert_eq!(found["pid"], theirs.id());
+    let nobody = ("65534".to_owned(), "65534".to_owned(), true);
+
+    agent.done(10, stop(&world));
+    theirs.wait().unwrap();
+    agent.done(11, switch("2.0"));
+    let started = agent.done(12, start(&world));
+    assert_eq!(ran_by(started["pid"].as_u64().unwrap()), nobody);
+    // In a rollback, too, whatever lies between.
+    agent.done(13, stop(&world));
+    agent.done(14, switch("1.0"));
+    let back = agent.done(15, start(&world));
+    assert_eq!(
+        (ran_by(back["pid"].as_u64().unwrap()), &back["release"]),
+        (nobody, &json!("1.0"))
+    );
 }

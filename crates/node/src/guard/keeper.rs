@@ -26,6 +26,7 @@ pub fn ensure(layout: &Layout, key: &Key) -> Result<()> {
     }
     if !unit::start(layout, key)? {
         detach::start(&Detached {
+            identity: None,
             argv: own_arguments(layout, key),
             env: Vec::new(),
             directory: layout.root().to_owned(),

@@ -3,6 +3,7 @@
 //! A process is named by its number, the moment it started and the boot of the host, because numbers are used again.
 
 pub mod command;
+pub mod identity;
 pub mod service;
 pub mod supervised;
 pub mod systemd;

@@ -249,7 +249,9 @@ pub fn stop(layout: &Layout, stop: &StopService, mark: &str) -> Result<Value> {
         // Asked even without a main process: a unit that restarts by itself has none between two tries.
         (Service::Systemd(service), _) => Some(systemd::stop(&service.unit, process.as_ref(), patience)?),
         (_, None) => None,
-        (Service::Supervised(service), Some(process)) => Some(supervised::stop(service, process, patience)?),
+        (Service::Supervised(service), Some(process)) => {
+            Some(supervised::stop(layout, service, process, patience)?)
+        }
         (Service::Commands(service), Some(process)) => {
             Some(stop_by_command(service, process, patience, mark)?)
         }

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use upshift_model::action::SupervisedService;
 
+use super::identity::Identity;
 use super::{ProcessId, all, arguments, members, signal_named};
 use crate::detach::{self, Detached};
 use crate::durable;
@@ -30,6 +31,27 @@ fn record_path(layout: &Layout, service: &SupervisedService) -> Result<PathBuf> 
     Ok(layout
         .services()
         .join(format!("{}.json", component(&service.name)?)))
+}
+
+/// As whom the service ran when it was stopped last.
+fn identity_path(layout: &Layout, service: &SupervisedService) -> Result<PathBuf> {
+    Ok(layout
+        .services()
+        .join(format!("{}.identity.json", component(&service.name)?)))
+}
+
+/// Writes down as whom the service runs, before it is stopped: what is started next runs as the same user. Nothing is written where that is
+/// the agent's own, or known already.
+fn keep_identity(layout: &Layout, service: &SupervisedService, process: &ProcessId) -> Result<()> {
+    let path = identity_path(layout, service)?;
+    let known: Option<Identity> = durable::read_json(&path)?;
+    match Identity::of(process) {
+        Some(found) if known.as_ref() == Some(&found) => Ok(()),
+        Some(found) if known.is_none() && !found.is_to_be_taken_on() => Ok(()),
+        Some(found) => durable::write_json(&path, &found),
+        // It has ended meanwhile.
+        None => Ok(()),
+    }
 }
 
 /// What is written down of a service, whether it still runs or not.
@@ -134,6 +156,7 @@ pub fn start(layout: &Layout, service: &SupervisedService) -> Result<ProcessId> 
         directory,
         log: log.clone(),
         record: Some((record_path(layout, service)?, release)),
+        identity: durable::read_json(&identity_path(layout, service)?)?,
         own: false,
     })?;
     // On a full disk there is no record; then it is known by its arguments.
@@ -154,7 +177,13 @@ pub struct Stopped {
 }
 
 /// Asks a process to end, waits, and kills what is left of its session.
-pub fn stop(service: &SupervisedService, process: &ProcessId, patience: Duration) -> Result<Stopped> {
+pub fn stop(
+    layout: &Layout,
+    service: &SupervisedService,
+    process: &ProcessId,
+    patience: Duration,
+) -> Result<Stopped> {
+    keep_identity(layout, service, process)?;
     process.signal(signal_named(&service.stop_signal)?)?;
     end(process, patience)
 }
