@@ -735,3 +735,39 @@ fn kyligence_stays_within_its_major_version() {
     let hbase = kyligence().with("/places/metadata", json!("kylin_metadata@hbase"));
     assert_eq!(hbase.failing("3.0.1", "3.0.2", Switch), ["coprocessors"]);
 }
+
+#[test]
+fn what_an_emqx_node_lacks_while_it_is_watched_is_named() {
+    let product = emqx();
+    let waiting = &product.profile.soak.watch[0].waiting;
+    let said = |value: Value| {
+        let before =
+            json!({"value": {"plugins": ["emqx_dashboard"], "rules": ["rule:1"], "alarms": ["old"]}});
+        let names = json!({"node": {"name": "n1"}, "to": "4.4.16", "strategy": "hot", "before": before, "value": value});
+        upshift_model::template::render_text(waiting, &names).unwrap()
+    };
+    let seen = |change: Value| {
+        let mut value = json!({"version": "4.4.16", "stopped_nodes": [], "plugins": ["emqx_dashboard"], "rules": ["rule:1"], "alarms": ["old"]});
+        value
+            .as_object_mut()
+            .unwrap()
+            .extend(change.as_object().unwrap().clone());
+        said(json!({"exit": 0, "stderr": "", "value": value}))
+    };
+    assert_eq!(
+        seen(json!({"alarms": ["old", "high_cpu_usage", "conn_congestion/c1", "broker_degraded"]})),
+        "n1 is not as it was: the alarm broker_degraded is on;"
+    );
+    assert_eq!(
+        seen(json!({"version": "4.4.15", "plugins": [], "rules": []})),
+        "n1 is not as it was: it runs 4.4.15 instead of 4.4.16; the plugin emqx_dashboard is not active; rule:1 is not enabled;"
+    );
+    assert_eq!(
+        seen(json!({"stopped_nodes": ["a@h", "b@h"]})),
+        "n1 is not as it was: it knows of the stopped nodes a@h, b@h;"
+    );
+    assert_eq!(
+        said(json!({"exit": 1, "stderr": "Node is not running!", "value": null})),
+        "n1 is not as it was: it does not answer: Node is not running!"
+    );
+}
