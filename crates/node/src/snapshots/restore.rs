@@ -178,7 +178,7 @@ fn exchange(stage: &Path, moves: &[Move]) -> Result<Vec<String>> {
             fs::remove_dir(&each.to).context(what)?;
         }
         if let Err(error) = fs::rename(&from, &each.to) {
-            // Best effort: what lay there goes back under its name.
+            // Best effort: what lay there gets its name again.
             if let Some(aside) = &each.aside {
                 let _ = fs::rename(aside, &each.to);
             }
