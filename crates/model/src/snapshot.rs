@@ -212,7 +212,7 @@ pub enum SnapshotCall {
 pub struct RestoreSnapshot {
     /// Its id.
     pub id: String,
-    /// The directory that gets its tree; where absent, each path leads back to where it was.
+    /// The directory that gets its tree; where absent, each path is restored where it was.
     pub to: Option<String>,
     /// Whether what lies there is moved aside. It is never removed.
     pub move_aside: bool,
