@@ -63,8 +63,13 @@ pub fn call(host: &Host, order: &SnapshotOrder) -> Result<SnapshotAnswer> {
         SnapshotCall::List => answer.snapshots = catalogue::all(layout, &restic, &order.host)?,
         SnapshotCall::Verify { id } => answer.snapshots = vec![verify(host, &restic, id)?],
         SnapshotCall::Check => {
-            restic.check()?;
-            answer.lines = vec![format!("everything in {} was read", restic.location())];
+            answer.lines = vec![match restic.exists()? {
+                true => {
+                    restic.check()?;
+                    format!("everything in {} was read", restic.location())
+                }
+                false => format!("there is no repository {} yet", restic.location()),
+            }];
         }
         SnapshotCall::Restore(restore) => {
             let listed = catalogue::the_one(&restic, &restore.id)?;
