@@ -1,5 +1,6 @@
 //! Carries a run for a person: shows progress, hears Ctrl-C, and says how it ended.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use upshift_wire::session::LinkState;
 use crate::commands::why;
 use crate::exit::{Exit, Failure, Problem};
 use crate::lease;
+use crate::metrics::MetricsFile;
 use crate::output::Printer;
 use crate::report::Report;
 use crate::runs;
@@ -35,6 +37,7 @@ pub async fn drive(
     runner: Runner<'_>,
     store: &Store,
     asked: Asked,
+    metrics: Option<&Path>,
     printer: Printer,
 ) -> Result<Exit, Failure> {
     let run = runner.state().run().to_owned();
@@ -44,6 +47,15 @@ pub async fn drive(
         Box::new(Json::new(std::io::stdout()))
     } else {
         progress::for_people()
+    };
+    let inner = match metrics {
+        Some(path) => Box::new(MetricsFile::new(
+            inner,
+            path,
+            runner.state().plan().fleet.as_str(),
+            printer,
+        )),
+        None => inner,
     };
     let paused = Arc::new(AtomicBool::new(false));
     let mut watch = PauseWatch {

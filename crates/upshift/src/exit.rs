@@ -18,6 +18,8 @@ pub enum Exit {
     RolledBack = 4,
     /// An operator must decide.
     Held = 5,
+    /// A plan was made, and something would change; only where that was asked for.
+    WouldChange = 10,
 }
 
 impl Exit {
@@ -30,6 +32,7 @@ impl Exit {
             Exit::Refused => "refused",
             Exit::RolledBack => "rolled back",
             Exit::Held => "held",
+            Exit::WouldChange => "would change",
         }
     }
 }

@@ -14,6 +14,7 @@ mod foreign;
 mod hosts;
 mod inside;
 mod lease;
+mod metrics;
 mod moment;
 mod output;
 mod packages;

@@ -109,6 +109,7 @@ fn word(form: Output) -> &'static str {
         Output::Table => "table",
         Output::Json => "json",
         Output::Markdown => "markdown",
+        Output::Metrics => "metrics",
         Output::Svg => "svg",
     }
 }

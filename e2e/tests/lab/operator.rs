@@ -74,9 +74,39 @@ fn looking() -> Outcome {
     );
     says(&run(upshift, &["status"], 0), &["n3", "leader", "healthy"]);
     run(upshift, &["why"], 2);
+    run(upshift, &["plan", "--to", "1.0.1", "--exit-code"], 10);
+    let metrics = fixture.cluster.directory().join("upshift.prom");
     let upgrade: Vec<String> = to("1.0.1");
-    let upgrade: Vec<&str> = upgrade.iter().map(String::as_str).collect();
+    let mut upgrade: Vec<&str> = upgrade.iter().map(String::as_str).collect();
+    upgrade.extend(["--metrics-file", metrics.to_str().expect("a path")]);
     says(&run(upshift, &upgrade, 0), &["upgraded after", "OWN STOP+START"]);
+    let kept = std::fs::read_to_string(&metrics).expect("metrics");
+    let line = |text: &str, words: &[&str], end: &str| {
+        let mut lines = text.lines();
+        lines.any(|line| words.iter().all(|word| line.contains(word)) && line.ends_with(end))
+    };
+    assert!(
+        line(&kept, &["upshift_run_state{", "state=\"upgraded\""], " 1.0"),
+        "{kept}"
+    );
+    assert!(
+        line(&kept, &["upshift_run_state{", "state=\"driven\""], " 0.0"),
+        "{kept}"
+    );
+    let seen = run(upshift, &["status", "--output", "metrics"], 0).stdout;
+    assert!(
+        line(
+            &seen,
+            &["upshift_server_version_info{", "host=\"n1\"", "version=\"1.0.1\""],
+            " 1.0"
+        ),
+        "{seen}"
+    );
+    assert!(line(&seen, &["upshift_versions{"], " 1.0"), "{seen}");
+    says(
+        &run(upshift, &["plan", "--to", "1.0.1", "--exit-code"], 0),
+        &["nothing to do"],
+    );
     let listed = run(upshift, &["history", "--output", "json"], 0).last_json();
     let id = listed[0]["run"].as_str().expect("a run").to_owned();
     assert_eq!(listed[0]["outcome"], "upgraded");

@@ -29,7 +29,8 @@ Exit status:
   2  wrong usage: the command line or a file of yours has a mistake
   3  refused, or not well: this command changed nothing
   4  failed and rolled back: the old version serves
-  5  held: an operator must decide; see `upshift why`";
+  5  held: an operator must decide; see `upshift why`
+  10 `plan --exit-code`: a plan was made, and something would change";
 
 const OVERVIEW: &str = "\
 Examples:
@@ -124,7 +125,10 @@ pub struct Global {
         default_value = "packages"
     )]
     pub packages: PathBuf,
-    /// Form of the result; `markdown` and `svg` are for `plan`, `markdown` also for `report`.
+    /// Keep this file of metrics while a run is driven, for node_exporter's textfile collector; `status` writes it, too.
+    #[arg(long, global = true, value_name = "FILE", env = "UPSHIFT_METRICS_FILE")]
+    pub metrics_file: Option<PathBuf>,
+    /// Form of the result; `markdown` and `svg` are for `plan`, `markdown` also for `report`, `metrics` for `status`.
     #[arg(long, global = true, value_name = "FORM", value_enum, default_value = "table")]
     pub output: Output,
     /// More detail: about an unexpected error; in a plan, the proofs as the profile has them.
@@ -143,6 +147,8 @@ pub enum Output {
     Markdown,
     /// A picture.
     Svg,
+    /// Metrics, in Prometheus's text form.
+    Metrics,
 }
 
 /// What to do.

@@ -159,7 +159,8 @@ Examples:
   upshift plan --to 3.5.30 --via 3.4.23
   upshift plan --to 3.5.30 -o upgrade.plan          keep it; `upshift upgrade --plan upgrade.plan` does just that
   upshift plan --to 3.5.30 --picture                the phases of every server, in text
-  upshift plan --to 3.5.30 --output svg -o plan.svg")]
+  upshift plan --to 3.5.30 --output svg -o plan.svg
+  upshift plan --to 3.5.30 --output markdown --exit-code      for a pull request: 0 nothing to do, 10 something would change")]
 pub struct PlanArgs {
     /// The version to reach.
     #[arg(long, value_name = "VERSION")]
@@ -173,6 +174,9 @@ pub struct PlanArgs {
     /// Add the picture of the phases per server.
     #[arg(long)]
     pub picture: bool,
+    /// For pipelines: end with 10 where something would change, and with 0 where every server runs the version already.
+    #[arg(long)]
+    pub exit_code: bool,
 }
 
 /// `upshift prepare`.

@@ -345,7 +345,14 @@ fn speak(said: &Said<'_>, global: &Global, printer: Printer) -> Result<Exit, Fai
             who: lease::who(),
         };
         let runner = Runner::resume(setup, &record.id)?;
-        drive::drive(runner, &store, said.asked, printer).await
+        drive::drive(
+            runner,
+            &store,
+            said.asked,
+            global.metrics_file.as_deref(),
+            printer,
+        )
+        .await
     })
 }
 

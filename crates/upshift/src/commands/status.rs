@@ -1,5 +1,6 @@
 //! `upshift status`: what was observed just now, and a run in progress.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -10,9 +11,10 @@ use upshift_store::{RunRecord, Store};
 
 use crate::args::{Global, Output, StatusArgs};
 use crate::cluster;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, Problem};
 use crate::hosts::{self, Observed};
 use crate::lease;
+use crate::metrics::{self, Metrics};
 use crate::moment;
 use crate::output::Printer;
 use crate::report::seconds;
@@ -51,14 +53,20 @@ struct RunStatus {
 
 /// Does what was typed.
 pub fn run(arguments: &StatusArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
-    printer.only(&[Output::Table, Output::Json])?;
+    printer.only(&[Output::Table, Output::Json, Output::Metrics])?;
     let setting = Setting::read(global)?;
     let store = runs::look(global).ok();
     cluster::wait(async {
         let hosts = cluster::hosts_of(&setting)?;
         loop {
             let status = look(&setting, &hosts, store.as_ref()).await?;
-            if arguments.watch && !printer.json() {
+            let metrics = status.metrics();
+            if let Some(path) = &global.metrics_file {
+                metrics::replace(path, &metrics).map_err(|error| unwritable(path, &error))?;
+            }
+            if printer.form() == Output::Metrics {
+                printer.text(&metrics)?;
+            } else if arguments.watch && !printer.json() {
                 printer.again(&status.text())?;
             } else {
                 printer.result(&status, || status.text())?;
@@ -142,7 +150,81 @@ fn run_status(store: &Store, record: &RunRecord) -> Result<RunStatus, Failure> {
     })
 }
 
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::Usage(
+        Problem::new("cannot write the metrics")
+            .at(path.display())
+            .because(error)
+            .next("name another file with --metrics-file"),
+    )
+}
+
 impl Status {
+    /// As metrics. A version that was not observed has no sample.
+    fn metrics(&self) -> String {
+        let mut metrics = Metrics::default();
+        let labels = |more: &[(&'static str, &str)]| -> Vec<(&'static str, String)> {
+            let own = [("fleet", self.fleet.as_str()), ("product", self.product.as_str())];
+            own.iter()
+                .chain(more)
+                .map(|(name, value)| (*name, (*value).to_owned()))
+                .collect()
+        };
+        let reached = metrics.gauge("server_reached", "Whether the host of a server was reached");
+        let version = metrics.gauge(
+            "server_version_info",
+            "The version that a server was observed to run",
+        );
+        let leads = metrics.gauge(
+            "server_leader",
+            "Whether a server leads; no sample where it was not reached",
+        );
+        for host in &self.hosts {
+            let seen = host.unreachable.is_none();
+            let of_host = labels(&[("host", &host.host)]);
+            reached.get_or_create(&of_host).set(f64::from(seen));
+            if seen {
+                leads.get_or_create(&of_host).set(f64::from(host.leader));
+            }
+            if let Some(found) = &host.version {
+                let info = labels(&[("host", &host.host), ("version", found)]);
+                version.get_or_create(&info).set(1.0);
+            }
+        }
+        let versions: std::collections::BTreeSet<&String> = self
+            .hosts
+            .iter()
+            .filter_map(|host| host.version.as_ref())
+            .collect();
+        let behind = self.clients.iter().filter(|client| !self.matches(client)).count();
+        for (name, help, value) in [
+            (
+                "versions",
+                "How many versions the servers were observed to run side by side",
+                versions.len(),
+            ),
+            (
+                "troubles",
+                "What is not well: checks of the profile that do not hold, or cannot be told",
+                self.troubles.len(),
+            ),
+            (
+                "clients_behind",
+                "Clients that do not run the version of the servers, where that is asked for",
+                behind,
+            ),
+        ] {
+            metrics
+                .gauge(name, help)
+                .get_or_create(&labels(&[]))
+                .set(value as f64);
+        }
+        if let Some(run) = &self.run {
+            metrics.run(&self.fleet, &run.view, run.carried_by.is_some());
+        }
+        metrics.text()
+    }
+
     /// Whether everything is as it should be: the servers by their checks, and no run waits for somebody.
     fn is_well(&self) -> bool {
         let reached = self.hosts.iter().all(|host| host.unreachable.is_none());

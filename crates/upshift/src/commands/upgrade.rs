@@ -58,17 +58,30 @@ impl Kept {
 
 /// `upshift plan`.
 pub fn plan(arguments: &PlanArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
+    printer.only(&[Output::Table, Output::Json, Output::Markdown, Output::Svg])?;
     let setting = Setting::read(global)?;
     let request = setting.request(&arguments.to, &arguments.target);
-    let plan = cluster::wait(async {
+    let made = cluster::wait(async {
         let hosts = cluster::hosts_of(&setting)?;
         let surveyed = cluster::observe(&setting, &hosts, runs::look(global).ok().as_ref()).await?;
         make(&setting, &hosts, &surveyed, &request).await
-    })?;
+    });
+    let plan = match made {
+        Err(Failure::Refusals(refusals)) if arguments.exit_code && nothing_to_do(&refusals) => {
+            let text = || format!("nothing to do: every server runs {} already", arguments.to);
+            printer.result(&serde_json::json!({"changes": false, "to": arguments.to}), text)?;
+            return Ok(Exit::Done);
+        }
+        made => made?,
+    };
+    let done = match arguments.exit_code {
+        true => Exit::WouldChange,
+        false => Exit::Done,
+    };
     let rendered = match printer.form() {
         Output::Markdown => Some(show::markdown(&plan)),
         Output::Svg => Some(show::svg(&plan)),
-        Output::Table | Output::Json => None,
+        Output::Table | Output::Json | Output::Metrics => None,
     };
     if let Some(file) = &arguments.file {
         let text = match &rendered {
@@ -78,7 +91,7 @@ pub fn plan(arguments: &PlanArgs, global: &Global, printer: Printer) -> Result<E
         files::write_private(file, text.as_bytes()).map_err(|error| unwritable(file, &error))?;
         printer.note(&format!("written to {}", file.display()));
         if rendered.is_some() {
-            return Ok(Exit::Done);
+            return Ok(done);
         }
     }
     match rendered {
@@ -91,7 +104,12 @@ pub fn plan(arguments: &PlanArgs, global: &Global, printer: Printer) -> Result<E
             text
         })?,
     }
-    Ok(Exit::Done)
+    Ok(done)
+}
+
+/// Whether all that stands in the way is that the servers are there already.
+fn nothing_to_do(refusals: &[Refusal]) -> bool {
+    !refusals.is_empty() && refusals.iter().all(|refusal| refusal.code == "already-there")
 }
 
 /// A plan as `upgrade --plan` takes it: with the seal of this machine's journal.
@@ -189,7 +207,7 @@ pub fn prepare(arguments: &PrepareArgs, global: &Global, printer: Printer) -> Re
     cluster::wait(async {
         let (begun, surveyed) = Begun::survey(&store, &setting).await?;
         let plan = make(&setting, &begun.hosts, &surveyed, &request).await?;
-        begun.execute(plan, &setting, false, printer).await
+        begun.execute(plan, &setting, false, global, printer).await
     })
 }
 
@@ -210,7 +228,7 @@ pub fn adopt(global: &Global, printer: Printer) -> Result<Exit, Failure> {
             })?;
             return Ok(Exit::Done);
         }
-        begun.execute(plan, &setting, false, printer).await
+        begun.execute(plan, &setting, false, global, printer).await
     })
 }
 
@@ -427,7 +445,7 @@ impl<'s> Begun<'s> {
             printer.text(&show::table(&plan, detail(global)))?;
         }
         let consent = ask(&plan, arguments, printer)?;
-        self.execute(plan, setting, consent, printer).await
+        self.execute(plan, setting, consent, global, printer).await
     }
 
     async fn execute(
@@ -435,11 +453,19 @@ impl<'s> Begun<'s> {
         plan: Plan,
         setting: &Setting,
         consent: bool,
+        global: &Global,
         printer: Printer,
     ) -> Result<Exit, Failure> {
         let store = self.store;
         let (runner, _) = self.start(plan, setting, consent)?;
-        drive::drive(runner, store, Asked::Forward, printer).await
+        drive::drive(
+            runner,
+            store,
+            Asked::Forward,
+            global.metrics_file.as_deref(),
+            printer,
+        )
+        .await
     }
 }
 
