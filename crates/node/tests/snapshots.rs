@@ -426,6 +426,14 @@ fn what_the_products_own_reader_does_not_accept_does_not_count_nor_what_was_migr
         false
     );
 
+    // What a command wrote has no place to go back to.
+    let id = output["id"].as_str().unwrap();
+    let refused = restore(&mut agent, id, json!({ "version": "3.4.23", "move_aside": true })).unwrap_err();
+    assert!(
+        refused.contains("restore it into a directory with --to"),
+        "{refused}"
+    );
+
     // Migrated before, and in the middle.
     let format = scene.data("format");
     order["state"] = json!([{

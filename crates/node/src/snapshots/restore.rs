@@ -76,6 +76,13 @@ fn moves(host: &Host, manifest: &Manifest, order: &RestoreSnapshot, short: &str)
         (Some(service), None) => service::find(&host.layout, service)?.is_some(),
         _ => false,
     };
+    let written = |root: &PathBuf| root.starts_with(host.layout.snapshots());
+    if order.to.is_none() && manifest.roots.iter().any(written) {
+        return Err(NodeError::refused(
+            "it holds what the product's own backup command wrote, which has no place of its own: restore it into a directory with --to, and \
+             give it to the product's own restore",
+        ));
+    }
     let targets: Vec<(PathBuf, PathBuf)> = match &order.to {
         Some(to) => vec![(PathBuf::new(), PathBuf::from(to))],
         None => manifest
