@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use upshift_lab::cluster::{Cluster, Place, Product};
 use upshift_lab::fetch::{self, Cache, Unavailable};
+use upshift_lab::nats::Connection;
 use upshift_lab::package::Package;
 use upshift_lab::releases::lab_package;
 use upshift_lab::server::Manifest;
@@ -50,6 +51,35 @@ impl Fixture {
             Place::local(members),
             &package,
         ))
+    }
+
+    /// Three servers of real NATS with JetStream and a replicated stream, with the packages of other versions at hand.
+    pub fn nats(version: &str, others: &[&str]) -> Result<Self, Unavailable> {
+        let failed = |error: std::io::Error| Unavailable::new("NATS", error);
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let packages = directory.path().join("packages");
+        fs::create_dir_all(&packages).map_err(failed)?;
+        let cache = Cache::open().map_err(failed)?;
+        let put = |version: &str| -> Result<Package, Unavailable> {
+            let package = fetch::nats(&cache, version, &|words| println!("{words}"))?;
+            copy(&package, &packages).map_err(failed)
+        };
+        for other in others {
+            put(other)?;
+        }
+        let package = put(version)?;
+        let fixture = Fixture::with(Product::Nats, directory, Place::local(3), &package);
+        let address = fixture.cluster.members()[0].data_endpoint();
+        let created = || {
+            Connection::open(&address, Duration::from_secs(2))
+                .and_then(|mut connection| connection.create_stream())
+                .is_ok()
+        };
+        assert!(
+            upshift_lab::processes::poll(Duration::from_secs(30), created),
+            "no stream could be made"
+        );
+        Ok(fixture)
     }
 
     /// A cluster at given places.

@@ -7,7 +7,7 @@ use crate::count::{Count, run_and_count};
 use crate::run::{TaskError, cargo};
 
 /// Products with end-to-end tests: the name, which is also the name of the test target in `e2e/tests`.
-pub const PRODUCTS: [&str; 8] = [
+pub const PRODUCTS: [&str; 9] = [
     "alluxio",
     "emqx",
     "etcd",
@@ -15,6 +15,7 @@ pub const PRODUCTS: [&str; 8] = [
     "inventory",
     "kyligence",
     "lab",
+    "nats",
     "weka",
 ];
 /// Seeds that the test command simulates.

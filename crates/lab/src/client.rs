@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cluster::Product;
-use crate::http;
+use crate::{http, nats};
 
 /// A client of one cluster. Keys are plain words.
 #[derive(Clone, Debug)]
@@ -44,6 +44,9 @@ impl Client {
                 let body = json!({ "key": base64(key.as_bytes()), "value": base64(value.as_bytes()) });
                 self.gateway("kv/put", &body).map(|_| ())
             }
+            Product::Nats => self
+                .nats(|connection| connection.request(&subject(key), value.as_bytes()))
+                .map(|_| ()),
             Product::Lab => self
                 .lab(|address, limit| {
                     http::post(address, "/put", &json!({ "key": key, "value": value }), limit)
@@ -62,6 +65,11 @@ impl Client {
                 let answer = self.gateway("kv/range", &json!({ "key": base64(key.as_bytes()) }))?;
                 Ok(answer["kvs"][0]["value"].as_str().and_then(from_base64))
             }
+            Product::Nats => {
+                let found =
+                    self.nats(|connection| connection.message(&json!({ "last_by_subj": subject(key) })))?;
+                Ok(found.and_then(|(_, data)| from_base64(&data)))
+            }
             Product::Lab => {
                 let answer =
                     self.lab(|address, limit| http::get(address, &format!("/get?key={key}"), limit))?;
@@ -77,6 +85,21 @@ impl Client {
     pub fn all(&mut self, prefix: &str) -> Result<BTreeMap<String, String>, ClientError> {
         match self.product {
             Product::Etcd => self.all_of_etcd(prefix),
+            Product::Nats => {
+                let prefix = subject(prefix);
+                let found = self.nats(|connection| {
+                    let (first, last) = connection.range()?;
+                    (first.max(1)..=last)
+                        .map(|number| connection.message(&json!({ "seq": number })))
+                        .collect::<std::io::Result<Vec<_>>>()
+                })?;
+                Ok(found
+                    .into_iter()
+                    .flatten()
+                    .filter(|(subject, _)| subject.starts_with(&prefix))
+                    .filter_map(|(subject, data)| Some((key_of(&subject), from_base64(&data)?)))
+                    .collect())
+            }
             Product::Lab => {
                 // A read through the leader first, so that the member that is asked next is the leader.
                 self.get("nothing")?;
@@ -138,6 +161,27 @@ impl Client {
         self.each(|address, limit| ask(address, limit))
     }
 
+    /// Asks one server of NATS after the other, each once, over a connection of its own.
+    fn nats<T>(
+        &mut self,
+        ask: impl Fn(&mut nats::Connection) -> std::io::Result<T>,
+    ) -> Result<T, ClientError> {
+        let mut reasons = Vec::new();
+        for turn in 0..self.endpoints.len() {
+            let index = (self.current + turn) % self.endpoints.len();
+            let address = &self.endpoints[index];
+            match nats::Connection::open(address, self.limit).and_then(|mut connection| ask(&mut connection))
+            {
+                Ok(answer) => {
+                    self.current = index;
+                    return Ok(answer);
+                }
+                Err(error) => reasons.push(format!("{address}: {error}")),
+            }
+        }
+        Err(ClientError(reasons.join("; ")))
+    }
+
     /// Asks one member after the other, each once, beginning with the one that answered last.
     fn each(
         &mut self,
@@ -162,6 +206,16 @@ impl Client {
         }
         Err(ClientError(reasons.join("; ")))
     }
+}
+
+/// The subject of a key: `load/7` is published under `load.load.7`.
+fn subject(key: &str) -> String {
+    format!("{}.{}", nats::STREAM, key.replace('/', "."))
+}
+
+fn key_of(subject: &str) -> String {
+    let key = subject.strip_prefix(nats::STREAM).unwrap_or(subject);
+    key.trim_start_matches('.').replace('.', "/")
 }
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod fetch;
 pub mod http;
 pub mod load;
+pub mod nats;
 pub mod overlay;
 pub mod package;
 pub mod ports;

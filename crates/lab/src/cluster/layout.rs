@@ -41,16 +41,17 @@ impl Place {
 
 /// Names directories and ports.
 pub(super) fn members(product: Product, directory: &Path, places: Vec<Place>) -> io::Result<Vec<Member>> {
-    let free = ports::free(places.len() * 2)?;
+    let free = ports::free(places.len() * 3)?;
     Ok(places
         .into_iter()
-        .zip(free.chunks(2))
+        .zip(free.chunks(3))
         .map(|(place, free)| {
             let home = directory.join(&place.name);
             let state_directory = home.join("upshift");
             let (program, option, config) = match product {
                 Product::Etcd => ("etcd", "--config-file", "etcd.conf.yml"),
                 Product::Lab => ("labd", "--config", "lab.conf"),
+                Product::Nats => ("nats-server", "--config", "nats.conf"),
             };
             let config_file = home.join(config);
             let argv = vec![
@@ -66,6 +67,7 @@ pub(super) fn members(product: Product, directory: &Path, places: Vec<Place>) ->
                 name: place.name,
                 address: place.address,
                 client_port: free[0],
+                message_port: free[if product == Product::Nats { 2 } else { 0 }],
                 peer_port: if product == Product::Lab { free[0] } else { free[1] },
                 data_directory: home.join("data"),
                 log_file: home.join("server.log"),
@@ -123,6 +125,7 @@ pub(super) fn install(
 fn configuration(product: Product, members: &[Member], member: &Member) -> String {
     match product {
         Product::Etcd => etcd_configuration(members, member),
+        Product::Nats => nats_configuration(members, member),
         Product::Lab => {
             let addresses: BTreeMap<String, String> = members
                 .iter()
@@ -167,6 +170,28 @@ fn etcd_configuration(members: &[Member], member: &Member) -> String {
     )
 }
 
+fn nats_configuration(members: &[Member], member: &Member) -> String {
+    let routes: Vec<String> = members
+        .iter()
+        .map(|member| format!("\"nats://{}:{}\"", member.address, member.peer_port))
+        .collect();
+    format!(
+        "# Server {name} of the lab cluster\n\
+         server_name: {name}\n\
+         listen: \"{messages}\"\n\
+         http: \"{monitor}\"\n\
+         jetstream {{ store_dir: {data}, max_mem: 64M, max_file: 1G }}\n\
+         cluster {{ name: lab, listen: \"{address}:{port}\", routes: [ {routes} ] }}\n",
+        name = member.name,
+        messages = member.data_endpoint(),
+        monitor = member.endpoint(),
+        data = json!(member.data_directory),
+        address = member.address,
+        port = member.peer_port,
+        routes = routes.join(", "),
+    )
+}
+
 /// The fleet file. JSON values are YAML, too.
 pub(super) fn fleet(product: Product, name: &str, members: &[Member]) -> String {
     let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
@@ -188,6 +213,10 @@ pub(super) fn fleet(product: Product, name: &str, members: &[Member]) -> String 
             Product::Etcd => json!({
                 "etcd_config_file": member.config_file,
                 "etcd_client_url": format!("http://{}", member.endpoint()),
+            }),
+            Product::Nats => json!({
+                "nats_config_file": member.config_file,
+                "nats_monitor_url": format!("http://{}", member.endpoint()),
             }),
             Product::Lab => json!({
                 "lab_config_file": member.config_file,

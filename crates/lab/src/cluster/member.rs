@@ -19,6 +19,8 @@ pub struct Member {
     pub client_port: u16,
     /// Port for other members; the lab server has one port for both.
     pub peer_port: u16,
+    /// Port of NATS for its clients, whose `client_port` is the one for monitoring; the same as `client_port` for other products.
+    pub message_port: u16,
     /// Upshift's state directory on its host.
     pub state_directory: PathBuf,
     /// Its configuration file.
@@ -39,6 +41,11 @@ impl Member {
     /// `host:port` for clients.
     pub fn endpoint(&self) -> String {
         format!("{}:{}", self.address, self.client_port)
+    }
+
+    /// `host:port` for clients that write and read data.
+    pub fn data_endpoint(&self) -> String {
+        format!("{}:{}", self.address, self.message_port)
     }
 
     /// The link to the current release.

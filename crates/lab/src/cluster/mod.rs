@@ -27,6 +27,8 @@ pub enum Product {
     Etcd,
     /// The lab server.
     Lab,
+    /// Real NATS with JetStream.
+    Nats,
 }
 
 impl Product {
@@ -35,6 +37,7 @@ impl Product {
         match self {
             Product::Etcd => "etcd",
             Product::Lab => "lab",
+            Product::Nats => "nats",
         }
     }
 }
@@ -129,7 +132,10 @@ impl Cluster {
 
     /// A client of the cluster.
     pub fn client(&self) -> Client {
-        Client::new(self.product, self.members.iter().map(Member::endpoint).collect())
+        Client::new(
+            self.product,
+            self.members.iter().map(Member::data_endpoint).collect(),
+        )
     }
 
     /// Starts a member's process with the current release of its store.
@@ -179,9 +185,14 @@ impl Cluster {
 
     /// Whether a member says that it is healthy.
     pub fn is_healthy(&self, member: &Member) -> bool {
-        let answer = http::get(&member.endpoint(), "/health", Duration::from_secs(2));
+        let (path, field) = match self.product {
+            Product::Etcd => ("/health", Some(("health", "true"))),
+            Product::Lab => ("/health", None),
+            Product::Nats => ("/healthz", Some(("status", "ok"))),
+        };
+        let answer = http::get(&member.endpoint(), path, Duration::from_secs(2));
         answer.is_ok_and(|answer| {
-            answer.status == 200 && (self.product == Product::Lab || answer.json()["health"] == "true")
+            answer.status == 200 && field.is_none_or(|(name, value)| answer.json()[name] == value)
         })
     }
 
@@ -190,6 +201,7 @@ impl Cluster {
         let key = match self.product {
             Product::Etcd => "etcdserver",
             Product::Lab => "server",
+            Product::Nats => "version",
         };
         self.members
             .iter()
@@ -202,6 +214,7 @@ impl Cluster {
         let key = match self.product {
             Product::Etcd => "etcdcluster",
             Product::Lab => "cluster",
+            Product::Nats => return vec![None; self.members.len()],
         };
         self.members
             .iter()
@@ -210,7 +223,11 @@ impl Cluster {
     }
 
     fn version_of(&self, member: &Member, key: &str) -> Option<String> {
-        let answer = http::get(&member.endpoint(), "/version", Duration::from_secs(2)).ok()?;
+        let path = match self.product {
+            Product::Nats => "/varz",
+            Product::Etcd | Product::Lab => "/version",
+        };
+        let answer = http::get(&member.endpoint(), path, Duration::from_secs(2)).ok()?;
         match &answer.json()[key] {
             Value::String(version) => Some(version.clone()),
             _ => None,

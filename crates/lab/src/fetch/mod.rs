@@ -22,7 +22,7 @@ pub use cache::Cache;
 pub use erlang::{OTP, erlang, erlang_programs};
 pub use etcd::{Etcd, EtcdSource, etcd, etcd_blocked, etcd_offers};
 pub use haproxy::{Haproxy, haproxy};
-pub use python::{PythonTool, python_tool};
+pub use python::{PythonTool, nats, python_tool};
 pub use restic::restic;
 pub use rpm::rpm;
 pub use tools::{HostTool, host_tool};

@@ -15,6 +15,7 @@ pub fn shipped() -> &'static [(&'static str, &'static str)] {
             "weka-client.yaml",
             include_str!("../../../../profiles/weka-client.yaml"),
         ),
+        ("nats.yaml", include_str!("../../../../profiles/nats.yaml")),
         ("weka.yaml", include_str!("../../../../profiles/weka.yaml")),
     ]
 }
