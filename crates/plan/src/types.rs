@@ -428,7 +428,20 @@ impl Hop {
     pub fn groups(&self) -> impl Iterator<Item = &Group> {
         let around = [&self.protect, &self.stay, &self.settle, &self.rolled_back];
         let windows = self.windows.iter().flat_map(Window::groups);
-        around.into_iter().flatten().chain(windows)
+        around
+            .into_iter()
+            .flatten()
+            .chain(windows)
+            .chain(self.own_rollback())
+    }
+
+    /// What is done around a rollback past the point of no return, where the product itself has one.
+    pub fn own_rollback(&self) -> impl Iterator<Item = &Group> {
+        let own = self
+            .no_return
+            .as_ref()
+            .and_then(|point| point.own_rollback.as_ref());
+        own.into_iter().flat_map(|own| own.begin.iter().chain(&own.end))
     }
 }
 
@@ -459,6 +472,24 @@ pub struct NoReturnPlan {
     pub window: u32,
     /// Shows whether it has been crossed.
     pub crossed: Crossed,
+    /// Where the claim comes from.
+    pub source: Source,
+    /// The product's own rollback over it, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_rollback: Option<OwnRollbackPlan>,
+}
+
+/// What is done around a rollback past the point of no return, where the product itself has one. Both parts are done only where the
+/// point was crossed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OwnRollbackPlan {
+    /// Before any server is touched.
+    pub begin: Vec<Group>,
+    /// Once every server runs the old version.
+    pub end: Vec<Group>,
+    /// How it is given up where it is stuck.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub give_up: Option<String>,
     /// Where the claim comes from.
     pub source: Source,
 }

@@ -75,6 +75,7 @@ impl Plan {
         self.groups(&hop.stay, &what, known)?;
         self.groups(&hop.settle, &what, known)?;
         self.groups(&hop.rolled_back, &what, known)?;
+        self.groups(hop.own_rollback(), &what, known)?;
         hop.guard_offsets
             .keys()
             .try_for_each(|node| self.server(*node, &what))?;

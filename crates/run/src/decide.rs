@@ -62,6 +62,7 @@ impl State {
                 "to leave every server as it is, and mend them by hand: `upshift end --as-is --reason …`; nothing is stopped or started"
                     .to_owned(),
             ]);
+            remedies.extend(self.giving_up_downgrade());
             if self.servers_need_each_other() {
                 remedies.push(
                     "where no server serves any more, so that nothing can be disturbed: `upshift rollback --all-at-once`"
@@ -135,6 +136,20 @@ impl State {
         }
     }
 
+    /// How the product's own rollback, while one is under way, is given up.
+    fn giving_up_downgrade(&self) -> Option<String> {
+        let hop = self.back.as_ref()?.hop;
+        let point = self.plan.hops[hop as usize].no_return.as_ref()?;
+        let own = point
+            .own_rollback
+            .as_ref()
+            .filter(|_| self.downgrading.contains(&hop))?;
+        Some(format!(
+            "to give up the product's own rollback: {}",
+            own.give_up.as_ref()?
+        ))
+    }
+
     /// What an operator who wants to roll back from between two hops is told: the command, or that the hop before may have none.
     fn back_from_between(&self) -> String {
         let hop = self
@@ -142,6 +157,9 @@ impl State {
             .and_then(|hop| self.plan.hops.get(hop as usize));
         match hop.and_then(|hop| Some((hop, hop.no_return.as_ref()?))) {
             None => "to roll back: `upshift rollback`".to_owned(),
+            Some((_, point)) if point.own_rollback.is_some() => {
+                "to roll back: `upshift rollback`; past the point of no return the product's own rollback does it".to_owned()
+            }
             Some((hop, point)) => format!(
                 "a rollback from here is refused once the point of no return of {} → {} has been crossed ({}). {}",
                 hop.from, hop.to, point.description, point.rollback

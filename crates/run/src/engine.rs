@@ -227,6 +227,11 @@ impl State {
 
     fn perform(&mut self, item: Item, effects: &mut Vec<Effect>) -> Turn {
         match item {
+            Item::Group(GroupAt {
+                part: Part::BeginDowngrade | Part::EndDowngrade,
+                hop,
+                ..
+            }) if !self.downgrading.contains(&hop) => Turn::Next,
             Item::Group(at) => match self.run_group(at, effects) {
                 Progress::Done => Turn::Next,
                 Progress::Pending => Turn::Wait,
@@ -338,6 +343,7 @@ impl State {
             return Turn::Next;
         };
         self.stayed.remove(&hop);
+        self.downgrading.remove(&hop);
         if back.through && hop > 0 {
             let earlier = hop - 1;
             // The servers serve again.

@@ -40,6 +40,15 @@ impl State {
                 "the run is not held in a rollback, so there is nothing to go forward from again".to_owned(),
             );
         };
+        // The product makes way for the old version meanwhile, and would not let the new one stay.
+        if self.downgrading.contains(&back.hop) {
+            let point = self.plan.hops[back.hop as usize].no_return.as_ref();
+            let give_up = point.and_then(|point| point.own_rollback.as_ref()?.give_up.clone());
+            return Err(format!(
+                "the product's own rollback is under way{}",
+                give_up.map_or_else(String::new, |words| format!(" (to give it up: {words})"))
+            ));
+        }
         let mut again = Again {
             hop: back.hop,
             ..Again::default()

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use upshift_model::Millis;
 use upshift_model::profile::Slot;
-use upshift_plan::{Group, NodeIndex, Plan, Step, StepId, StepKind, Window};
+use upshift_plan::{Group, Hop, NodeIndex, OwnRollbackPlan, Plan, Step, StepId, StepKind, Window};
 
 use crate::state::State;
 
@@ -57,6 +57,10 @@ pub(crate) enum Part {
     Rollback,
     Stay,
     Settle,
+    /// Back, past the point of no return: the product's own rollback makes way for the old version.
+    BeginDowngrade,
+    /// Back, past the point of no return: the product's own rollback has ended.
+    EndDowngrade,
     /// The last act of a run that says that every server runs the new version: every server is observed.
     Prove,
     /// The last act of a run that says that it was rolled back.
@@ -67,7 +71,14 @@ pub(crate) enum Part {
 impl Part {
     /// Whether orders of this part lead back.
     pub(crate) fn leads_back(self) -> bool {
-        matches!(self, Part::RollbackGate | Part::Rollback | Part::ProveBack)
+        matches!(
+            self,
+            Part::RollbackGate
+                | Part::Rollback
+                | Part::BeginDowngrade
+                | Part::EndDowngrade
+                | Part::ProveBack
+        )
     }
 
     /// Whether the part belongs to a window, whose servers it is about.
@@ -90,12 +101,18 @@ fn groups_of(plan: &Plan, part: Part, hop: u32, window: u32) -> &[Group] {
         Part::Stay => &the_hop().stay,
         Part::Settle => &the_hop().settle,
         Part::ProveBack => &the_hop().rolled_back,
+        Part::BeginDowngrade => own_rollback(the_hop()).map_or(&[], |own| &own.begin),
+        Part::EndDowngrade => own_rollback(the_hop()).map_or(&[], |own| &own.end),
         Part::Gate => &the_window().gate,
         Part::Forward => &the_window().forward,
         Part::RollbackGate => &the_window().rollback_gate,
         Part::Rearm => &the_window().rearm,
         Part::Rollback => &the_window().rollback,
     }
+}
+
+fn own_rollback(hop: &Hop) -> Option<&OwnRollbackPlan> {
+    hop.no_return.as_ref()?.own_rollback.as_ref()
 }
 
 impl GroupAt {
@@ -234,6 +251,8 @@ pub(crate) fn index(plan: &Plan) -> Index {
         push(&mut items, plan, Part::Stay, hop, 0);
         push(&mut items, plan, Part::Settle, hop, 0);
         push(&mut items, plan, Part::ProveBack, hop, 0);
+        push(&mut items, plan, Part::BeginDowngrade, hop, 0);
+        push(&mut items, plan, Part::EndDowngrade, hop, 0);
     }
     push(&mut items, plan, Part::Prove, last_hop(plan), 0);
     items.extend(finalize(plan));
@@ -287,6 +306,8 @@ pub(crate) fn rearm(state: &State, hop: u32) -> Vec<Item> {
 /// Where the hop before is rolled back next, its end is the one at which every server is observed.
 pub(crate) fn back(state: &State, hop: u32, through: bool, at_once: bool) -> Vec<Item> {
     let mut items = vec![Item::Crossed { hop }];
+    // Before the guards stand: until the product makes way for the old version, they would stand down.
+    push(&mut items, &state.plan, Part::BeginDowngrade, hop, 0);
     items.extend(rearm(state, hop));
     let opened: Vec<(u32, bool)> = state
         .windows
@@ -322,6 +343,7 @@ pub(crate) fn back(state: &State, hop: u32, through: bool, at_once: bool) -> Vec
             items.push(Item::CloseBack { hop, window });
         }
     }
+    push(&mut items, plan, Part::EndDowngrade, hop, 0);
     if !through || hop == 0 {
         push(&mut items, plan, Part::ProveBack, hop, 0);
     }

@@ -154,6 +154,12 @@ impl State {
         });
         let verdict = self.ask_all(&mut crossing.round, Asker::Crossing, crossed, hop, effects);
         match verdict {
+            // The product itself leads back over it.
+            Some(verdict) if verdict.yes > 0 && no_return.own_rollback.is_some() => {
+                self.downgrading.insert(hop);
+                self.asked_from = None;
+                Turn::Next
+            }
             Some(verdict) if verdict.yes > 0 => self.past_return_found(hop, effects),
             Some(verdict) if verdict.no > 0 => {
                 self.asked_from = None;

@@ -68,6 +68,8 @@ pub struct State {
     pub(crate) unsent_record: bool,
     /// The point of no return was found crossed: only forward is possible.
     pub(crate) past_return: bool,
+    /// Hops whose point of no return was found crossed, and that the product's own rollback takes back.
+    pub(crate) downgrading: BTreeSet<u32>,
     /// The hop that an operator takes back, told that it is past its point of no return.
     pub(crate) loss_accepted: Option<u32>,
     /// Who asked that the run lets go of its hosts at the next safe point.
@@ -301,6 +303,7 @@ impl State {
             at_once: false,
             unsent_record: false,
             past_return: false,
+            downgrading: BTreeSet::new(),
             loss_accepted: None,
             leaving: None,
             rests_paused: false,

@@ -254,6 +254,8 @@ impl State {
                 Part::Rearm => "arming guards again".to_owned(),
                 Part::Stay => "making it permanent".to_owned(),
                 Part::Settle => "settling".to_owned(),
+                Part::BeginDowngrade => "before the product's own rollback".to_owned(),
+                Part::EndDowngrade => "ending the product's own rollback".to_owned(),
                 Part::Prove => "seeing that every server runs the new version".to_owned(),
                 Part::ProveBack => "seeing that every server runs what it ran before".to_owned(),
                 Part::Finalize => "finalizing".to_owned(),

@@ -31,7 +31,14 @@ pub const TRIALS: &[Case] = &[
         certificate,
     ),
     ("a_risk_is_taken_by_name_and_stands_in_the_report", risk),
-    ("from_3_5_to_3_6_and_3_7_under_load_lose_nothing", newest),
+    (
+        "from_3_5_to_3_6_and_3_7_and_back_by_etcds_own_downgrade_lose_nothing",
+        newest,
+    ),
+    (
+        "after_etcds_own_downgrade_it_can_be_upgraded_again",
+        downgraded_and_upgraded,
+    ),
 ];
 
 /// Arguments of an upgrade that asks nothing.
@@ -301,6 +308,53 @@ fn newest() -> Outcome {
     assert_eq!(
         fixture.cluster.cluster_versions(),
         vec![Some("3.7.0".to_owned()); 3]
+    );
+    fixture.expect_nothing_left();
+    roll_back_under_load(&fixture, "3.5.35", "3.5.0");
+    Ok(())
+}
+
+/// Rolls the last run back past its points of no return: every write since, those of the rollback included, is kept.
+fn roll_back_under_load(fixture: &Fixture, version: &str, cluster_version: &str) {
+    let configurations = fixture.cluster.configurations().expect("configurations");
+    let load = Load::start(&fixture.cluster.client(), "since", 100);
+    let watch = Watch::start(fixture.cluster.members().iter().map(Member::endpoint).collect());
+    assert!(processes::poll(Duration::from_secs(20), || load
+        .so_far()
+        .acknowledged
+        > 50));
+    let rolled_back = fixture.upshift.run(&["rollback", "--yes"]).expect(4);
+    rolled_back.keep("etcd-own-downgrade");
+    println!("{}", rolled_back.text());
+    assert_eq!(watch.finish(), 1, "exactly one member was down at a time");
+    let report = load.finish().expect("the cluster is read");
+    assert_eq!(report.lost, 0, "{report:?}");
+    println!("    {report:?}");
+    fixture.expect_all(version);
+    expect_equal_hashes(fixture);
+    assert_eq!(
+        fixture.cluster.cluster_versions(),
+        vec![Some(cluster_version.to_owned()); 3]
+    );
+    assert_eq!(
+        fixture.cluster.configurations().expect("configurations"),
+        configurations
+    );
+    fixture.expect_nothing_left();
+}
+
+/// What a rollback leaves behind in etcd would keep the next upgrade from ending: the downgrade must be over.
+fn downgraded_and_upgraded() -> Outcome {
+    harness::only_when_exhaustive("2 minutes and a Go toolchain, which builds two versions of etcd")?;
+    let fixture = Fixture::etcd("3.5.35", &["3.6.16"])?;
+    fixture.upshift.run(&to("3.6.16")).expect(0);
+    roll_back_under_load(&fixture, "3.5.35", "3.5.0");
+    fixture.upshift.run(&to("3.6.16")).expect(0);
+    fixture.expect_all("3.6.16");
+    expect_equal_hashes(&fixture);
+    assert_eq!(
+        fixture.cluster.cluster_versions(),
+        vec![Some("3.6.0".to_owned()); 3]
     );
     fixture.expect_nothing_left();
     Ok(())

@@ -151,6 +151,10 @@ pub struct NoReturn {
     pub description: String,
     /// The rollback after it.
     pub rollback: String,
+    /// The product's own rollback over it, in the operator's words: no write is lost by it. What it does is said by the verbs
+    /// `begin_downgrade` and `end_downgrade`; hops that these are not for have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_rollback: Option<OwnRollback>,
     /// Hops that have it, by the version they lead to; all where absent. Hops whose versions differ only in patch level
     /// never have one unless `patch` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -165,6 +169,19 @@ pub struct NoReturn {
     /// Whether any window of the hop may lead over it, from the first one on; otherwise only the last does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub any_window: bool,
+    /// Where the claim comes from.
+    pub source: Source,
+}
+
+/// A rollback over the point of no return that the product itself offers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OwnRollback {
+    /// What happens, in the operator's words.
+    pub description: String,
+    /// How it is given up where it is stuck, in the operator's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub give_up: Option<String>,
     /// Where the claim comes from.
     pub source: Source,
 }

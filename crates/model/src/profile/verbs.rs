@@ -66,6 +66,10 @@ pub enum Slot {
     Uninstall,
     /// Rollback of `rebuild`: point back at the old data directory.
     OldData,
+    /// A rollback past the point of no return, before any server is touched: have the product itself make way for the old version.
+    BeginDowngrade,
+    /// A rollback past the point of no return, once every server runs the old version: the product's own downgrade has ended.
+    EndDowngrade,
     /// The separate, explicit step after which rolling back needs a snapshot.
     Finalize,
 }

@@ -11,7 +11,7 @@ use crate::order;
 use crate::refusal::Refusals;
 use crate::survey::Survey;
 use crate::types::{
-    Crossed, Group, Hop, NoReturnPlan, NodeIndex, Recipe, RecipeIndex, SoakPlan, StepId, Window,
+    Crossed, Group, Hop, NoReturnPlan, NodeIndex, OwnRollbackPlan, Recipe, RecipeIndex, SoakPlan, StepId, Window,
 };
 
 /// The windows of a hop, and by how much each guard fires later.
@@ -61,6 +61,9 @@ pub(super) fn lay_out(
     let everybody: Vec<NodeIndex> = survey.servers.iter().map(|server| server.index).collect();
     let settle = groups(&mut verbs, Slot::Settle, &everybody, &order);
     let rolled_back = vec![runs_old(&mut verbs)];
+    if let Some(point) = &mut no_return {
+        own_rollback(&mut verbs, point, &order);
+    }
     Hop {
         from: leg.from.to_string(),
         to: leg.to.to_string(),
@@ -84,7 +87,17 @@ pub(super) fn groups(
     nodes: &[NodeIndex],
     order: &[NodeIndex],
 ) -> Vec<Group> {
-    let lines = verbs.lines(Way::Forward, slot);
+    groups_on(verbs, Way::Forward, slot, nodes, order)
+}
+
+fn groups_on(
+    verbs: &mut Verbs<'_, '_>,
+    way: Way,
+    slot: Slot,
+    nodes: &[NodeIndex],
+    order: &[NodeIndex],
+) -> Vec<Group> {
+    let lines = verbs.lines(way, slot);
     let groups = lines
         .into_iter()
         .map(|line| verbs.builder.group(line.recipe, targets(line, nodes, order)));
@@ -235,7 +248,34 @@ fn no_return(verbs: &mut Verbs<'_, '_>) -> Option<NoReturnPlan> {
         window: 0,
         crossed: Crossed::Observed(Box::new(crossed)),
         source: rule.source.clone(),
+        own_rollback: None,
     })
+}
+
+/// The product's own rollback over the point of no return, where the profile has verbs for this hop. It is about the servers of the hop:
+/// those are rolled back, the first of the order last.
+fn own_rollback(verbs: &mut Verbs<'_, '_>, point: &mut NoReturnPlan, order: &[NodeIndex]) {
+    let rule = verbs.survey.profile.point_of_no_return.as_ref();
+    let Some(own) = rule.and_then(|rule| rule.own_rollback.as_ref()) else {
+        return;
+    };
+    if point.crossed.observed().is_none() {
+        return;
+    }
+    let begin = groups_on(verbs, Way::Back, Slot::BeginDowngrade, order, order);
+    if begin.is_empty() {
+        return;
+    }
+    point.rollback = format!(
+        "`upshift rollback` does it, and no write is lost: {}. Where that cannot be done: {}",
+        own.description, point.rollback
+    );
+    point.own_rollback = Some(OwnRollbackPlan {
+        begin,
+        end: groups_on(verbs, Way::Back, Slot::EndDowngrade, order, order),
+        give_up: own.give_up.clone(),
+        source: own.source.clone(),
+    });
 }
 
 /// The point of no return that every rebuild has, and every switch onto a copy of the data, also where the profile names none: the old data directories stay as they
@@ -256,5 +296,6 @@ fn left_behind(verbs: &Verbs<'_, '_>, resumed: Vec<StepId>) -> NoReturnPlan {
             title: "what new data directories are".to_owned(),
             link: None,
         },
+        own_rollback: None,
     }
 }

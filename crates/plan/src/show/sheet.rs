@@ -151,9 +151,18 @@ fn summary(plan: &Plan) -> Vec<(&'static str, String)> {
         ),
     ];
     let crossings = plan.hops.iter().filter(|hop| hop.no_return.is_some()).count();
-    let words = match crossings {
-        0 => "none: every hop can be taken back until it is finalized".to_owned(),
-        _ => format!("in {} of {}", crossings, count(plan.hops.len(), "hop")),
+    let own = plan
+        .hops
+        .iter()
+        .filter(|hop| hop.own_rollback().next().is_some())
+        .count();
+    let words = match (crossings, own) {
+        (0, _) => "none: every hop can be taken back until it is finalized".to_owned(),
+        (_, 0) => format!("in {} of {}", crossings, count(plan.hops.len(), "hop")),
+        (_, own) => format!(
+            "in {crossings} of {}; {own} with a rollback of the product's own, which keeps every write",
+            count(plan.hops.len(), "hop")
+        ),
     };
     lines.push(("no return", words));
     let packages = packages(plan);
@@ -205,6 +214,24 @@ fn hop_sheet(plan: &Plan, detail: Detail, position: usize, hop: &Hop) -> HopShee
             section("Before each window", first, &window.gate),
             section("In each window", first, &window.forward),
             section("Rolling back", first, &window.rollback),
+        ]);
+    }
+    let own = hop
+        .no_return
+        .as_ref()
+        .and_then(|point| point.own_rollback.as_ref());
+    if let Some(own) = own {
+        sections.extend([
+            section(
+                "Rolling back past the point of no return, before any server",
+                None,
+                &own.begin,
+            ),
+            section(
+                "Rolling back past the point of no return, at the end",
+                None,
+                &own.end,
+            ),
         ]);
     }
     sections.extend([

@@ -93,6 +93,7 @@ fn a_point_of_no_return_lies_in_the_last_window_or_in_any() {
             profile.point_of_no_return = Some(NoReturn {
                 description: "data is converted".to_owned(),
                 rollback: "none".to_owned(),
+                own_rollback: None,
                 to: None,
                 patch: true,
                 probe: "status".to_owned(),

@@ -261,3 +261,85 @@ fn before_the_step_that_marks_it_a_failure_is_taken_back() {
     puppet.start().run();
     assert!(rolled_back(&puppet).contains("h3"));
 }
+
+/// The titles of all orders that lead back, in the order in which they were given.
+fn back_orders(puppet: &Puppet) -> Vec<(String, String)> {
+    let titles = ["make way", "check the end"];
+    let leads_back = |title: &str| BACK.contains(&title) || titles.contains(&title);
+    let orders = puppet.orders.iter();
+    orders
+        .filter(|(_, title, _)| leads_back(title))
+        .map(|(host, title, _)| (host.clone(), title.clone()))
+        .collect()
+}
+
+#[test]
+fn the_products_own_rollback_leads_back_over_the_point_of_no_return() {
+    let mut puppet = Puppet::new(Builder::rolling().own_rollback().plan);
+    puppet.on_probe = Box::new(|_, _| Some(Ok(json!({"ok": true}))));
+    puppet.start().run();
+    assert_eq!(puppet.outcome(), Outcome::Upgraded);
+    puppet.operator(OperatorCommand::Rollback).run();
+    assert!(rolled_back(&puppet).contains("ada asked"));
+    assert_eq!(puppet.state.refusal(), None);
+    let orders = back_orders(&puppet);
+    assert_eq!(orders.first(), Some(&("h1".to_owned(), "make way".to_owned())));
+    assert_eq!(
+        orders.last(),
+        Some(&("h1".to_owned(), "check the end".to_owned()))
+    );
+    let stops: Vec<&str> = orders
+        .iter()
+        .filter(|(_, title)| title == "stop back")
+        .map(|(host, _)| host.as_str())
+        .collect();
+    assert_eq!(
+        stops,
+        ["h3", "h2", "h1"],
+        "the first that was upgraded is the last to go back"
+    );
+}
+
+#[test]
+fn before_the_point_of_no_return_the_products_own_rollback_is_not_needed() {
+    let mut puppet = without(Builder::rolling().own_rollback(), "recovered@h3");
+    puppet.start().run();
+    rolled_back(&puppet);
+    let orders = back_orders(&puppet);
+    assert!(
+        orders.iter().all(|(_, title)| BACK.contains(&title.as_str())),
+        "{orders:?}"
+    );
+}
+
+#[test]
+fn a_fault_past_the_point_of_no_return_leads_back_by_itself_where_the_product_can() {
+    let mut puppet = Puppet::new(Builder::rolling().own_rollback().plan);
+    puppet.on_probe = Box::new(|probe, _| Some(Ok(json!({"ok": !probe.starts_with("watched@")}))));
+    puppet.start().run();
+    rolled_back(&puppet);
+    assert_eq!(back_orders(&puppet)[0].1, "make way");
+}
+
+#[test]
+fn a_product_that_does_not_make_way_holds_the_run_and_no_server_is_touched() {
+    let mut puppet = Puppet::new(Builder::rolling().own_rollback().plan);
+    puppet.on_probe = Box::new(|probe, _| Some(Ok(json!({"ok": probe != "lowered@h1"}))));
+    puppet.start().run();
+    assert_eq!(puppet.outcome(), Outcome::Upgraded);
+    puppet.operator(OperatorCommand::Rollback).run();
+    let Outcome::Held { reason, remedies } = puppet.outcome() else {
+        panic!("{:?}", puppet.outcome());
+    };
+    assert!(reason.contains("make way"), "{reason}");
+    assert!(
+        remedies.iter().any(|remedy| remedy.contains("`ctl cancel`")),
+        "{remedies:?}"
+    );
+    assert!(back_orders(&puppet).iter().all(|(_, title)| title == "make way"));
+    // What the product did meanwhile is not asked for as a crossing again: the rollback goes on from there.
+    puppet.on_probe = Box::new(|probe, _| Some(Ok(json!({"ok": !probe.starts_with("crossed@")}))));
+    puppet.operator(OperatorCommand::Rollback).run();
+    rolled_back(&puppet);
+    assert_eq!(back_orders(&puppet).last().unwrap().1, "check the end");
+}

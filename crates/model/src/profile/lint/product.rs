@@ -6,7 +6,7 @@ use super::names::{ACTION, FACT_PROBE, Names, PROOF, RUN_PROBE};
 use super::{Linter, Spot};
 use crate::action::Service;
 use crate::package::PackagePattern;
-use crate::profile::PlaceSource;
+use crate::profile::{PlaceSource, Slot};
 use crate::template;
 
 /// Texts that an operator reads: an empty one helps nobody.
@@ -370,6 +370,14 @@ impl Linter<'_> {
         self.optional_range(at, "to", point.to.as_deref());
         self.probe(at.key("probe"), &point.probe, false);
         self.expression(at.key("crossed"), &point.crossed, &PROOF);
+        let begins = self.profile.verbs.contains_key(&Slot::BeginDowngrade);
+        let message = match (&point.own_rollback, begins) {
+            (Some(_), false) => "a rollback of the product's own is described, and no verbs say what it does",
+            (None, true) => "there are verbs for a rollback of the product's own, and nothing describes it",
+            _ => return,
+        };
+        let fix = "`point_of_no_return.own_rollback` and the verbs `begin_downgrade` go together: write both or neither";
+        self.error(at.start(), message, fix);
     }
 
     /// The probes' own texts. Comes last: what uses a probe decides which names it may use.

@@ -9,8 +9,8 @@ use upshift_model::probe::Probe;
 use upshift_model::profile::{At, Otherwise, Retry, Slot, Source, Strategy};
 use upshift_model::version::Scheme;
 use upshift_plan::{
-    Crossed, Group, Hop, NoReturnPlan, NodeIndex, PLAN_FORMAT, Plan, PlanNode, PlanProof, Recipe,
-    RecipeIndex, SoakPlan, Step, StepId, StepKind, Window,
+    Crossed, Group, Hop, NoReturnPlan, NodeIndex, OwnRollbackPlan, PLAN_FORMAT, Plan, PlanNode, PlanProof,
+    Recipe, RecipeIndex, SoakPlan, Step, StepId, StepKind, Window,
 };
 
 use super::seconds;
@@ -272,7 +272,30 @@ impl Builder {
                 title: "test".to_owned(),
                 link: None,
             },
+            own_rollback: None,
         });
         self
+    }
+
+    /// A point of no return that the product itself leads back over: `make way` on the first server, and `check the end` there.
+    pub fn own_rollback(self) -> Self {
+        let mut builder = self.no_return();
+        builder.plan.request.accept_no_return = true;
+        let mut on_first = |slot, title: &str, proof| {
+            let recipe = builder.add(recipe(StepKind::Undo(slot), title, switch(title), proof));
+            let step = builder.step(NodeIndex(0), recipe, vec![]);
+            vec![Group { steps: vec![step] }]
+        };
+        let begin = on_first(Slot::BeginDowngrade, "make way", "lowered");
+        let end = on_first(Slot::EndDowngrade, "check the end", "ended");
+        if let Some(point) = &mut builder.plan.hops[0].no_return {
+            point.own_rollback = Some(OwnRollbackPlan {
+                begin,
+                end,
+                give_up: Some("`ctl cancel`".to_owned()),
+                source: point.source.clone(),
+            });
+        }
+        builder
     }
 }
