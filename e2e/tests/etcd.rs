@@ -2,6 +2,8 @@
 
 #[path = "etcd/faults.rs"]
 mod faults;
+#[path = "etcd/guide.rs"]
+mod guide;
 #[path = "etcd/hosts.rs"]
 mod hosts;
 #[path = "etcd/local.rs"]
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
         faults::TRIALS,
         hosts::TRIALS,
         snapshots::TRIALS,
+        guide::TRIALS,
     ]);
     harness::main(&trials)
 }

@@ -11,6 +11,8 @@ use upshift_model::Millis;
 pub(crate) struct RunClock {
     origin: Instant,
     at_origin: Millis,
+    /// How long the machine had slept by then, since it was booted.
+    asleep_at_origin: Duration,
 }
 
 impl RunClock {
@@ -24,18 +26,41 @@ impl RunClock {
         RunClock {
             origin: Instant::now(),
             at_origin: last.max(Millis(since)),
+            asleep_at_origin: asleep(),
         }
     }
 
     /// The time now.
     pub(crate) fn now(&self) -> Millis {
-        let elapsed = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // Guards count the time in which this machine sleeps, and so does the run.
+        let slept = asleep().saturating_sub(self.asleep_at_origin);
+        let elapsed = u64::try_from((self.origin.elapsed() + slept).as_millis()).unwrap_or(u64::MAX);
         self.at_origin.plus(Millis(elapsed))
     }
 
     /// When a moment of the run comes, on this process's clock.
     pub(crate) fn instant(&self, at: Millis) -> Instant {
         self.origin + Duration::from_millis(at.minus(self.at_origin).0)
+    }
+}
+
+/// How long the machine has slept since it was booted: the one clock counts that, the other does not.
+fn asleep() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    let time = |clock| {
+        let time = clock_gettime(clock);
+        Duration::new(
+            u64::try_from(time.tv_sec).unwrap_or(0),
+            u32::try_from(time.tv_nsec).unwrap_or(0),
+        )
+    };
+    // Read one after the other: less than this is the time between the two.
+    let awake = time(ClockId::Monotonic);
+    let slept = time(ClockId::Boottime).saturating_sub(awake);
+    if slept < Duration::from_millis(50) {
+        Duration::ZERO
+    } else {
+        slept
     }
 }
 

@@ -249,6 +249,11 @@ pub enum Action {
     /// Take a snapshot into the repository, and prove that it restores. One that does not count is a failure. The planner makes it of
     /// [`crate::profile::Profile::snapshots`].
     Snapshot(Box<TakeSnapshot>),
+    /// Have systemd start the service from the release store, the rest of its command line as the unit has it. Nothing where no unit
+    /// runs the service.
+    MoveUnit(MoveUnit),
+    /// Take that back.
+    UnmoveUnit(MoveUnit),
     /// Arm the host's own dead-man's switch.
     ArmGuard(Box<GuardRecipe>),
     /// Disarm it.
@@ -282,6 +287,16 @@ pub struct CopyPackage {
     pub release: String,
     /// The file that it is copied to. It gets the owner of the directory that it lies in, and everybody may read it.
     pub file: String,
+}
+
+/// Which unit starts which program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MoveUnit {
+    /// The systemd unit; empty where none runs the service.
+    pub unit: String,
+    /// The program, through the store's link.
+    pub program: String,
 }
 
 /// How a service is stopped.
@@ -485,6 +500,8 @@ impl Action {
             Action::RemoveRelease(_) => "remove release",
             Action::RemoveSaved(_) => "remove saved files",
             Action::Snapshot(_) => "take a snapshot",
+            Action::MoveUnit(_) => "move unit",
+            Action::UnmoveUnit(_) => "unmove unit",
             Action::ArmGuard(_) => "arm guard",
             Action::DisarmGuard => "disarm guard",
         }

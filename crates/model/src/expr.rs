@@ -4,7 +4,7 @@
 //!
 //! Functions beside CEL's own: `at_least(a, b)` and `older(a, b)` compare two versions under the scope's scheme,
 //! `same_minor(a, b)` and `same_major(a, b)` compare their first numbers, `hex(n)` writes a whole number in lower-case
-//! hexadecimal, `sum(list)` adds whole numbers up, `seconds(text)` reads a span of time in words (`2 hours, 5 minutes`). Whole numbers of JSON become CEL `int` where they fit, and `uint` above that.
+//! hexadecimal, `told(observation)` is an observation that tells something, and fails for any other, `sum(list)` adds whole numbers up, `seconds(text)` reads a span of time in words (`2 hours, 5 minutes`). Whole numbers of JSON become CEL `int` where they fit, and `uint` above that.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -112,6 +112,10 @@ fn add_functions(context: &mut Context<'_, '_>, scheme: Scheme) -> Result<(), De
     context.add_function("sum", |numbers: cel::Value| {
         sum(&numbers).map_err(|problem| ExecutionError::function_error("sum", problem))
     })?;
+    context.add_function("told", |observation: cel::Value| match untold(&observation) {
+        None => Ok(observation),
+        Some(reason) => Err(ExecutionError::function_error("told", reason)),
+    })?;
     context.add_function("hex", |number: cel::Value| {
         let text = match number {
             cel::Value::Int(number) => format!("{number:x}"),
@@ -129,7 +133,8 @@ fn add_functions(context: &mut Context<'_, '_>, scheme: Scheme) -> Result<(), De
 }
 
 /// Names of the functions beside CEL's own.
-pub const FUNCTIONS: [&str; 7] = [
+pub const FUNCTIONS: [&str; 8] = [
+    "told",
     "at_least",
     "older",
     "same_minor",
@@ -138,6 +143,23 @@ pub const FUNCTIONS: [&str; 7] = [
     "seconds",
     "sum",
 ];
+
+/// Why an observation tells nothing: the probe failed, its command ended with another status than 0, or the server answered with an
+/// error.
+fn untold(observation: &cel::Value) -> Option<String> {
+    let observation = observation.json().unwrap_or(Value::Null);
+    if let Some(reason) = observation["error"].as_str() {
+        return Some(reason.to_owned());
+    }
+    match (observation["exit"].as_i64(), observation["status"].as_u64()) {
+        (Some(0), _) => None,
+        (Some(exit), _) => Some(format!("the command ended with status {exit}")),
+        (None, Some(status)) if status >= 400 => {
+            Some(format!("the server answered with HTTP status {status}"))
+        }
+        (None, _) => observation.is_null().then(|| "nothing was observed".to_owned()),
+    }
+}
 
 fn sum(numbers: &cel::Value) -> Result<i64, String> {
     let cel::Value::List(numbers) = numbers else {
@@ -341,6 +363,50 @@ mod tests {
         scope.set("values", json!({"a": {"hash": 7}, "b": {"hash": 7}}));
         scope.set("to", json!("3.5.16"));
         scope
+    }
+
+    #[test]
+    fn what_was_not_observed_is_neither_yes_nor_no() {
+        let mut scope = scope();
+        scope
+            .set("well", serde_json::json!({"exit": 0, "value": "0"}))
+            .set(
+                "failed",
+                serde_json::json!({"exit": 1, "value": "", "stderr": "denied"}),
+            )
+            .set("gone", serde_json::json!({"error": "timed out"}))
+            .set(
+                "answer",
+                serde_json::json!({"status": 200, "value": {"ok": true}}),
+            )
+            .set("refused", serde_json::json!({"status": 503, "value": null}));
+        assert_eq!(holds("told(well).value == '0'", &scope), Ok(true));
+        assert_eq!(holds("told(answer).value.ok", &scope), Ok(true));
+        for unknown in [
+            "told(failed).value == ''",
+            "told(gone).value == 1",
+            "told(refused).value == null",
+        ] {
+            assert!(holds(unknown, &scope).is_err(), "{unknown}");
+        }
+        // What is seen in the failure itself decides first.
+        assert_eq!(
+            holds(
+                "!failed.stderr.contains('denied') && told(failed).exit == 0",
+                &scope
+            ),
+            Ok(false)
+        );
+    }
+
+    #[test]
+    fn what_a_verb_binds_has_a_name_that_the_language_does_not_reserve() {
+        let mut scope = scope();
+        scope
+            .set("let", serde_json::json!({"revision": 7}))
+            .set("bound", serde_json::json!({"revision": 7}));
+        assert_eq!(holds("bound.revision == 7", &scope), Ok(true));
+        assert!(Expression::parse("let.revision == 7").is_err());
     }
 
     #[test]

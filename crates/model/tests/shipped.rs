@@ -664,14 +664,16 @@ fn alluxio_is_not_stopped_where_something_would_be_lost() {
         one("/probes/unpersisted/value", json!("2")),
         ["nothing-is-only-in-alluxio"]
     );
-    // A listing that failed is not one without such files.
-    assert_eq!(
-        one(
-            "/probes/unpersisted",
-            json!({"exit": 1, "stderr": "", "value": "0"})
-        ),
-        ["nothing-is-only-in-alluxio"]
+    // A listing that failed is not one without such files, nor one with some.
+    let failed = alluxio().with(
+        "/probes/unpersisted",
+        json!({"exit": 1, "stderr": "", "value": "0"}),
     );
+    let mut checks = failed.profile.checks.iter();
+    let check = checks
+        .find(|check| check.name == "nothing-is-only-in-alluxio")
+        .unwrap();
+    assert!(holds(&check.expect, &failed.scope("2.3.0", "2.4.0")).is_err());
     assert_eq!(
         one("/places/journal_argument", json!("/srv/journal")),
         ["journal-named-in-the-file"]
@@ -770,4 +772,29 @@ fn what_an_emqx_node_lacks_while_it_is_watched_is_named() {
         said(json!({"exit": 1, "stderr": "Node is not running!", "value": null})),
         "n1 is not as it was: it does not answer: Node is not running!"
     );
+}
+
+#[test]
+fn etcd_authentication_is_on_off_or_cannot_be_told() {
+    let etcd = product("etcd", "{}");
+    let mut checks = etcd.profile.checks.iter();
+    let check = checks.find(|check| check.name == "no-authentication").unwrap();
+    let judged = |exit: i64, stderr: &str| {
+        let scope = Scope::from_value(
+            etcd.profile.versions.scheme,
+            json!({"probes": {"stranger": {"exit": exit, "stderr": stderr, "value": null}}}),
+        );
+        holds(&check.expect, &scope)
+    };
+    assert_eq!(judged(0, ""), Ok(true));
+    assert_eq!(
+        judged(
+            2,
+            "Error: etcdserver: authentication failed, invalid user ID or password"
+        ),
+        Ok(false)
+    );
+    // It did not answer, or not to us: that is neither.
+    assert!(judged(2, "Error: context deadline exceeded").is_err());
+    assert!(judged(1, "Error: etcdserver: permission denied").is_err());
 }

@@ -445,3 +445,35 @@ fn after_a_reboot_the_guard_counts_in_wall_time() {
     });
     assert_eq!(agent.observe(process(&world))["release"], "1.0");
 }
+
+#[test]
+fn a_guard_of_an_earlier_hop_that_is_armed_again_is_the_one_that_is_seen() {
+    let (world, mut agent) = serving();
+    let disarm = |agent: &mut Agent, hop: u32, sequence: u64| {
+        let guard = upshift_wire::protocol::GuardCall {
+            hop,
+            ..support::guard_call(1)
+        };
+        agent.disarm_hop(guard, sequence)
+    };
+    let arm = |agent: &mut Agent, hop: u32, step: u32| {
+        let mut order = order(step, recipe(&world, LONG, json!({})));
+        order.hop = hop;
+        order.sequence = u64::from(step);
+        let report = agent.order(&order);
+        assert!(matches!(report, Report::Done { .. }), "{report:?}");
+    };
+    arm(&mut agent, 0, 30);
+    assert_eq!(disarm(&mut agent, 0, 31), Ok(GuardStatus::Disarmed));
+    arm(&mut agent, 1, 32);
+    assert_eq!(disarm(&mut agent, 1, 33), Ok(GuardStatus::Disarmed));
+    assert_eq!(agent.guard(), GuardStatus::Disarmed);
+    // Rolled back hop by hop, after the new version was to stay.
+    arm(&mut agent, 0, 34);
+    assert!(
+        matches!(agent.guard(), GuardStatus::Armed { .. }),
+        "{:?}",
+        agent.guard()
+    );
+    assert_eq!(disarm(&mut agent, 0, 35), Ok(GuardStatus::Disarmed));
+}

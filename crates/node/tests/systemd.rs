@@ -181,7 +181,7 @@ fn check_guard(booted: &Booted, mut agent: Agent) {
             "proof": [{"probe": {"process": {"service": server}}, "expect": "value.running"}],
         }}))
     };
-    agent.done(30, recipe("60s"));
+    agent.done(60, recipe("60s"));
     assert_eq!(
         units_of_guards(booted).lines().count(),
         3,
@@ -190,7 +190,7 @@ fn check_guard(booted: &Booted, mut agent: Agent) {
     assert_eq!(agent.disarm(1), Ok(GuardStatus::Disarmed));
     eventually("nothing of it is left", || units_of_guards(booted).is_empty());
 
-    let mut again = order(31, recipe("15s"));
+    let mut again = order(61, recipe("15s"));
     again.hop = 1;
     assert!(matches!(agent.order(&again), Report::Done { .. }));
     agent.close();
@@ -260,6 +260,59 @@ fn check_settled_starts(booted: &Booted, agent: &mut Agent) {
     agent.done(26, action(json!({"stop": {"service": store, "patience": "10s"}})));
 }
 
+/// A service that an operator's unit starts from elsewhere is started from the store, and from elsewhere again.
+fn check_moved_unit(booted: &Booted, agent: &mut Agent) {
+    booted.run(
+        "mkdir -p /opt/elsewhere && cp -L /var/lib/upshift/store/current/bin/server /opt/elsewhere/server
+         printf '%s\\n' '[Service]' 'Environment=LONG=3600' 'ExecStart=/opt/elsewhere/server \\' '  $LONG' >/etc/systemd/system/moved.service
+         printf '%s\\n' '[Service]' 'ExecStart=/bin/sh -c \"exec sleep 3600\"' >/etc/systemd/system/wrapped.service
+         systemctl daemon-reload",
+    );
+    let moved = unit("moved.service");
+    let order = |unit: &str| json!({"unit": unit, "program": "/var/lib/upshift/store/current/bin/server"});
+    let stop = action(json!({"stop": {"service": moved, "patience": "10s"}}));
+    let arguments = |booted: &Booted| {
+        booted.run("tr '\\0' ' ' </proc/$(systemctl show --property=MainPID --value moved.service)/cmdline")
+    };
+    let unit_file = |booted: &Booted| booted.run("cat /etc/systemd/system/moved.service");
+    let before = unit_file(booted);
+    agent.done(40, action(json!({"start": moved})));
+    for attempt in [41, 45] {
+        agent.done(attempt, action(json!({"move_unit": order("moved.service")})));
+        agent.done(attempt + 1, stop.clone());
+        agent.done(attempt + 2, action(json!({"start": moved})));
+        let process = agent.observe(probe(json!({"process": {"service": moved}})));
+        assert_eq!(process["release"], "2.0", "{process}");
+        assert_eq!(
+            arguments(booted).trim(),
+            "/var/lib/upshift/store/current/bin/server 3600"
+        );
+    }
+    agent.done(50, stop.clone());
+    agent.done(51, action(json!({"unmove_unit": order("moved.service")})));
+    agent.done(52, action(json!({"unmove_unit": order("moved.service")})));
+    agent.done(53, action(json!({"start": moved})));
+    assert_eq!(arguments(booted).trim(), "/opt/elsewhere/server 3600");
+    assert_eq!(unit_file(booted), before);
+    assert_eq!(
+        booted.run("ls -d /etc/systemd/system/moved.service.d 2>/dev/null"),
+        ""
+    );
+    agent.done(54, stop);
+    let report = agent.order(&support::order(
+        55,
+        action(json!({"move_unit": order("wrapped.service")})),
+    ));
+    assert!(
+        matches!(&report, Report::Failed { reason } if reason.contains("it starts /bin/sh") && reason.contains("systemctl edit wrapped.service")),
+        "{report:?}"
+    );
+    assert_eq!(
+        agent.done(56, action(json!({"move_unit": order("")})))["unit"],
+        Value::Null
+    );
+}
+
 #[test]
 fn units_are_started_and_stopped_and_a_guard_is_one() {
     let world = World::new();
@@ -268,5 +321,6 @@ fn units_are_started_and_stopped_and_a_guard_is_one() {
     assert_eq!(agent.hello()["systemd"], true);
     check_units(&booted, &mut agent);
     check_settled_starts(&booted, &mut agent);
+    check_moved_unit(&booted, &mut agent);
     check_guard(&booted, agent);
 }

@@ -14,6 +14,7 @@ pub mod foreign;
 mod judge;
 mod layout;
 mod merges;
+mod moving;
 mod needs;
 mod notices;
 mod order;
@@ -41,6 +42,7 @@ pub use adoption::adoption;
 pub use clients::{Client, ClientRounds, client_rounds, client_target, clients};
 pub use fingerprint::verify_unchanged;
 pub use merges::{MergeAt, Previewed, merges, previewed};
+pub use moving::moving;
 pub use needs::{needs, remarks, unmet};
 pub use packages::fits_host;
 pub use render::{Names, context, render_action, render_probe, scope};
@@ -100,19 +102,32 @@ pub fn plan(
     warnings.extend(milder.into_iter().map(|passed| passed.words));
     warnings.extend(warnings_of(&legs, &layout));
     warnings.extend(snapshots::remarks(&survey, &legs));
-    let estimate = estimate::of(&survey, &packages, &layout.hops, &layout.recipes);
     let notices = notices::of(profile, &legs, &layout.hops);
+    Ok(assemble(&survey, &packages, layout, refusals, warnings, notices))
+}
+
+/// The plan of what was laid out.
+fn assemble(
+    survey: &Survey<'_>,
+    packages: &[packages::Assignment<'_>],
+    layout: Layout,
+    refusals: Refusals,
+    warnings: Vec<String>,
+    notices: Vec<String>,
+) -> Plan {
+    let profile = survey.profile;
+    let estimate = estimate::of(survey, packages, &layout.hops, &layout.recipes);
     let mut plan = Plan {
         format: PLAN_FORMAT,
         product: profile.product.clone(),
         title: profile.title.clone(),
         scheme: profile.versions.scheme,
-        fleet: fleet_name.to_owned(),
-        request: request.clone(),
-        facts: fingerprint::of_facts(profile, fleet, facts),
+        fleet: survey.fleet_name.to_owned(),
+        request: survey.request.clone(),
+        facts: fingerprint::of_facts(profile, survey.fleet, survey.facts),
         fingerprint: String::new(),
-        nodes: nodes(&survey, &layout),
-        balancers: balancers(&survey, &layout),
+        nodes: nodes(survey, &layout),
+        balancers: balancers(survey, &layout),
         recipes: layout.recipes,
         prepare: layout.prepare,
         hops: layout.hops,
@@ -126,7 +141,7 @@ pub fn plan(
         notices,
     };
     plan.fingerprint = plan.compute_fingerprint();
-    Ok(plan)
+    plan
 }
 
 /// What an operator should know and that stops nothing.

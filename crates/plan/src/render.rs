@@ -117,6 +117,7 @@ pub fn render_action(
     };
     let mut names = context(plan, node, &Names::of_recipe(recipe, run, hop));
     names.insert("let".to_owned(), json!(bindings));
+    names.insert("bound".to_owned(), json!(bindings));
     let mut names = Value::Object(names);
     let mut action = template::render(action, &names)?;
     if let Action::Snapshot(order) = &mut action

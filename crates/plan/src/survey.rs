@@ -196,12 +196,12 @@ fn without_version(profile: &Profile, name: &str, facts: &NodeFacts, refusals: &
         .iter()
         .find(|absent| expr::holds(&absent.holds, &scope) == Ok(true));
     if let Some(absent) = known {
-        let message = template::render_text(&absent.message, &names);
+        let filled = |text: &String| template::render_text(text, &names).unwrap_or_else(|_| text.clone());
         return refusals.add_host(
             &absent.name,
             name,
-            message.unwrap_or_else(|_| absent.message.clone()),
-            &absent.remedy,
+            filled(&absent.message),
+            filled(&absent.remedy),
         );
     }
     match unseen(profile, facts) {

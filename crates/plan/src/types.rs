@@ -57,6 +57,9 @@ pub struct Request {
     /// Only bring the packages to the servers and unpack them (`upshift prepare`): the run ends after the plan's `prepare`.
     #[serde(default)]
     pub prepare_only: bool,
+    /// Restart the services from the release store, on the version that they run (`upshift adopt --services`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub move_services: bool,
     /// Overrides of the profile's window rules and soak, as the fleet's operator wants them.
     #[serde(default)]
     pub timing: Timing,

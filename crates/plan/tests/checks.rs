@@ -557,3 +557,27 @@ fn a_target_that_is_not_the_newest_of_its_line_is_told_so() {
     );
     assert!(remarks(&testing::profile()).is_empty());
 }
+
+#[test]
+fn remedies_are_filled_in_as_messages_are() {
+    let profile = with_check(|check| {
+        check.expect = "false".to_owned();
+        check.message = "{{ name }} is not as it should be".to_owned();
+        check.remedy = "mend it: `ledgerctl mend {{ name }} --to {{ to }}`".to_owned();
+        check.acceptable = true;
+    });
+    let refusals = planned(
+        &profile,
+        &testing::facts(3, "1.0.0"),
+        &testing::request("1.1.0", &[]),
+    )
+    .unwrap_err();
+    let name = &profile.checks[0].name;
+    let expected = format!(
+        "mend it: `ledgerctl mend n00002 --to 1.1.0`; to take it upon yourself: `upshift accept {name} --reason \"…\"`"
+    );
+    assert!(
+        refusals.iter().any(|refusal| refusal.remedy == expected),
+        "{refusals:#?}"
+    );
+}

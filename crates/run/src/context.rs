@@ -26,6 +26,8 @@ pub fn context(
     };
     let mut context = upshift_plan::context(plan, node, &names);
     context.insert("let".to_owned(), json!(bindings));
+    // The same for expressions: their language reserves `let`.
+    context.insert("bound".to_owned(), json!(bindings));
     Value::Object(context)
 }
 

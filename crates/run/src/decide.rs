@@ -29,7 +29,10 @@ impl State {
             return None;
         }
         if let Some(reason) = self.guard_trouble() {
-            return Some(reason);
+            return Some(match self.sleep_words() {
+                Some(slept) => format!("{slept}: {reason}"),
+                None => reason,
+            });
         }
         let open = self
             .windows

@@ -13,21 +13,28 @@ use crate::decide::HOLD_PATIENCE;
 use crate::event::{Decision, Effect, Event, EventKind, Outcome};
 use crate::guards::Disarming;
 use crate::program::{self, GroupAt, Item, Part};
-use crate::state::{Back, Controller, State, StepState, WindowState};
+use crate::state::{Back, Controller, Slept, State, StepState, WindowState};
 use crate::steps::Progress;
 
 /// When something that is due could not be carried on, it is looked at again after this time.
 const OVERDUE: Millis = Millis(250);
 
+/// How much later than it asked for a controller is woken that has not run meanwhile.
+const ASLEEP: Millis = Millis::seconds(10);
+/// How long that is told of.
+const REMEMBERED: Millis = Millis::seconds(300);
+
 /// Takes one event in. The whole engine is this function: the same state and event always give the same result.
 pub fn step(mut state: State, event: Event) -> (State, Vec<Effect>) {
     let mut effects = Vec::new();
+    state.notice_sleep(&event);
     state.now = state.now.max(event.at);
     state.take_in(event.kind, &mut effects);
     if state.controller.is_some() {
         state.advance(&mut effects);
         state.send_record(&mut effects);
-        if let Some(at) = state.next_wake() {
+        state.due = state.next_wake();
+        if let Some(at) = state.due {
             effects.push(Effect::Wake { at });
         }
     }
@@ -54,6 +61,32 @@ pub(crate) enum Turn {
 }
 
 impl State {
+    /// A controller that is not woken when it asked to be has not run: it was stopped, its machine slept, or was too busy. Nobody
+    /// renewed the guards meanwhile, which is no fault of their hosts. Between two controllers nobody asked to be woken.
+    fn notice_sleep(&mut self, event: &Event) {
+        let due = self
+            .due
+            .take()
+            .filter(|_| !matches!(event.kind, EventKind::Started { .. }));
+        if let Some(due) = due.filter(|due| event.at >= due.plus(ASLEEP)) {
+            self.slept = Some(Slept {
+                until: event.at,
+                time: event.at.minus(due),
+            });
+        }
+    }
+
+    /// That the controller slept, where that was a short while ago: what happened since is to be read in that light.
+    pub(crate) fn sleep_words(&self) -> Option<String> {
+        let slept = self.slept.as_ref()?;
+        (self.now < slept.until.plus(REMEMBERED)).then(|| {
+            format!(
+                "this controller did not run for {:.0} s (it was stopped or too busy, or its machine slept), and nobody renewed the guards meanwhile",
+                slept.time.0 as f64 / 1000.0
+            )
+        })
+    }
+
     fn take_in(&mut self, kind: EventKind, effects: &mut Vec<Effect>) {
         match kind {
             EventKind::Started { controller, token } => self.started(controller, token, effects),

@@ -73,11 +73,7 @@ impl Part {
     pub(crate) fn leads_back(self) -> bool {
         matches!(
             self,
-            Part::RollbackGate
-                | Part::Rollback
-                | Part::BeginDowngrade
-                | Part::EndDowngrade
-                | Part::ProveBack
+            Part::RollbackGate | Part::Rollback | Part::BeginDowngrade | Part::EndDowngrade | Part::ProveBack
         )
     }
 

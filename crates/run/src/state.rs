@@ -80,6 +80,19 @@ pub struct State {
     pub(crate) asked_from: Option<AskedFrom>,
     /// Why the rollback that was asked for last is refused.
     pub(crate) refusal: Option<String>,
+    /// When the controller asked to be woken.
+    pub(crate) due: Option<Millis>,
+    /// When the controller was last woken much later than that.
+    pub(crate) slept: Option<Slept>,
+}
+
+/// A while in which the controller did not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slept {
+    /// Until when.
+    pub(crate) until: Millis,
+    /// For how long.
+    pub(crate) time: Millis,
 }
 
 /// What a run was when a rollback was asked for: it stays so where there is none.
@@ -309,6 +322,8 @@ impl State {
             rests_paused: false,
             asked_from: None,
             refusal: None,
+            due: None,
+            slept: None,
         }
     }
 

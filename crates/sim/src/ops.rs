@@ -85,6 +85,8 @@ pub fn ops_of(action: &Action) -> VecDeque<Op> {
         Action::CopyPackage(_)
         | Action::Install(_)
         | Action::MergeConfig(_)
+        | Action::MoveUnit(_)
+        | Action::UnmoveUnit(_)
         | Action::Replace(_)
         | Action::Haproxy(_)
         | Action::Http(_)

@@ -1,5 +1,6 @@
 //! How a command ends: its exit status, and what an operator reads where it did not do what was asked.
 
+use crate::output::columns_of_notes;
 use serde_json::{Value, json};
 use upshift_plan::{Refusal, show};
 
@@ -131,7 +132,9 @@ impl Failure {
             Failure::Usage(problem) => problem.text(),
             Failure::Mistakes(rendered) => format!("{}\n", rendered.trim_end()),
             Failure::Refused(problem) => format!("{}Nothing was changed.\n", problem.text()),
-            Failure::Refusals(refusals) => show::refusals(refusals),
+            Failure::Refusals(refusals) => {
+                show::refusals_in(refusals, columns_of_notes().unwrap_or(show::WIDE))
+            }
             Failure::Unexpected(error) if verbose => format!("error: {error:?}\n"),
             Failure::Unexpected(error) => format!("error: {error:#}\n"),
         }

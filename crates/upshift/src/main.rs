@@ -22,8 +22,10 @@ mod profiles;
 mod report;
 mod restic;
 mod runs;
+mod scrub;
 mod seal;
 mod setting;
+mod sight;
 mod suggest;
 mod table;
 

@@ -49,7 +49,11 @@ impl Printer {
     /// Prints a result: the value as one line of JSON, or the text for people.
     pub fn result<T: Serialize>(self, value: &T, text: impl FnOnce() -> String) -> Result<(), Failure> {
         if self.json() {
-            self.line(&serde_json::to_string(value)?)
+            let mut value = serde_json::to_value(value)?;
+            if let Some(members) = value.as_object_mut() {
+                members.entry("format").or_insert_with(|| FORMAT.into());
+            }
+            self.line(&value.to_string())
         } else {
             self.text(&text())
         }
@@ -62,7 +66,7 @@ impl Printer {
 
     /// Prints text of the result, with one newline at its end.
     pub fn text(self, text: &str) -> Result<(), Failure> {
-        self.line(&harmless(text.trim_end_matches('\n')))
+        self.line(&folded(&harmless(text.trim_end_matches('\n')), columns()))
     }
 
     /// Prints text in the place of what was printed before.
@@ -75,8 +79,61 @@ impl Printer {
     /// Says something that is not part of the result.
     pub fn note(self, text: &str) {
         // Nobody can be told where standard error is closed.
-        let _ = writeln!(anstream::stderr(), "{}", harmless(text.trim_end_matches('\n')));
+        let _ = writeln!(
+            anstream::stderr(),
+            "{}",
+            folded(&harmless(text.trim_end_matches('\n')), columns_of_notes())
+        );
     }
+}
+
+/// Version of the shape of JSON results; see docs/json.md.
+const FORMAT: u32 = 1;
+
+/// Columns of the terminal that a person reads results on; nothing where no person does.
+pub fn columns() -> Option<usize> {
+    terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0).max(NARROWEST))
+}
+
+/// The same of messages.
+pub fn columns_of_notes() -> Option<usize> {
+    terminal_size::terminal_size_of(std::io::stderr()).map(|(width, _)| usize::from(width.0).max(NARROWEST))
+}
+
+/// A terminal that is narrower than this is not written for.
+const NARROWEST: usize = 60;
+
+/// A text whose lines are no longer than a terminal is wide: they are broken between words, and go on below where they began. A word that is
+/// longer, such as a path to be pasted, stays whole.
+pub fn folded(text: &str, width: Option<usize>) -> String {
+    let Some(width) = width else {
+        return text.to_owned();
+    };
+    let fold = |line: &str| {
+        let indent = line.chars().take_while(|c| *c == ' ').count() + 2;
+        let mut lines = vec![String::new()];
+        for word in line.split_inclusive(' ') {
+            let current = lines.last().map_or(0, |line| line.chars().count());
+            let needed = word.trim_end().chars().count();
+            let begun = lines.last().is_some_and(|line| !line.trim().is_empty());
+            if begun && current + needed > width {
+                lines.push(" ".repeat(indent.min(width / 2)));
+            }
+            if let Some(last) = lines.last_mut() {
+                last.push_str(word);
+            }
+        }
+        lines
+            .iter()
+            .map(|line| line.trim_end())
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let lines = text.split('\n').map(|line| match line.chars().count() > width {
+        true => fold(line),
+        false => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// A text without what steers a terminal. Names and messages come from hosts, archives and inventories: their authors could
@@ -116,7 +173,23 @@ fn word(form: Output) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::harmless;
+    use super::{folded, harmless};
+
+    #[test]
+    fn no_line_is_longer_than_the_terminal_is_wide() {
+        let text = "  next: to go on to 3.6.16 once the cause is mended, and not before: `upshift resume`\nshort\n\n  a";
+        let narrow = folded(text, Some(40));
+        assert!(narrow.lines().all(|line| line.chars().count() <= 40), "{narrow}");
+        assert!(narrow.ends_with("\nshort\n\n  a"), "{narrow}");
+        assert_eq!(
+            narrow.split_whitespace().collect::<Vec<_>>(),
+            text.split_whitespace().collect::<Vec<_>>()
+        );
+        assert!(narrow.lines().nth(1).unwrap().starts_with("    "), "{narrow}");
+        assert_eq!(folded(text, None), text);
+        let path = format!("x {}", "p".repeat(50));
+        assert_eq!(folded(&path, Some(40)), format!("x\n  {}", "p".repeat(50)));
+    }
 
     #[test]
     fn nothing_that_a_host_says_steers_the_terminal() {

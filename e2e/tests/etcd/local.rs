@@ -299,7 +299,30 @@ fn newest() -> Outcome {
         .so_far()
         .acknowledged
         > 50));
-    fixture.upshift.run(&to("3.7.3")).expect(0);
+    // 3.7 does not start on what 3.5 has written since the last snapshot, so the run waits for one between the two hops.
+    let held = fixture.upshift.run(&to("3.7.3")).expect(5);
+    assert!(
+        held.text().contains("has saved no snapshot since"),
+        "{}",
+        held.text()
+    );
+    fixture.expect_all("3.6.16");
+    let refused = fixture.upshift.run(&["check", "--to", "3.7.3"]);
+    assert!(
+        refused.text().contains("has saved no snapshot since"),
+        "{}",
+        refused.text()
+    );
+    let writers: Vec<Load> = (0..24)
+        .map(|number| Load::start(&fixture.cluster.client(), &format!("more{number}"), 10_000))
+        .collect();
+    let written = || writers.iter().map(|load| load.so_far().acknowledged).sum::<u64>() > 10_500;
+    assert!(
+        processes::poll(Duration::from_secs(150), written),
+        "too few writes"
+    );
+    drop(writers);
+    fixture.upshift.run(&["resume"]).expect(0);
     assert_eq!(watch.finish(), 1, "exactly one member was down at a time");
     let report = load.finish().expect("the cluster is read");
     assert_eq!(report.lost, 0, "{report:?}");
@@ -323,9 +346,8 @@ fn roll_back_under_load(fixture: &Fixture, version: &str, cluster_version: &str)
         .so_far()
         .acknowledged
         > 50));
-    let rolled_back = fixture.upshift.run(&["rollback", "--yes"]).expect(4);
+    let rolled_back = fixture.upshift.run(&["rollback", "--yes"]).expect(0);
     rolled_back.keep("etcd-own-downgrade");
-    println!("{}", rolled_back.text());
     assert_eq!(watch.finish(), 1, "exactly one member was down at a time");
     let report = load.finish().expect("the cluster is read");
     assert_eq!(report.lost, 0, "{report:?}");
@@ -349,7 +371,8 @@ fn downgraded_and_upgraded() -> Outcome {
     let fixture = Fixture::etcd("3.5.35", &["3.6.16"])?;
     fixture.upshift.run(&to("3.6.16")).expect(0);
     roll_back_under_load(&fixture, "3.5.35", "3.5.0");
-    fixture.upshift.run(&to("3.6.16")).expect(0);
+    let again = [to("3.6.16"), vec!["--again".to_owned()]].concat();
+    fixture.upshift.run(&again).expect(0);
     fixture.expect_all("3.6.16");
     expect_equal_hashes(&fixture);
     assert_eq!(

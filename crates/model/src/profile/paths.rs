@@ -182,6 +182,10 @@ pub struct Check {
     /// Whether an operator may take it upon themselves (`upshift accept`) that it does not hold, or cannot be told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub acceptable: bool,
+    /// Whether it holds once services are started from the release store, which is what `upshift adopt --services` is for: it does not
+    /// stand in the way of that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moved_services: bool,
     /// Whether it must hold for the whole run: the other servers are asked again at each gate, before a window opens and right before
     /// it disturbs anything. The expression then uses one probe, and of the other names `node`, `places`, `from` and `to`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -23,7 +23,7 @@ use crate::host::Host;
 use crate::http;
 use crate::installation;
 use crate::process::command::{Keep, perform as perform_command};
-use crate::process::service;
+use crate::process::{service, unit_file};
 use crate::records::Place;
 use crate::{packages, saved, snapshots, store};
 
@@ -71,6 +71,8 @@ pub fn perform(request: &Request<'_>, action: &Action) -> Result<Value> {
         Action::RemoveRelease(version) => store::remove(layout, version),
         Action::RemoveSaved(name) => saved::remove(layout, request.run, name),
         Action::Snapshot(order) => snapshots::take(request.host, order, request.mark),
+        Action::MoveUnit(order) => unit_file::move_over(order),
+        Action::UnmoveUnit(order) => unit_file::take_back(order),
         Action::ArmGuard(recipe) => guard::arm(request, recipe),
         Action::DisarmGuard => guard::disarm_on_order(request).map(|status| json!(status)),
     };

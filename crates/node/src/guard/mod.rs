@@ -123,12 +123,13 @@ fn fence(layout: &Layout, call: &GuardCall) -> Result<()> {
     }
 }
 
-/// What the guard of the latest hop of a run says of itself.
+/// What the guard of a run says of itself: the one that stands or, where none does, that of the latest hop. A rollback over several hops
+/// arms the guards of earlier hops again.
 pub fn status(layout: &Layout, run: &str) -> Result<GuardStatus> {
     let latest = record::all(layout)?
         .into_iter()
         .filter(|record| record.key.run == run)
-        .max_by_key(|record| record.key.hop);
+        .max_by_key(|record| (record.stands(), record.key.hop));
     Ok(status_of(latest.as_ref()))
 }
 

@@ -7,6 +7,7 @@ pub mod identity;
 pub mod service;
 pub mod supervised;
 pub mod systemd;
+pub mod unit_file;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -259,6 +259,11 @@ impl Agent {
         self.guard_call(Request::Disarm { guard, sequence })
     }
 
+    /// Disarms the guard of a hop, when so many orders had been given.
+    pub fn disarm_hop(&mut self, guard: GuardCall, sequence: u64) -> Result<GuardStatus, String> {
+        self.guard_call(Request::Disarm { guard, sequence })
+    }
+
     fn guard_call(&mut self, request: Request) -> Result<GuardStatus, String> {
         self.call(request).and_then(|response| match response {
             Response::Guard(status) => Ok(status),

@@ -54,7 +54,13 @@ pub(super) fn check<'s, 'a>(
         warnings,
         roots: Roots::default(),
     };
-    for check in &survey.profile.checks {
+    let moving = survey.request.move_services;
+    for check in survey
+        .profile
+        .checks
+        .iter()
+        .filter(|check| !(moving && check.moved_services))
+    {
         for subject in subjects.iter().filter(|subject| applies(survey, check, subject)) {
             let text = |version: Option<&Version>| version.map(ToString::to_string).unwrap_or_default();
             let (from, to) = (text(subject.from), text(subject.to));
@@ -137,17 +143,18 @@ impl Checking<'_, '_, '_> {
         match verdict {
             Ok(true) => {}
             Ok(false) => {
-                let message = match server {
-                    Some(server) => self.judge.message(&check.message, server, about),
-                    None => self.judge.cluster_message(&check.message, about),
+                let filled = |text: &str| match server {
+                    Some(server) => self.judge.message(text, server, about),
+                    None => self.judge.cluster_message(text, about),
                 };
-                self.fails(check, server, message);
+                let (message, remedy) = (filled(&check.message), filled(&check.remedy));
+                self.fails(check, server, message, &remedy);
             }
             Err(error) => self.unknown(check, server, &error),
         }
     }
 
-    fn fails(&mut self, check: &Check, server: Option<&Server<'_>>, message: String) {
+    fn fails(&mut self, check: &Check, server: Option<&Server<'_>>, message: String, remedy: &str) {
         if check.advice {
             self.warnings.push(message);
             return;
@@ -159,7 +166,7 @@ impl Checking<'_, '_, '_> {
         let code = format!("check:{}", check.name);
         let reason = self
             .refusals
-            .note(&code, host, message, remedy(check), link(check));
+            .note(&code, host, message, self::remedy(check, remedy), link(check));
         self.roots.insert(check, server, reason);
     }
 
@@ -198,10 +205,10 @@ impl Checking<'_, '_, '_> {
     }
 }
 
-fn remedy(check: &Check) -> String {
+fn remedy(check: &Check, remedy: &str) -> String {
     match check.acceptable {
-        true => format!("{}; {}", check.remedy, how_to_accept(&check.name)),
-        false => check.remedy.clone(),
+        true => format!("{remedy}; {}", how_to_accept(&check.name)),
+        false => remedy.to_owned(),
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use upshift_model::Millis;
 use upshift_model::action::{
-    Action, Command, EditConfig, ExitMeaning, MergeConfig, OutputFormat, RestorePaths, SavePaths,
-    StopService, SwitchRelease,
+    Action, Command, EditConfig, ExitMeaning, MergeConfig, MoveUnit, OutputFormat, RestorePaths, SavePaths,
+    Service, StopService, SwitchRelease,
 };
 use upshift_model::probe::{Probe, ProcessProbe};
 use upshift_model::profile::{At, ConfigMigration, On, Profile, Slot, Strategy};
@@ -68,6 +68,10 @@ pub(super) fn complete(verbs: &mut Verbs<'_, '_>, way: Way, slot: Slot, recipes:
     }
     match slot {
         Slot::Stop if none => recipes.push((On::Each, stop(verbs, way))),
+        Slot::Switch if verbs.survey.request.move_services => {
+            recipes.clear();
+            recipes.extend(move_unit(verbs, way).map(|recipe| (On::Each, recipe)));
+        }
         Slot::Switch if none => recipes.push((On::Each, switch(verbs, way))),
         Slot::Save if way == Way::Forward => {
             // Before anything of the profile's own, so that the configuration can be put back whatever comes after.
@@ -75,6 +79,8 @@ pub(super) fn complete(verbs: &mut Verbs<'_, '_>, way: Way, slot: Slot, recipes:
                 recipes.insert(0, (On::Each, save));
             }
         }
+        // The version stays, and so does its configuration.
+        Slot::MigrateConfig if way == Way::Forward && verbs.survey.request.move_services => recipes.clear(),
         Slot::MigrateConfig if way == Way::Forward => {
             for migration in migrations(verbs) {
                 recipes.extend(merge(verbs, migration).map(|merge| (On::Each, merge)));
@@ -94,7 +100,7 @@ pub(super) fn complete(verbs: &mut Verbs<'_, '_>, way: Way, slot: Slot, recipes:
         Slot::MigrateConfig => recipes.extend(restore(verbs).map(|restore| (On::Each, restore))),
         Slot::Uninstall if none && way == Way::Back => recipes.extend(restart(verbs)),
         Slot::Drain | Slot::Pause if way == Way::Back => only_where_running(verbs, recipes),
-        Slot::Start | Slot::Recover => fail_with_the_process(verbs, recipes),
+        Slot::Start | Slot::Rejoin | Slot::Recover => fail_with_the_process(verbs, recipes),
         _ => {}
     }
 }
@@ -186,10 +192,57 @@ fn switch(verbs: &Verbs<'_, '_>, way: Way) -> Recipe {
     }
 }
 
+/// Has the service's unit start the program of the store, or what it started before.
+fn move_unit(verbs: &Verbs<'_, '_>, way: Way) -> Option<Recipe> {
+    let Service::Supervised(service) = &verbs.survey.profile.service else {
+        return None;
+    };
+    let order = MoveUnit {
+        unit: service.unit.clone().unwrap_or_default(),
+        program: service.argv.first()?.clone(),
+    };
+    // Asked of systemd, not of the file that was written.
+    let script = r#"test -z "$1" || systemctl show --property=ExecStart --value -- "$1""#;
+    let look = Command {
+        argv: ["sh", "-c", script, "sh", &order.unit]
+            .map(str::to_owned)
+            .to_vec(),
+        env: BTreeMap::new(),
+        directory: None,
+        timeout: Millis::seconds(10),
+        exit: BTreeMap::new(),
+        output: OutputFormat::Text,
+    };
+    let (title, action, expect) = match way {
+        Way::Forward => (
+            "let the service start from the release store",
+            Action::MoveUnit(order),
+            "output.unit == null || value.value.contains('path=' + output.program + ' ')",
+        ),
+        Way::Back => (
+            "let the service start as it did before",
+            Action::UnmoveUnit(order),
+            "output.unit == null || !value.value.contains('/store/current/')",
+        ),
+    };
+    Some(Recipe {
+        action: Some(action),
+        proof: vec![here(
+            "unit",
+            Probe::Command(look),
+            expect,
+            "systemd does not say so yet",
+        )],
+        ..verbs.blank(way, Slot::Switch, title.to_owned())
+    })
+}
+
 fn start(verbs: &mut Verbs<'_, '_>, way: Way) -> Recipe {
     let profile = verbs.survey.profile;
     let mut expect = "value.running".to_owned();
-    if uses_store(verbs) {
+    // A service that is moved is started from the store; taken back, from where it was started before.
+    let moving = verbs.survey.request.move_services;
+    if (moving && way == Way::Forward) || (!moving && uses_store(verbs)) {
         expect.push_str(" && value.release == want");
     }
     if !profile.versions.arguments.is_empty() {

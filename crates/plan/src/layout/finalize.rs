@@ -24,7 +24,8 @@ pub(super) fn lay_out(
             1 => "1 server".to_owned(),
             count => format!("{count} servers"),
         };
-        if defaults::uses_store(&mut verbs) {
+        // Services that were moved run that very release.
+        if defaults::uses_store(&mut verbs) && !survey.request.move_services {
             let recipe = remove_release(&verbs);
             let recipe = verbs.builder.recipe(recipe);
             groups.push(verbs.builder.group(recipe, leg.servers.iter().copied()));

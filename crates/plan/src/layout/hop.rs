@@ -11,7 +11,8 @@ use crate::order;
 use crate::refusal::Refusals;
 use crate::survey::Survey;
 use crate::types::{
-    Crossed, Group, Hop, NoReturnPlan, NodeIndex, OwnRollbackPlan, Recipe, RecipeIndex, SoakPlan, StepId, Window,
+    Crossed, Group, Hop, NoReturnPlan, NodeIndex, OwnRollbackPlan, Recipe, RecipeIndex, SoakPlan, StepId,
+    Window,
 };
 
 /// The windows of a hop, and by how much each guard fires later.

@@ -12,11 +12,11 @@ use upshift_model::profile::Strategy;
 pub use commands::commands;
 pub use markdown::markdown;
 pub use picture::{picture, svg};
-pub use refusals::refusals;
+pub use refusals::{refusals, refusals_in};
 pub use sheet::Detail;
 pub use sheet::rounded as length;
 pub(crate) use sheet::rounded;
-pub use table::table;
+pub use table::{WIDE, table, table_in};
 
 use crate::types::Plan;
 

@@ -1,7 +1,7 @@
 //! Reasons against, for people.
 
 use super::count;
-use super::table::paragraph;
+use super::table::{WIDE, paragraph_in};
 use crate::types::Refusal;
 
 /// More hosts than this are not named one by one.
@@ -9,6 +9,11 @@ const HOSTS_NAMED: usize = 6;
 
 /// All the reasons why there is no plan, or why one is not executed, each with what to do about it.
 pub fn refusals(refusals: &[Refusal]) -> String {
+    refusals_in(refusals, WIDE)
+}
+
+/// The same, for a terminal of so many columns.
+pub fn refusals_in(refusals: &[Refusal], width: usize) -> String {
     let mut out = format!(
         "Refused, for {}. Nothing was changed.\n",
         count(refusals.len(), "reason")
@@ -21,19 +26,21 @@ pub fn refusals(refusals: &[Refusal]) -> String {
         } else {
             format!("{}: ", hosts(&refusal.hosts))
         };
-        paragraph(
+        paragraph_in(
             &mut out,
+            width,
             &label,
             &format!("{hosts}{} [{}]", refusal.message, refusal.code),
         );
-        paragraph(&mut out, "     what to do: ", &refusal.remedy);
+        paragraph_in(&mut out, width, "     what to do: ", &refusal.remedy);
         if let Some(link) = &refusal.link {
-            paragraph(&mut out, "     see: ", link);
+            paragraph_in(&mut out, width, "     see: ", link);
         }
         if !refusal.hides.is_empty() {
             let checks = count(refusal.hides.len(), "check");
-            paragraph(
+            paragraph_in(
                 &mut out,
+                width,
                 "     ",
                 &format!("because of this {checks} cannot be told"),
             );

@@ -5,25 +5,46 @@ use std::fmt::Write;
 use super::sheet::{Detail, Row, Sheet};
 use crate::types::Plan;
 
+/// The width of texts that no terminal limits.
+pub const WIDE: usize = 125;
+/// The narrowest that a text is made for.
+const NARROWEST: usize = 60;
+
 /// Columns of the text: what, where, proof, rollback, time.
-const WIDTHS: [usize; 5] = [30, 14, 42, 24, 5];
+fn widths(width: usize) -> [usize; 5] {
+    if width >= WIDE {
+        return [30, 14, 42, 24, 5];
+    }
+    // What is left of a line for the three columns that hold sentences.
+    let left = width.max(NARROWEST) - 3 - 5 - 12 - 5;
+    let (what, back) = (left * 36 / 100, left * 26 / 100);
+    [what, 12, left - what - back, back, 5]
+}
 
 /// The plan as text, with lines of at most 125 characters.
 pub fn table(plan: &Plan, detail: Detail) -> String {
+    table_in(plan, detail, WIDE)
+}
+
+/// The plan as text, for a terminal of so many columns.
+pub fn table_in(plan: &Plan, detail: Detail, width: usize) -> String {
     let sheet = Sheet::of(plan, detail);
     let mut out = String::new();
     line(&mut out, &sheet.title);
     for (name, value) in &sheet.summary {
-        line(&mut out, &format!("  {name:<10} {value}"));
+        match width < WIDE {
+            true => paragraph_in(&mut out, width, &format!("  {name:<10} "), value),
+            false => line(&mut out, &format!("  {name:<10} {value}")),
+        }
     }
     for warning in &sheet.warnings {
-        paragraph(&mut out, "  note       ", warning);
+        paragraph_in(&mut out, width, "  note       ", warning);
     }
     if !sheet.notices.is_empty() {
         line(&mut out, "");
         line(&mut out, "For those who use it, to be sent to them");
         for notice in &sheet.notices {
-            paragraph(&mut out, "    ", notice);
+            paragraph_in(&mut out, width, "    ", notice);
         }
     }
     if !sheet.config.is_empty() {
@@ -42,13 +63,16 @@ pub fn table(plan: &Plan, detail: Detail) -> String {
     if !sheet.prepare.is_empty() {
         line(&mut out, "");
         line(&mut out, "Prepare: nothing that runs is changed");
-        grid(&mut out, detail, &sheet.prepare);
+        grid(&mut out, width, detail, &sheet.prepare);
     }
     for hop in &sheet.hops {
         line(&mut out, "");
-        line(&mut out, &hop.heading);
+        match width < WIDE {
+            true => paragraph_in(&mut out, width, "", &hop.heading),
+            false => line(&mut out, &hop.heading),
+        }
         if let Some(text) = &hop.no_return {
-            paragraph(&mut out, "  POINT OF NO RETURN  ", text);
+            paragraph_in(&mut out, width, "  POINT OF NO RETURN  ", text);
         }
         line(&mut out, "  Windows");
         for window in &hop.windows {
@@ -56,9 +80,9 @@ pub fn table(plan: &Plan, detail: Detail) -> String {
         }
         for section in &hop.sections {
             line(&mut out, &format!("  {}", section.heading));
-            grid(&mut out, detail, &section.rows);
+            grid(&mut out, width, detail, &section.rows);
         }
-        paragraph(&mut out, "  Watched  ", &hop.watch);
+        paragraph_in(&mut out, width, "  Watched  ", &hop.watch);
     }
     line(&mut out, "");
     line(
@@ -77,9 +101,10 @@ fn line(out: &mut String, text: &str) {
 }
 
 /// A text behind a label, wrapped, with the lines after the first one indented as far as the label is long.
-pub(super) fn paragraph(out: &mut String, label: &str, text: &str) {
+pub(super) fn paragraph_in(out: &mut String, width: usize, label: &str, text: &str) {
     let indent = label.chars().count();
-    for (position, piece) in wrapped(text, 120 - indent).iter().enumerate() {
+    let room = width.clamp(NARROWEST, WIDE).saturating_sub(5 + indent).max(20);
+    for (position, piece) in wrapped(text, room).iter().enumerate() {
         let lead = if position == 0 {
             label.to_owned()
         } else {
@@ -89,33 +114,35 @@ pub(super) fn paragraph(out: &mut String, label: &str, text: &str) {
     }
 }
 
-fn grid(out: &mut String, detail: Detail, rows: &[Row]) {
+fn grid(out: &mut String, width: usize, detail: Detail, rows: &[Row]) {
+    let widths = widths(width);
     let headings = ["step", "where", detail.heading(), "taken back by", "limit"];
-    cells(out, &headings.map(|heading| vec![heading.to_owned()]));
+    cells(out, &widths, &headings.map(|heading| vec![heading.to_owned()]));
     for row in rows {
         let proof = row
             .proof
             .iter()
-            .flat_map(|proof| wrapped(proof, WIDTHS[2]))
+            .flat_map(|proof| wrapped(proof, widths[2]))
             .collect();
         cells(
             out,
+            &widths,
             &[
-                wrapped(&row.what, WIDTHS[0]),
-                wrapped(&row.place, WIDTHS[1]),
+                wrapped(&row.what, widths[0]),
+                wrapped(&row.place, widths[1]),
                 proof,
-                wrapped(&row.back, WIDTHS[3]),
+                wrapped(&row.back, widths[3]),
                 vec![row.within.clone()],
             ],
         );
     }
 }
 
-fn cells(out: &mut String, cells: &[Vec<String>; 5]) {
+fn cells(out: &mut String, widths: &[usize; 5], cells: &[Vec<String>; 5]) {
     let height = cells.iter().map(Vec::len).max().unwrap_or(0);
     for row in 0..height {
         let mut text = "   ".to_owned();
-        for (cell, width) in cells.iter().zip(WIDTHS) {
+        for (cell, width) in cells.iter().zip(widths) {
             // Writing to a text cannot fail.
             let _ = write!(text, " {:<width$}", cell.get(row).map_or("", String::as_str));
         }

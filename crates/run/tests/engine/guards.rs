@@ -290,3 +290,20 @@ fn a_guard_that_cannot_be_armed_does_not_bar_the_rollback() {
         "it is not asked again"
     );
 }
+
+#[test]
+fn a_controller_that_slept_says_so_before_it_speaks_of_hosts() {
+    let mut puppet = without(Builder::rolling(), "recovered@h2");
+    puppet
+        .start()
+        .until(|puppet| puppet.orders_to("h2").contains(&"switch"));
+    puppet.now = puppet.now.plus(seconds(200));
+    puppet.on_guard = Box::new(|_, _| Some(GuardStatus::RolledBack));
+    puppet.run();
+    let reason = rolled_back(&puppet);
+    let (slept, guard) = (
+        reason.find("this controller did not run for"),
+        reason.find("guard's deadline"),
+    );
+    assert!(slept.is_some() && slept < guard, "{reason}");
+}

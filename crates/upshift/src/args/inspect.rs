@@ -64,8 +64,14 @@ pub struct ShowArgs {
 #[command(after_help = "\
 Examples:
   upshift report
-  upshift report 20261120-0930-etcd --output markdown > report.md")]
+  upshift report 20261120-0930-etcd --output markdown > report.md
+  upshift report --bundle run.tar.gz         for the vendor, or for a colleague: secrets are taken out
+
+Where no controller drives the run, or it is held, its hosts are asked as well.")]
 pub struct ReportArgs {
     /// The run [default: the newest of the fleet].
     pub run: Option<String>,
+    /// Write one archive: the report, the plan, the journal with all that was observed, and what the hosts have written of the run.
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Option<std::path::PathBuf>,
 }

@@ -103,10 +103,24 @@ fn gave_way(check: &str) -> Result<String, String> {
 Examples:
   upshift adopt --packages packages      with the package of the version that runs among them
 
+  upshift adopt --services               afterwards: start the services from there, one server after the other
+
 Once, for servers that were installed without Upshift. Rolling back means to start a release of the host's store;
-so what runs is put there first, and the link STATE/store/current pointed at it. Let the service start that link's
-program afterwards, and restart one server after the other; `upshift check` says what is left to do.")]
-pub struct AdoptArgs {}
+so what runs is put there first, and the link STATE/store/current pointed at it. With --services each server's service
+is then restarted from there, on the version that it runs, one after the other as in an upgrade: behind the same gates
+and guards, proven, and taken back where a server does not come up. Where systemd runs the service, a file beside
+its unit (UNIT.d/zz-upshift.conf) has it start the store's program; the unit itself stays as it is.")]
+pub struct AdoptArgs {
+    /// Restart the services from the release store, one server after the other.
+    #[arg(long)]
+    pub services: bool,
+    /// Do not ask (with --services).
+    #[arg(short, long, requires = "services")]
+    pub yes: bool,
+    /// Further wishes (with --services).
+    #[command(flatten)]
+    pub target: Target,
+}
 
 /// `upshift accept`.
 #[derive(Debug, Args)]

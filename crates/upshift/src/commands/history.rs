@@ -3,14 +3,17 @@
 use std::io::Write;
 
 use serde::Serialize;
-use upshift_store::RunRecord;
+use upshift_store::{RunRecord, Store};
 
 use crate::args::{Global, HistoryArgs, Output, ReportArgs, ShowArgs};
+use crate::commands::bundle;
 use crate::exit::{Exit, Failure};
+use crate::lease;
 use crate::moment;
 use crate::output::Printer;
 use crate::report::{self, Report};
 use crate::runs;
+use crate::sight::Sight;
 use crate::table::Table;
 
 /// A run in the list.
@@ -22,6 +25,9 @@ struct Listed {
     from: String,
     to: String,
     began: String,
+    /// For people.
+    #[serde(skip)]
+    began_words: String,
     by: String,
     outcome: String,
 }
@@ -49,17 +55,24 @@ pub fn history(arguments: &HistoryArgs, global: &Global, printer: Printer) -> Re
             product: record.product.clone(),
             from: plan.hops.first().map(|hop| hop.from.clone()).unwrap_or_default(),
             to: plan.request.to,
-            began: moment::text(record.created_ms),
+            began: moment::rfc3339(record.created_ms),
+            began_words: moment::text(record.created_ms),
             by: record.created_by.clone(),
-            outcome: outcome_word(record),
+            outcome: outcome_word(&store, record)?,
         });
     }
     printer.result(&listed, || table(&listed))?;
     Ok(Exit::Done)
 }
 
-fn outcome_word(record: &RunRecord) -> String {
-    report::ending(record.outcome.as_ref()).0.to_owned()
+fn outcome_word(store: &Store, record: &RunRecord) -> Result<String, Failure> {
+    let word = report::ending(record.outcome.as_ref()).0.to_owned();
+    if record.outcome.is_some() || lease::carrier(store, &record.fleet, &record.id)?.is_some() {
+        return Ok(word);
+    }
+    let last = runs::state(store, &record.id)?.now();
+    let since = moment::text(record.created_ms + last.0);
+    Ok(format!("no controller since {since}"))
 }
 
 fn table(listed: &[Listed]) -> String {
@@ -73,7 +86,7 @@ fn table(listed: &[Listed]) -> String {
             run.fleet.clone(),
             run.from.clone(),
             run.to.clone(),
-            run.began.clone(),
+            run.began_words.clone(),
             run.by.clone(),
             run.outcome.clone(),
         ]);
@@ -124,7 +137,30 @@ pub fn report(arguments: &ReportArgs, global: &Global, printer: Printer) -> Resu
     printer.only(&[Output::Table, Output::Json, Output::Markdown])?;
     let store = runs::look(global)?;
     let record = runs::pick(&store, arguments.run.as_deref(), global)?;
-    let report = Report::of(&runs::state(&store, &record.id)?);
+    let state = runs::state(&store, &record.id)?;
+    let mut report = Report::of(&state);
+    report.observe(&Sight::of(&record, &state, &store, global)?);
+    if let Some(file) = &arguments.bundle {
+        let (files, silent) = bundle::write(file, &record, &state, &report, &store, global)?;
+        let value =
+            serde_json::json!({"run": record.id, "bundle": file, "files": files, "not_reached": silent});
+        printer.result(&value, || {
+            let mut text = format!(
+                "{} files of the run {} are in {}",
+                files,
+                record.id,
+                file.display()
+            );
+            if !silent.is_empty() {
+                text.push_str(&format!(
+                    "; without the logs of {}, which could not be asked",
+                    silent.join(", ")
+                ));
+            }
+            text
+        })?;
+        return Ok(Exit::Done);
+    }
     match printer.form() {
         Output::Markdown => printer.text(&report.markdown())?,
         _ => printer.result(&report, || report.text())?,

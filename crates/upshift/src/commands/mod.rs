@@ -1,13 +1,14 @@
 //! The commands, one module each.
 
 mod accept;
+mod bundle;
 mod check;
 mod clients;
 mod from_hosts;
 mod generate;
 mod history;
 mod init;
-mod operate;
+pub mod operate;
 mod profile;
 mod release;
 mod snapshots;
@@ -25,7 +26,7 @@ pub fn run(cli: &Cli, printer: Printer) -> Result<Exit, Failure> {
     let global = &cli.global;
     match &cli.command {
         Command::Demo(arguments) => demo::run(arguments, global, printer),
-        Command::Adopt(_) => upgrade::adopt(global, printer),
+        Command::Adopt(arguments) => upgrade::adopt(arguments, global, printer),
         Command::Accept(arguments) => accept::run(arguments, global, printer),
         Command::Check(arguments) => check::run(arguments, global, printer),
         Command::Status(arguments) => status::run(arguments, global, printer),

@@ -357,7 +357,7 @@ fn speak(said: &Said<'_>, global: &Global, printer: Printer) -> Result<Exit, Fai
 }
 
 /// The hosts as the fleet file has them now, where it is of the same fleet (an address may have changed); else as they were.
-fn fleet_now(kept: &Kept, global: &Global) -> Result<Fleet, Failure> {
+pub fn fleet_now(kept: &Kept, global: &Global) -> Result<Fleet, Failure> {
     if Path::new(&global.fleet).exists() {
         let fleet = fleets::read(&global.fleet)?;
         if fleet.name == kept.fleet.name {

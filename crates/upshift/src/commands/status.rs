@@ -46,6 +46,9 @@ struct Status {
 struct RunStatus {
     run: String,
     began: String,
+    /// For people.
+    #[serde(skip)]
+    began_words: String,
     /// Who carries it just now.
     carried_by: Option<String>,
     view: View,
@@ -139,7 +142,8 @@ fn run_status(store: &Store, record: &RunRecord) -> Result<RunStatus, Failure> {
     let carrier = lease::carrier(store, &record.fleet, &record.id)?;
     Ok(RunStatus {
         run: record.id.clone(),
-        began: moment::text(record.created_ms),
+        began: moment::rfc3339(record.created_ms),
+        began_words: moment::text(record.created_ms),
         carried_by: carrier.map(|lease| {
             format!(
                 "{} (process {} on {})",
@@ -310,7 +314,7 @@ impl RunStatus {
         let mut text = format!(
             "newest run {}, begun {}: {} {} → {}: {}, {} of {} steps\n",
             self.run,
-            self.began,
+            self.began_words,
             view.product,
             view.from,
             view.to,

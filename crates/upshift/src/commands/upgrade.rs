@@ -12,7 +12,7 @@ use upshift_plan::{PLAN_FORMAT, Plan, Refusal, Request, show};
 use upshift_run::OperatorCommand;
 use upshift_store::Store;
 
-use crate::args::{Global, Output, PlanArgs, PrepareArgs, Target, UpgradeArgs};
+use crate::args::{AdoptArgs, Global, Output, PlanArgs, PrepareArgs, Target, UpgradeArgs};
 use crate::ask::{Question, confirm};
 use crate::cluster::{self, Surveyed};
 use crate::commands::clients;
@@ -97,7 +97,11 @@ pub fn plan(arguments: &PlanArgs, global: &Global, printer: Printer) -> Result<E
     match rendered {
         Some(rendered) => printer.text(&rendered)?,
         None => printer.result(&plan, || {
-            let mut text = show::table(&plan, detail(global));
+            let mut text = show::table_in(
+                &plan,
+                detail(global),
+                crate::output::columns().unwrap_or(show::WIDE),
+            );
             if arguments.picture {
                 text.push_str(&format!("\n{}", show::picture(&plan)));
             }
@@ -212,9 +216,12 @@ pub fn prepare(arguments: &PrepareArgs, global: &Global, printer: Printer) -> Re
 }
 
 /// `upshift adopt`.
-pub fn adopt(global: &Global, printer: Printer) -> Result<Exit, Failure> {
+pub fn adopt(arguments: &AdoptArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
     printer.only(&[Output::Table, Output::Json])?;
     let setting = Setting::read(global)?;
+    if arguments.services {
+        return move_services(arguments, &setting, global, printer);
+    }
     let request = setting.request("", &Target::default());
     let store = runs::open(global)?;
     cluster::wait(async {
@@ -229,6 +236,46 @@ pub fn adopt(global: &Global, printer: Printer) -> Result<Exit, Failure> {
             return Ok(Exit::Done);
         }
         begun.execute(plan, &setting, false, global, printer).await
+    })
+}
+
+/// `upshift adopt --services`.
+fn move_services(
+    arguments: &AdoptArgs,
+    setting: &Setting,
+    global: &Global,
+    printer: Printer,
+) -> Result<Exit, Failure> {
+    let request = setting.request("", &arguments.target);
+    let store = runs::open(global)?;
+    cluster::wait(async {
+        let (begun, surveyed) = Begun::survey(&store, setting).await?;
+        let (profile, fleet) = (&setting.profile, &setting.fleet);
+        let made = upshift_plan::moving(profile, &fleet.name, fleet, &surveyed.facts, &request);
+        let Some(plan) = unless_barred(&surveyed, made)? else {
+            printer.result(&serde_json::json!({"moved": true, "changed": false}), || {
+                "every service is started from its release store already; nothing was changed".to_owned()
+            })?;
+            return Ok(Exit::Done);
+        };
+        tried(&plan, &begun.hosts).await?;
+        if printer.json() {
+            printer.line(&serde_json::json!({"type": "plan", "plan": plan}).to_string())?;
+        } else {
+            printer.text(&show::table_in(
+                &plan,
+                detail(global),
+                crate::output::columns().unwrap_or(show::WIDE),
+            ))?;
+        }
+        let text = "Restart these services from the release store?";
+        let question = Question {
+            text,
+            answer: "y",
+            option: "--yes",
+        };
+        confirm(question, arguments.yes, printer)?;
+        begun.execute(plan, setting, false, printer).await
     })
 }
 
@@ -442,7 +489,11 @@ impl<'s> Begun<'s> {
         if printer.json() {
             printer.line(&serde_json::json!({"type": "plan", "plan": plan}).to_string())?;
         } else {
-            printer.text(&show::table(&plan, detail(global)))?;
+            printer.text(&show::table_in(
+                &plan,
+                detail(global),
+                crate::output::columns().unwrap_or(show::WIDE),
+            ))?;
         }
         let consent = ask(&plan, arguments, printer)?;
         self.execute(plan, setting, consent, global, printer).await

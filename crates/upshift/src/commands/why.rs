@@ -5,10 +5,10 @@ use upshift_run::{Outcome, State, Why};
 
 use crate::args::{Global, Output, WhyArgs};
 use crate::exit::{Exit, Failure};
-use crate::lease;
 use crate::output::Printer;
 use crate::report::{self, seconds};
 use crate::runs;
+use crate::sight::Sight;
 
 /// What a run waits for or stopped on.
 #[derive(Serialize)]
@@ -19,6 +19,8 @@ struct Answer {
     why: Vec<Why>,
     /// What an operator can do.
     next: Vec<String>,
+    /// What the hosts say just now.
+    observed: Sight,
 }
 
 /// Does what was typed.
@@ -27,12 +29,15 @@ pub fn run(arguments: &WhyArgs, global: &Global, printer: Printer) -> Result<Exi
     let store = runs::look(global)?;
     let record = runs::pick(&store, arguments.run.as_deref(), global)?;
     let state = runs::state(&store, &record.id)?;
-    let lost = state.outcome().is_none() && lease::carrier(&store, &record.fleet, &record.id)?.is_none();
-    printer.result(&answer(&state, lost), || text_of(&state, lost))?;
+    let sight = Sight::of(&record, &state, &store, global)?;
+    let lost = sight.no_controller_since.is_some();
+    printer.result(&answer(&state, lost, sight.clone()), || {
+        format!("{}{}", sight.text(&record.id), text_of(&state, lost))
+    })?;
     Ok(Exit::Done)
 }
 
-fn answer(state: &State, lost: bool) -> Answer {
+fn answer(state: &State, lost: bool, observed: Sight) -> Answer {
     let view = state.view();
     Answer {
         run: view.run,
@@ -40,6 +45,7 @@ fn answer(state: &State, lost: bool) -> Answer {
         outcome: report::ending(state.outcome()).0.to_owned(),
         why: view.why,
         next: next(state, lost),
+        observed,
     }
 }
 

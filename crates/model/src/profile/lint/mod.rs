@@ -257,7 +257,7 @@ impl<'a> Linter<'a> {
                     format!("{} knows no `{root}`", names.place),
                     fix,
                 );
-            } else if root == "let" && !bindings.clone().any(|binding| binding == member) {
+            } else if matches!(root, "let" | "bound") && !bindings.clone().any(|binding| binding == member) {
                 let fix = instead(member, bindings.clone());
                 self.error(
                     self.narrow(range, member),

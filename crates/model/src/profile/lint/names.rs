@@ -49,6 +49,7 @@ pub(super) const PROOF: Names = Names {
         "hop",
         "strategy",
         "let",
+        "bound",
         "before",
         "befores",
         "leaving",
@@ -91,6 +92,7 @@ pub(super) const ACTION: Names = Names {
         "hop",
         "strategy",
         "let",
+        "bound",
     ],
 };
 
@@ -111,6 +113,7 @@ pub(super) const BALANCER_PROOF: Names = Names {
         "hop",
         "strategy",
         "let",
+        "bound",
         "before",
         "befores",
         "leaving",
@@ -171,6 +174,7 @@ pub(super) const BALANCER_ACTION: Names = Names {
         "hop",
         "strategy",
         "let",
+        "bound",
     ],
 };
 
@@ -189,6 +193,7 @@ pub(super) const RUN_PROBE: Names = Names {
         "hop",
         "strategy",
         "let",
+        "bound",
     ],
 };
 

@@ -156,6 +156,10 @@ impl Linter<'_> {
                     "leave it out; guards are armed and disarmed for every window",
                 );
             }
+            Some(action @ (Action::MoveUnit(_) | Action::UnmoveUnit(_))) => {
+                let message = format!("`{}` is what `upshift adopt --services` does", action.word());
+                self.error(spot.start(), message, "leave it out");
+            }
             Some(action @ (Action::Distribute(_) | Action::Unpack(_))) => {
                 let message = format!("`{}` is planned for every release by itself", action.word());
                 self.error(spot.start(), message, "leave it out");
