@@ -119,7 +119,7 @@ impl Streams {
                     seen.too_early += gone;
                 }
                 if up.iter().all(|up| *up) {
-                    let well = answers.iter().flatten().any(|answer| whole(answer));
+                    let well = answers.iter().flatten().any(whole);
                     rounds.push(well);
                     let healthy = |endpoint: &String| {
                         http::get(endpoint, "/healthz", LIMIT).is_ok_and(|answer| answer.status == 200)
