@@ -275,7 +275,7 @@ fn move_services(
             option: "--yes",
         };
         confirm(question, arguments.yes, printer)?;
-        begun.execute(plan, setting, false, printer).await
+        begun.execute(plan, setting, false, global, printer).await
     })
 }
 
