@@ -2,6 +2,8 @@
 
 #[path = "alluxio/rebuild.rs"]
 mod rebuild;
+#[path = "alluxio/snapshots.rs"]
+mod snapshots;
 #[path = "alluxio/switch.rs"]
 mod switch;
 
@@ -33,6 +35,6 @@ pub fn run(cluster: &Alluxio, arguments: &[&str]) -> Ran {
 }
 
 fn main() -> ExitCode {
-    let trials = harness::trials(&[rebuild::TRIALS, switch::TRIALS]);
+    let trials = harness::trials(&[rebuild::TRIALS, snapshots::TRIALS, switch::TRIALS]);
     harness::main(&trials)
 }
