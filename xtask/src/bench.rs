@@ -3,7 +3,14 @@
 use crate::run::{TaskError, cargo, pass_through};
 
 /// The benchmarks: programs of the package `upshift-bench`, and an example of the planner.
-const NAMES: [&str; 5] = ["ssh-steps", "rolling", "distribute", "emqx-probe", "plan"];
+const NAMES: [&str; 6] = [
+    "ssh-steps",
+    "rolling",
+    "distribute",
+    "emqx-probe",
+    "snapshot",
+    "plan",
+];
 
 /// Builds and runs one benchmark.
 pub fn main(arguments: &[String]) -> Result<(), TaskError> {
