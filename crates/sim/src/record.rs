@@ -38,6 +38,8 @@ pub struct Truth {
 pub struct Record {
     /// Every acknowledged write.
     pub acknowledged: Entries,
+    /// The outcome that was reported last. One that is only repeated, because an operator speaks to a run that has ended, claims nothing.
+    pub reported: Option<upshift_run::Outcome>,
     /// Number of the next write.
     pub next_write: u64,
     /// Configuration of each host when each hop began.
