@@ -166,6 +166,7 @@ fn word(form: Output) -> &'static str {
         Output::Table => "table",
         Output::Json => "json",
         Output::Markdown => "markdown",
+        Output::Html => "html",
         Output::Metrics => "metrics",
         Output::Svg => "svg",
     }

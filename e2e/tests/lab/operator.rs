@@ -110,6 +110,10 @@ fn looking() -> Outcome {
     let listed = run(upshift, &["history", "--output", "json"], 0).last_json();
     let id = listed[0]["run"].as_str().expect("a run").to_owned();
     assert_eq!(listed[0]["outcome"], "upgraded");
+    says(
+        &run(upshift, &["report", "--output", "html"], 0),
+        &["<!doctype html>", "<svg", "n3", "stop the lab server"],
+    );
     says(&run(upshift, &["history"], 0), &[&id, "1.0.0", "1.0.1"]);
     says(&run(upshift, &["show", &id], 0), &["stop the lab server", "done"]);
     says(&run(upshift, &["why"], 0), &["upgraded", "upshift finalize"]);

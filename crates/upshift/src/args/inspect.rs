@@ -65,6 +65,7 @@ pub struct ShowArgs {
 Examples:
   upshift report
   upshift report 20261120-0930-etcd --output markdown > report.md
+  upshift report --output html > report.html one page to look at, or to print; it asks nothing of anybody
   upshift report --bundle run.tar.gz         for the vendor, or for a colleague: secrets are taken out
 
 Where no controller drives the run, or it is held, its hosts are asked as well.")]

@@ -128,7 +128,7 @@ pub struct Global {
     /// Keep this file of metrics while a run is driven, for node_exporter's textfile collector; `status` writes it, too.
     #[arg(long, global = true, value_name = "FILE", env = "UPSHIFT_METRICS_FILE")]
     pub metrics_file: Option<PathBuf>,
-    /// Form of the result; `markdown` and `svg` are for `plan`, `markdown` also for `report`, `metrics` for `status`.
+    /// Form of the result; `markdown` and `svg` are for `plan`, `markdown` and `html` also for `report`, `metrics` for `status`.
     #[arg(long, global = true, value_name = "FORM", value_enum, default_value = "table")]
     pub output: Output,
     /// More detail: about an unexpected error; in a plan, the proofs as the profile has them.
@@ -149,6 +149,8 @@ pub enum Output {
     Svg,
     /// Metrics, in Prometheus's text form.
     Metrics,
+    /// A page to look at.
+    Html,
 }
 
 /// What to do.

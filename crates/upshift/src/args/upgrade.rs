@@ -12,6 +12,7 @@ Examples:
   upshift demo
   upshift demo --lab                  without downloads: the lab server instead of etcd
   upshift demo --output json          ends with one line of figures
+  upshift demo --report demo.html     leaves a page to show to others
 
 The cluster lives in a temporary directory and on loopback addresses.
 Ctrl-C ends the demo at any time; nothing keeps running and nothing is left but the cached downloads.")]
@@ -22,6 +23,9 @@ pub struct DemoArgs {
     /// Where downloads are kept for the next time [default: $XDG_CACHE_HOME/upshift, else ~/.cache/upshift].
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
+    /// Write the report of the second upgrade, the one that is rolled back, to this file: one page of HTML to look at.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
     /// Where the story is told; the demo gives this to itself.
     #[arg(long, value_name = "DIR", hide = true)]
     pub inside: Option<PathBuf>,

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use serde::Serialize;
+use upshift_plan::Plan;
 use upshift_store::{RunRecord, Store};
 
 use crate::args::{Global, HistoryArgs, Output, ReportArgs, ShowArgs};
@@ -11,7 +12,7 @@ use crate::exit::{Exit, Failure};
 use crate::lease;
 use crate::moment;
 use crate::output::Printer;
-use crate::report::{self, Report};
+use crate::report::{self, Report, html};
 use crate::runs;
 use crate::sight::Sight;
 use crate::table::Table;
@@ -132,9 +133,23 @@ pub fn show(arguments: &ShowArgs, global: &Global, printer: Printer) -> Result<E
     Ok(Exit::Done)
 }
 
+/// A run as one page to look at.
+///
+/// # Errors
+/// Where the page cannot be put together.
+pub fn page(record: &RunRecord, report: &Report, plan: &Plan) -> Result<String, Failure> {
+    let began = moment::text(record.created_ms);
+    let page = html::page(report, &html::proofs(plan), &began, &record.created_by);
+    page.map_err(|error| {
+        Failure::Unexpected(anyhow::anyhow!(
+            "the page of the run cannot be put together: {error}"
+        ))
+    })
+}
+
 /// `upshift report`.
 pub fn report(arguments: &ReportArgs, global: &Global, printer: Printer) -> Result<Exit, Failure> {
-    printer.only(&[Output::Table, Output::Json, Output::Markdown])?;
+    printer.only(&[Output::Table, Output::Json, Output::Markdown, Output::Html])?;
     let store = runs::look(global)?;
     let record = runs::pick(&store, arguments.run.as_deref(), global)?;
     let state = runs::state(&store, &record.id)?;
@@ -162,6 +177,7 @@ pub fn report(arguments: &ReportArgs, global: &Global, printer: Printer) -> Resu
         return Ok(Exit::Done);
     }
     match printer.form() {
+        Output::Html => printer.text(&page(&record, &report, state.plan())?)?,
         Output::Markdown => printer.text(&report.markdown())?,
         _ => printer.result(&report, || report.text())?,
     }

@@ -6,7 +6,7 @@ mod check;
 mod clients;
 mod from_hosts;
 mod generate;
-mod history;
+pub mod history;
 mod init;
 pub mod operate;
 mod profile;

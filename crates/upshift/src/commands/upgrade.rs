@@ -81,7 +81,7 @@ pub fn plan(arguments: &PlanArgs, global: &Global, printer: Printer) -> Result<E
     let rendered = match printer.form() {
         Output::Markdown => Some(show::markdown(&plan)),
         Output::Svg => Some(show::svg(&plan)),
-        Output::Table | Output::Json | Output::Metrics => None,
+        Output::Table | Output::Json | Output::Metrics | Output::Html => None,
     };
     if let Some(file) = &arguments.file {
         let text = match &rendered {

@@ -26,6 +26,10 @@ pub fn run(arguments: &DemoArgs, global: &Global, printer: Printer) -> Result<Ex
     if let Some(directory) = &arguments.inside {
         return story::tell(arguments, global, directory, printer);
     }
+    if let Some(file) = &arguments.report {
+        // Said before anything is started, not at the end.
+        std::fs::File::create(file).map_err(|error| unwritable(file, &error))?;
+    }
     let directory = tempfile::Builder::new()
         .prefix("upshift-demo-")
         .tempdir()
@@ -42,6 +46,15 @@ pub fn run(arguments: &DemoArgs, global: &Global, printer: Printer) -> Result<Ex
         .close()
         .with_context(|| format!("cannot remove {}", path.display()))?;
     ended
+}
+
+fn unwritable(file: &Path, error: &std::io::Error) -> Failure {
+    Failure::Usage(
+        Problem::new("cannot write the report of the demo")
+            .at(file.display())
+            .because(error)
+            .next("name another file with --report"),
+    )
 }
 
 /// Waits for the story's end, or for somebody who wants it to end.
@@ -92,6 +105,9 @@ fn command(
     }
     if let Some(cache) = &arguments.cache {
         command.arg("--cache").arg(cache);
+    }
+    if let Some(report) = &arguments.report {
+        command.arg("--report").arg(report);
     }
     if printer.json() {
         command.args(["--output", "json"]);

@@ -15,6 +15,7 @@ use super::result::{Act, Summary, table};
 use super::stage::Stage;
 use crate::args::{DemoArgs, Global, Output, Target};
 use crate::cluster;
+use crate::commands::history;
 use crate::commands::upgrade::{Begun, make};
 use crate::exit::{Exit, Failure};
 use crate::output::Printer;
@@ -100,6 +101,9 @@ pub fn tell(
     let rolled_back = matches!(bad.1, Outcome::RolledBack { .. }) && player.all_run(&stage.good) && unchanged;
     let summary = summary(&stage, &good.0, &bad.0, upgraded, rolled_back, began.elapsed());
     report(&summary, &good.0, &bad.0, printer)?;
+    if let Some(file) = &arguments.report {
+        player.write_page(file)?;
+    }
     let well = upgraded && rolled_back && summary.lost == 0;
     Ok(if well { Exit::Done } else { Exit::Unexpected })
 }
@@ -125,6 +129,17 @@ struct Player<'a> {
 }
 
 impl Player<'_> {
+    /// The report of the newest run, as a page.
+    fn write_page(&self, file: &Path) -> Result<(), Failure> {
+        let store = runs::open(&self.global)?;
+        let record = runs::pick(&store, None, &self.global)?;
+        let state = runs::state(&store, &record.id)?;
+        let page = history::page(&record, &Report::of(&state), state.plan())?;
+        std::fs::write(file, page).map_err(|error| super::unwritable(file, &error))?;
+        self.printer.note(&format!("the report is in {}", file.display()));
+        Ok(())
+    }
+
     /// One upgrade under load, and how it ended.
     fn play(&self, to: &str, timing: Timing, show_plan: bool) -> Result<(Act, Outcome), Failure> {
         let load = Load::start(&self.cluster.client(), to, RATE);

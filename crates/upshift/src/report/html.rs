@@ -237,6 +237,7 @@ mod tests {
             from: "3.4.23".to_owned(),
             to: "3.5.16".to_owned(),
             outcome: "rolled back".to_owned(),
+            no_controller_since: None,
             reason: Some(reason.to_owned()),
             remedies: Vec::new(),
             took_ms: 20_000,
@@ -244,6 +245,8 @@ mod tests {
             hosts: vec![HostReport {
                 host: host.to_owned(),
                 version: "3.4.23".to_owned(),
+                expected: false,
+                guard: Some("fired and brought it back".to_owned()),
                 disturbed_ms: 9_000,
                 own_ms: 8_000,
                 steps: 3,

@@ -10,6 +10,7 @@ use upshift_model::profile::Slot;
 use upshift_plan::{Risk, StepKind};
 use upshift_run::{Outcome, State, StepTime};
 
+use crate::sight::Sight;
 use crate::table::Table;
 
 /// What a run did.
@@ -27,6 +28,9 @@ pub struct Report {
     pub to: String,
     /// `upgraded`, `rolled back`, `held`, …, or `running`.
     pub outcome: String,
+    /// Since when no controller drives it, RFC 3339, where it has not ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_controller_since: Option<String>,
     /// Why, where it is not the outcome that was asked for.
     pub reason: Option<String>,
     /// What an operator can do, where one must decide.
@@ -47,8 +51,14 @@ pub struct Report {
 pub struct HostReport {
     /// Name of the host.
     pub host: String,
-    /// Version that it was last proven to run.
+    /// Version that it was last proven to run, or is observed to run.
     pub version: String,
+    /// Whether that is neither proven by the run's end nor observed since: the hosts may have gone on without a controller.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub expected: bool,
+    /// What its guard did while no controller drove the run, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guard: Option<String>,
     /// Time from the order to stop until it served again; the sum over all hops, forward and back.
     pub disturbed_ms: u64,
     /// What its own stop and start took of that, until it said itself that it is healthy.
@@ -86,6 +96,8 @@ impl Report {
                 HostReport {
                     host: node.name.clone(),
                     version: node.version.clone(),
+                    expected: false,
+                    guard: None,
                     disturbed_ms: disturbed(own).0,
                     own_ms: own_stop_and_start(own).0,
                     steps: own.len(),
@@ -104,12 +116,28 @@ impl Report {
                 view.to
             },
             outcome: outcome.to_owned(),
+            no_controller_since: None,
             reason,
             remedies,
             took_ms: view.elapsed.0,
             risks: state.plan().risks.clone(),
             hosts,
             steps,
+        }
+    }
+
+    /// Adds what the hosts say just now, where the journal alone does not say how they are.
+    pub fn observe(&mut self, sight: &Sight) {
+        self.no_controller_since.clone_from(&sight.no_controller_since);
+        for host in &mut self.hosts {
+            let Some(seen) = sight.hosts.get(&host.host) else {
+                continue;
+            };
+            host.guard.clone_from(&seen.guard);
+            match &seen.version {
+                Some(version) => host.version.clone_from(version),
+                None => host.expected = true,
+            }
         }
     }
 
@@ -162,6 +190,20 @@ impl Report {
                 self.run, self.product, self.to, self.outcome
             );
         }
+        // Only `adopt --services` leads from a version to itself.
+        if self.from == self.to {
+            let took = seconds(Millis(self.took_ms));
+            let what = "services onto the release store";
+            let outcome = if self.outcome == "upgraded" {
+                "done"
+            } else {
+                &self.outcome
+            };
+            return format!(
+                "run {}: {} {}, {what}: {outcome} after {took}",
+                self.run, self.product, self.from
+            );
+        }
         format!(
             "run {}: {} {} → {}: {} after {}",
             self.run,
@@ -174,6 +216,16 @@ impl Report {
     }
 
     fn end(&self, text: &mut String) {
+        if let Some(since) = &self.no_controller_since {
+            text.push_str(&format!("\nno controller drives it since {since}\n"));
+        }
+        for (host, guard) in self
+            .hosts
+            .iter()
+            .filter_map(|host| Some((&host.host, host.guard.as_ref()?)))
+        {
+            text.push_str(&format!("\n{host}: {guard}\n"));
+        }
         let lost: Vec<String> = self
             .hosts
             .iter()
@@ -207,7 +259,10 @@ impl HostReport {
         };
         [
             self.host.clone(),
-            self.version.clone(),
+            match self.expected {
+                true => format!("{} (expected)", self.version),
+                false => self.version.clone(),
+            },
             seconds(Millis(self.disturbed_ms)),
             seconds(Millis(self.own_ms)),
             ratio,
