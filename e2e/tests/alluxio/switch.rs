@@ -80,7 +80,7 @@ fn from_1_8() -> Outcome {
 
 fn from_1_8_without_loading() -> Outcome {
     only_when_exhaustive("a minute")?;
-    let property = "alluxio.user.file.metadata.load.type=NEVER";
+    let property = "alluxio.user.file.metadata.load.type=Never";
     let cluster = Alluxio::start(
         one_host("1.8.1", &["alluxio-13877"], property),
         "2.9.3",
