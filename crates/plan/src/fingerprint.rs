@@ -87,6 +87,13 @@ pub fn of_facts(profile: &Profile, fleet: &Fleet, facts: &Facts) -> String {
 }
 
 impl Plan {
+    /// Adds what was found out about the hosts after the plan was made, such as what the tried needs of its steps showed. It stands in
+    /// the plan, so the plan is known by it from then on.
+    pub fn add_remarks(&mut self, remarks: impl IntoIterator<Item = String>) {
+        self.warnings.extend(remarks);
+        self.fingerprint = self.compute_fingerprint();
+    }
+
     /// The plan's fingerprint, computed anew; [`Plan::fingerprint`] is what it was when the plan was made.
     pub fn compute_fingerprint(&self) -> String {
         /// The plan as it is, but for its own fingerprint.

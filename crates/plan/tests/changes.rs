@@ -3,7 +3,7 @@
 use upshift_model::Millis;
 use upshift_model::facts::{Facts, NodeFacts};
 use upshift_model::fleet::{Fleet, Host};
-use upshift_plan::{Plan, plan, show, testing, verify_unchanged};
+use upshift_plan::{NodeIndex, Plan, plan, remarks, show, testing, verify_unchanged};
 
 fn made(fleet: &Fleet) -> Plan {
     plan(
@@ -25,6 +25,37 @@ fn against(plan: &Plan, fleet: &Fleet, facts: &Facts) -> Vec<String> {
         .iter()
         .map(|refusal| format!("{}: {}", refusal.code, refusal.message));
     words.collect()
+}
+
+/// What was found out about its hosts after it was made is a part of it, so that it can be written to a file and executed from there.
+#[test]
+fn a_plan_with_remarks_about_its_hosts_is_executed_from_a_file() {
+    let (fleet, facts) = (testing::fleet(3), testing::facts(3, "1.0.0"));
+    let mut plan = made(&fleet);
+    let before = plan.fingerprint.clone();
+    let observed = |units: &[&str]| Ok(serde_json::json!({ "missing": [], "automatic": units }));
+    let seen = [
+        (NodeIndex(0), observed(&["apt-daily-upgrade.timer"])),
+        (NodeIndex(1), observed(&[])),
+        (NodeIndex(2), observed(&["apt-daily-upgrade.timer"])),
+    ];
+    let said = remarks(&plan, &seen.into_iter().collect());
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0].starts_with("apt-daily-upgrade.timer may install packages on n00001, n00003"),
+        "{said:?}"
+    );
+    plan.add_remarks(said);
+    assert_ne!(plan.fingerprint, before);
+    let file = show::json(&plan).unwrap();
+    let read: Plan = serde_json::from_str(&file).unwrap();
+    assert_eq!(read, plan);
+    assert_eq!(against(&read, &fleet, &facts), Vec::<String>::new());
+    assert!(show::table(&read, show::Detail::Sentences).contains("apt-daily-upgrade.timer"));
+    // Taken out of the file, it is missed.
+    let mut without = read.clone();
+    without.warnings.pop();
+    assert_eq!(against(&without, &fleet, &facts).len(), 1);
 }
 
 #[test]

@@ -86,12 +86,16 @@ pub fn in_batches() -> Outcome {
     only_when_exhaustive("a minute and a half")?;
     let each = [("c1", OLD), ("c2", OLD), ("c3", OLD)];
     let weka = with(OLD, &each, &["c1", "c2", "c3"]);
-    let plan = weka.run(&["plan", "--to", NEW]).expect(0);
+    let file = weka.root().join("upgrade.plan").display().to_string();
+    let plan = weka.run(&["plan", "--to", NEW, "--soak", "1s"]).expect(0);
     plan.keep("weka-plan-with-notice");
+    weka.run(&["plan", "--to", NEW, "--soak", "1s", "-o", &file])
+        .expect(0);
     for words in ["to be sent to them", "all reading and writing", "25 min"] {
         assert!(plan.text().contains(words), "{words}\n{}", plan.text());
     }
-    weka.upgrade(NEW, &[]).expect(0);
+    weka.run(&["upgrade", "--yes", "--accept-no-return", "--plan", &file])
+        .expect(0);
     weka.all_on(NEW);
     // They keep their version, and that is an alert.
     let versions = || ["c1", "c2", "c3"].map(|name| version_of(&weka, name));

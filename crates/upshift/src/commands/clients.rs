@@ -45,8 +45,7 @@ pub fn upgrade(arguments: &UpgradeArgs, global: &Global, printer: Printer) -> Re
             surveyed.facts.nodes.retain(|name, _| hosts.contains(name));
             let request = round.request(&target, &arguments.target);
             let mut plan = make(&round, begun.hosts(), &surveyed, &request).await?;
-            plan.warnings.extend(words(&found));
-            plan.fingerprint = plan.compute_fingerprint();
+            plan.add_remarks(words(&found));
             let exit = begun
                 .show_ask_execute(plan, &round, arguments, global, printer)
                 .await?;

@@ -171,10 +171,8 @@ pub async fn make(
     if !merges.refusals.is_empty() {
         return Err(Failure::Refusals(merges.refusals));
     }
-    plan.warnings.extend(remarks);
-    plan.warnings.extend(merges.warnings);
     plan.config_changes = merges.changes;
-    plan.fingerprint = plan.compute_fingerprint();
+    plan.add_remarks(remarks.into_iter().chain(merges.warnings));
     Ok(plan)
 }
 
