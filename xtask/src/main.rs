@@ -13,8 +13,8 @@ Usage: cargo xtask TASK
 
 Tasks:
   test [NAME…]              every test, or only the end-to-end tests of the named products
-                            (alluxio, emqx, etcd, haproxy, inventory, kyligence, lab,
-                            nats, weka); closes with
+                            (alluxio, emqx, etcd, haproxy, ignite, inventory,
+                            kyligence, lab, nats, weka); closes with
                             `N passed, N failed, N skipped, N left out`
   sim [--seeds N] [--seed S]   the simulator; see docs/simulation.md
   bench NAME                one benchmark: ssh-steps, rolling, distribute, emqx-probe, plan; ends with one JSON line

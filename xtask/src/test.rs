@@ -7,11 +7,12 @@ use crate::count::{Count, run_and_count};
 use crate::run::{TaskError, cargo};
 
 /// Products with end-to-end tests: the name, which is also the name of the test target in `e2e/tests`.
-pub const PRODUCTS: [&str; 9] = [
+pub const PRODUCTS: [&str; 10] = [
     "alluxio",
     "emqx",
     "etcd",
     "haproxy",
+    "ignite",
     "inventory",
     "kyligence",
     "lab",

@@ -101,7 +101,7 @@ pub fn alluxio(cache: &Cache, version: &str, patch: &Path, say: Say<'_>) -> Resu
         };
         keep().map_err(|error: std::io::Error| failed(&error))?;
     }
-    verify(pinned, &jars).map_err(|reason| failed(&reason))?;
+    verify(pinned.sha256, &jars).map_err(|reason| failed(&reason))?;
     archive(&jars);
     Ok(Alluxio {
         version: pinned.version,
@@ -236,10 +236,11 @@ fn list(jars: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
-fn verify(pinned: &Pinned, jars: &Path) -> Result<(), String> {
+/// Whether the jars in a directory are those whose list has this digest.
+pub(super) fn verify(sha256: &str, jars: &Path) -> Result<(), String> {
     let list = list(jars).map_err(|error| error.to_string())?;
     let found = package::hex(&Sha256::digest(list.as_bytes()));
-    if found == pinned.sha256 {
+    if found == sha256 {
         return Ok(());
     }
     Err(format!(
@@ -261,7 +262,7 @@ mod tests {
         let text = list(directory.path()).unwrap();
         let names: Vec<_> = text.lines().map(|line| &line[66..]).collect();
         assert_eq!(names, ["a.jar", "b.jar"]);
-        let reason = verify(&PINNED[0], directory.path()).unwrap_err();
+        let reason = verify(PINNED[0].sha256, directory.path()).unwrap_err();
         assert!(reason.contains("not those that are pinned"), "{reason}");
     }
 

@@ -6,6 +6,7 @@ pub fn shipped() -> &'static [(&'static str, &'static str)] {
         ("alluxio.yaml", include_str!("../../../../profiles/alluxio.yaml")),
         ("etcd.yaml", include_str!("../../../../profiles/etcd.yaml")),
         ("emqx.yaml", include_str!("../../../../profiles/emqx.yaml")),
+        ("ignite.yaml", include_str!("../../../../profiles/ignite.yaml")),
         (
             "kyligence.yaml",
             include_str!("../../../../profiles/kyligence.yaml"),
