@@ -69,9 +69,21 @@ fn backup() -> Outcome {
         .keep("snapshots-list");
     let sheet = upshift.run(&["snapshots", "show", &id[..8]]).expect(0);
     assert!(sheet.stdout.contains("standing   proven"), "{}", sheet.text());
-    // The service runs: what it was is looked at elsewhere.
+    // What etcd's own command wrote has no place of its own, and files are not changed under a service that runs.
     let elsewhere = fixture.directory().join("elsewhere");
     let refused = upshift.run(&["restore", &id, "--yes"]).expect(3);
+    assert!(
+        refused.stdout.contains("no place of its own"),
+        "{}",
+        refused.text()
+    );
+    let all = listed[0]["snapshots"].as_array().expect("snapshots");
+    let ids = all.iter().filter_map(|one| one["id"].as_str());
+    let config = ids
+        .into_iter()
+        .find(|one| *one != id)
+        .expect("the configuration's");
+    let refused = upshift.run(&["restore", config, "--yes"]).expect(3);
     assert!(refused.stdout.contains("the service runs"), "{}", refused.text());
     let directory = elsewhere.display().to_string();
     upshift
