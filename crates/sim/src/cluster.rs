@@ -32,6 +32,15 @@ impl World {
                 .is_some_and(|process| process.caught_up)
     }
 
+    /// Whether a server is connected and takes over what it has missed, slowly: the fault that makes it slow has no end.
+    pub fn still_recovers(&self, host: usize) -> bool {
+        let slow = |process: &crate::host::Process| matches!(process.behaviour, Behaviour::SlowRecovery(_));
+        self.is_up(host)
+            && self.in_leaders_group(host)
+            && !self.hosts[host].disk.full
+            && self.hosts[host].process.as_ref().is_some_and(slow)
+    }
+
     /// Whether a server is connected to a leader.
     pub fn in_leaders_group(&self, host: usize) -> bool {
         self.cluster

@@ -305,7 +305,9 @@ impl World {
         if able.len() < self.majority() {
             return None;
         }
-        let idle = able.into_iter().find(|&host| !self.serves(host))?;
+        let idle = able
+            .into_iter()
+            .find(|&host| !self.serves(host) && !self.still_recovers(host))?;
         Some(format!("{} does not serve", self.hosts[idle].name))
     }
 
