@@ -38,6 +38,12 @@ pub struct Ignite {
     _directory: tempfile::TempDir,
 }
 
+impl Drop for Ignite {
+    fn drop(&mut self) {
+        upshift_lab::processes::end_under(&self.root, std::time::Duration::from_secs(10));
+    }
+}
+
 fn say(text: &str) {
     println!("    {text}");
 }
