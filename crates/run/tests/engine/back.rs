@@ -350,7 +350,7 @@ fn in_a_rollback_the_gate_is_asked_again_of_completed_windows_before_they_stop()
 }
 
 /// A plan whose rollback ends with an observation of every server.
-fn observed_after_a_rollback() -> Builder {
+pub fn observed_after_a_rollback() -> Builder {
     let mut plan = Builder::rolling();
     let observe = plan.add(recipe(
         StepKind::Undo(Slot::Verify),

@@ -9,8 +9,8 @@ use upshift_model::profile::{Slot, Strategy};
 use upshift_plan::{Group, StepKind};
 use upshift_run::{OperatorCommand, Outcome};
 
-use crate::back::asks_the_others_where_it_serves;
-use crate::puppet::{BACK, Builder, FORWARD, Puppet, held, recipe, rolled_back};
+use crate::back::{asks_the_others_where_it_serves, observed_after_a_rollback};
+use crate::puppet::{BACK, Builder, FORWARD, Puppet, held, rolled_back};
 
 /// Whether the new version is bad, and whether the old one cannot be switched to on h2.
 #[derive(Clone, Default)]
@@ -121,22 +121,9 @@ fn forward_again_that_fails_is_rolled_back_again() {
     assert_eq!(since(&puppet, "h1", before)[1..], BACK);
 }
 
-/// Every server is observed after a rollback.
-fn observed() -> Builder {
-    let mut plan = Builder::rolling();
-    let observe = plan.add(recipe(
-        StepKind::Undo(Slot::Verify),
-        "runs the old one",
-        None,
-        "old",
-    ));
-    plan.plan.hops[0].rolled_back = vec![plan.group_all(observe)];
-    plan
-}
-
 #[test]
 fn servers_that_were_rolled_back_are_upgraded_again_from_their_gates_on() {
-    let (mut puppet, faults) = faulty(observed());
+    let (mut puppet, faults) = faulty(observed_after_a_rollback());
     faults.stuck.set(false);
     let seen = faults.clone();
     puppet.on_probe = Box::new(move |probe, _| {
@@ -158,7 +145,7 @@ fn servers_that_were_rolled_back_are_upgraded_again_from_their_gates_on() {
 
 #[test]
 fn what_was_never_done_again_is_not_undone() {
-    let (mut puppet, faults) = faulty(observed());
+    let (mut puppet, faults) = faulty(observed_after_a_rollback());
     faults.stuck.set(false);
     let seen = faults.clone();
     puppet.on_probe = Box::new(move |probe, _| {
