@@ -143,6 +143,15 @@ fn unwritable(file: &Path, error: &std::io::Error) -> Failure {
     )
 }
 
+/// Shows a plan before it is asked whether to carry it out.
+fn show_plan(plan: &Plan, global: &Global, printer: Printer) -> Result<(), Failure> {
+    if printer.json() {
+        return printer.line(&serde_json::json!({"type": "plan", "plan": plan}).to_string());
+    }
+    let width = crate::output::columns().unwrap_or(show::WIDE);
+    printer.text(&show::table_in(plan, detail(global), width))
+}
+
 /// How much a plan says of what its steps wait for.
 fn detail(global: &Global) -> show::Detail {
     match global.verbose {
@@ -257,15 +266,7 @@ fn move_services(
             return Ok(Exit::Done);
         };
         tried(&plan, &begun.hosts).await?;
-        if printer.json() {
-            printer.line(&serde_json::json!({"type": "plan", "plan": plan}).to_string())?;
-        } else {
-            printer.text(&show::table_in(
-                &plan,
-                detail(global),
-                crate::output::columns().unwrap_or(show::WIDE),
-            ))?;
-        }
+        show_plan(&plan, global, printer)?;
         let text = "Restart these services from the release store?";
         let question = Question {
             text,
@@ -484,15 +485,7 @@ impl<'s> Begun<'s> {
         global: &Global,
         printer: Printer,
     ) -> Result<Exit, Failure> {
-        if printer.json() {
-            printer.line(&serde_json::json!({"type": "plan", "plan": plan}).to_string())?;
-        } else {
-            printer.text(&show::table_in(
-                &plan,
-                detail(global),
-                crate::output::columns().unwrap_or(show::WIDE),
-            ))?;
-        }
+        show_plan(&plan, global, printer)?;
         let consent = ask(&plan, arguments, printer)?;
         self.execute(plan, setting, consent, global, printer).await
     }
